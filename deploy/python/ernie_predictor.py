@@ -1,0 +1,329 @@
+"""From text to answer with an exported model: what a task means, and (below) the engine that runs the model.
+
+A task object turns an example into model inputs (windows of at most max_seq_length tokens) and the
+model's logits back into an answer whose positions are character positions of the text that came in.
+Training, evaluation, infer.py, ONNX Runtime and Serving all go through these objects, so an answer
+is the same wherever it is asked for. Nothing here imports the trainer.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from wordpiece import Tokens, WordPiece
+
+INFERENCE_FILE = "inference.json"
+VOCAB_FILE = "vocab.txt"
+MAX_QUESTION_TOKENS = 64
+MAX_ANSWER_TOKENS = 50
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong; the message is one line that says what, where and what to do."""
+
+
+class Window(NamedTuple):
+    """One model input: [CLS] text [SEP], or [CLS] first [SEP] text [SEP].
+
+    `starts` and `ends` are the character spans of the text's tokens that are in this window; they
+    stand at input_ids[offset : offset + len(starts)]. `begin` is the number of the first of them
+    among all tokens of the text.
+    """
+
+    input_ids: List[int]
+    token_type_ids: List[int]
+    offset: int
+    begin: int
+    starts: List[int]
+    ends: List[int]
+
+
+@dataclass
+class InferenceConfig:
+    """What export writes beside a model (inference.json), so that nothing downstream has to be told again."""
+
+    task: str
+    labels: List[str] = field(default_factory=list)
+    max_seq_length: int = 128
+    doc_stride: int = 32
+    lowercase: bool = True
+    dataset: str = ""
+    versions: Dict[str, str] = field(default_factory=dict)
+
+    def save(self, folder) -> None:
+        text = json.dumps(asdict(self), ensure_ascii=False, indent=2)
+        (Path(folder) / INFERENCE_FILE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder) -> "InferenceConfig":
+        path = Path(folder) / INFERENCE_FILE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**content)
+        except FileNotFoundError:
+            raise InputError(f"{path} is missing: export the model with --do_export, which writes it") from None
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path} is not what export writes ({error}): export the model again") from None
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis, in float64."""
+    exp = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return exp / exp.sum(axis=-1, keepdims=True)
+
+
+class Task:
+    """A task family. Subclasses say how an example becomes windows and how logits become an answer.
+
+    Args:
+        tokenizer: splits text into tokens with character positions.
+        labels: the classes in the order of the model's outputs (empty for reading).
+        max_seq_length: the most tokens of one window, special tokens included.
+        doc_stride: tokens that neighbouring windows of a long text share.
+    """
+
+    name = ""
+    min_seq_length = 8
+
+    def __init__(self, tokenizer: WordPiece, labels: Sequence[str], max_seq_length: int, doc_stride: int = 32):
+        if max_seq_length < self.min_seq_length:
+            raise InputError(
+                f"max_seq_length {max_seq_length} leaves no room for text: give at least {self.min_seq_length}"
+            )
+        self.tokenizer = tokenizer
+        self.labels = list(labels)
+        self.max_seq_length = max_seq_length
+        self.doc_stride = doc_stride
+
+    def windows(self, example: Dict) -> List[Window]:
+        """The model inputs of one example: at least one, also for an empty text."""
+        raise NotImplementedError
+
+    def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
+        """The answer to one example, from the model's outputs for each of its windows (one tuple a window)."""
+        raise NotImplementedError
+
+    def _split(self, tokens: Tokens, first: List[int]) -> List[Window]:
+        """[CLS] (first [SEP]) text [SEP], as many overlapping windows as the text needs."""
+        head = [self.tokenizer.cls_id] + (first + [self.tokenizer.sep_id] if first else [])
+        room = self.max_seq_length - len(head) - 1
+        step = room - min(self.doc_stride, room // 2)
+        segment = 1 if first else 0
+        windows, begin = [], 0
+        while True:
+            ids = tokens.ids[begin : begin + room]
+            windows.append(
+                Window(
+                    input_ids=head + ids + [self.tokenizer.sep_id],
+                    token_type_ids=[0] * len(head) + [segment] * (len(ids) + 1),
+                    offset=len(head),
+                    begin=begin,
+                    starts=tokens.starts[begin : begin + room],
+                    ends=tokens.ends[begin : begin + room],
+                )
+            )
+            if begin + room >= len(tokens.ids):
+                return windows
+            begin += step
+
+
+class SequenceClassification(Task):
+    """Classify a text, or a pair of texts. Example: {"text": str, "text_pair": str or None}."""
+
+    name = "seq_cls"
+
+    def windows(self, example: Dict) -> List[Window]:
+        tokens = self.tokenizer.encode(example["text"])
+        if example.get("text_pair") is None:
+            return self._split(tokens, first=[])[:1]
+        first, second = tokens.ids, self.tokenizer.encode(example["text_pair"])
+        # Cut the longer of the two until both fit ("longest_first").
+        room = self.max_seq_length - 3
+        keep = max(room - len(second.ids), room // 2)
+        if len(first) + len(second.ids) > room:
+            first = first[:keep] if len(first) > keep else first
+        first = first or [self.tokenizer.unk_id]  # an empty first text is still a text
+        return self._split(second, first)[:1]
+
+    def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
+        """outputs: ((logits [num_labels],),). Returns {"label", "confidence" 0 to 1, "truncated"}."""
+        probabilities = softmax(outputs[0][0])
+        best = int(probabilities.argmax())
+        return {
+            "label": self.labels[best],
+            "confidence": float(probabilities[best]),
+            "truncated": self._is_truncated(example, windows[0]),
+        }
+
+    def _is_truncated(self, example: Dict, window: Window) -> bool:
+        if len(window.input_ids) < self.max_seq_length:
+            return False
+        texts = [text for text in (example["text"], example.get("text_pair")) if text is not None]
+        return sum(len(self.tokenizer.encode(text).ids) for text in texts) + len(texts) + 1 > self.max_seq_length
+
+
+class TokenClassification(Task):
+    """Tag entities. Example: {"text": str}, or {"tokens": [str, ...]} as MSRA NER has it.
+
+    Labels are in the BIO scheme. Positions are of what came in: characters of a text, or numbers of
+    tokens in a list; both ends belong to the entity, so a text's entity is text[start : end + 1].
+    """
+
+    name = "token_cls"
+
+    def windows(self, example: Dict) -> List[Window]:
+        return self._split(self.tokenizer.encode(text_of(example)), first=[])
+
+    def tags(self, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> List[Tuple[str, int, int]]:
+        """One (label, start, end) a token of the whole text.
+
+        Where windows overlap, a token is read from the window in which it has the most context on
+        its poorer side.
+        """
+        best: Dict[int, Tuple[int, str, int, int]] = {}
+        for window, (logits,) in zip(windows, outputs):
+            count = len(window.starts)
+            picks = logits[window.offset : window.offset + count].argmax(axis=-1)
+            for i, pick in enumerate(picks):
+                context = min(i, count - 1 - i)
+                if window.begin + i not in best or context > best[window.begin + i][0]:
+                    best[window.begin + i] = (context, self.labels[int(pick)], window.starts[i], window.ends[i])
+        return [best[i][1:] for i in range(len(best))]
+
+    def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
+        """outputs: one (logits [seq_len, num_labels],) a window. Returns {"entities": [{"entity", "label", "pos"}]}."""
+        text = text_of(example)
+        to_input = positions_in(example)
+        entities = []
+        for label, start, end in bio_spans(self.tags(windows, outputs)):
+            pos = [to_input(start), to_input(end - 1)]
+            entities.append({"entity": text[start:end], "label": label, "pos": pos})
+        return {"entities": entities}
+
+
+class QuestionAnswering(Task):
+    """Find the answer to a question in a text. Example: {"question": str, "context": str}."""
+
+    name = "qa"
+    min_seq_length = 32
+
+    def windows(self, example: Dict) -> List[Window]:
+        question = self.tokenizer.encode(example["question"]).ids[: min(MAX_QUESTION_TOKENS, self.max_seq_length // 2)]
+        return self._split(self.tokenizer.encode(example["context"]), first=question or [self.tokenizer.unk_id])
+
+    def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
+        """outputs: one (start_logits [seq_len], end_logits [seq_len]) a window.
+
+        Returns {"answer", "score" 0 to 1, "pos" [first, last] character}: the span of at most
+        MAX_ANSWER_TOKENS tokens with the highest start + end logit over all windows (BERT,
+        Devlin et al. 2019, section 4.2); its score is softmax(start) * softmax(end), each over all
+        tokens of all windows.
+        """
+        starts, ends = [], []
+        for window, (start_logits, end_logits) in zip(windows, outputs):
+            inside = slice(window.offset, window.offset + len(window.starts))
+            starts.append(np.asarray(start_logits[inside], dtype=np.float64))
+            ends.append(np.asarray(end_logits[inside], dtype=np.float64))
+        if not windows[0].starts:
+            return {"answer": "", "score": 0.0, "pos": None}
+        candidates = []
+        for number, (start, end) in enumerate(zip(starts, ends)):
+            scores = start[:, None] + end[None, :]
+            allowed = np.triu(np.ones_like(scores, dtype=bool)) & ~np.triu(
+                np.ones_like(scores, dtype=bool), MAX_ANSWER_TOKENS
+            )
+            flat = int(np.where(allowed, scores, -np.inf).argmax())
+            first, last = divmod(flat, len(end))
+            candidates.append((scores[first, last], number, first, last))
+        best, number, first, last = max(candidates, key=lambda candidate: candidate[0])
+        log_total = _log_sum_exp(np.concatenate(starts)) + _log_sum_exp(np.concatenate(ends))
+        begin, end = windows[number].starts[first], windows[number].ends[last]
+        return {
+            "answer": example["context"][begin:end],
+            "score": float(np.exp(best - log_total)),
+            "pos": [begin, end - 1],
+        }
+
+
+def _log_sum_exp(values: np.ndarray) -> float:
+    top = values.max()
+    return float(top + np.log(np.exp(values - top).sum()))
+
+
+TASKS = {task.name: task for task in (SequenceClassification, TokenClassification, QuestionAnswering)}
+
+
+def bio_spans(tags: Sequence[Tuple[str, int, int]]) -> List[Tuple[str, int, int]]:
+    """Entities (label, start, end) from (tag, start, end) a token, in the BIO scheme as conlleval reads it.
+
+    An I- tag that does not continue an entity of its own type begins one.
+    """
+    spans: List[Tuple[str, int, int]] = []
+    previous = "O"
+    for tag, start, end in tags:
+        prefix, _, label = tag.partition("-")
+        if prefix in ("B", "I"):
+            if prefix == "I" and previous == label:
+                spans[-1] = (label, spans[-1][1], end)
+            else:
+                spans.append((label, start, end))
+        previous = label if prefix in ("B", "I") else "O"
+    return spans
+
+
+def join_tokens(tokens: Sequence[str]) -> Tuple[str, List[int]]:
+    """The text of a token list, and where each token starts in it.
+
+    Chinese characters, digits and letters of one word stand without a space, as in MSRA NER's one
+    character a token; whole Latin words get the space between them back.
+    """
+    parts: List[str] = []
+    starts: List[int] = []
+    length = 0
+    for i, token in enumerate(tokens):
+        before = tokens[i - 1] if i else ""
+        if before and token and (len(before) > 1 or len(token) > 1) and _is_latin(before[-1]) and _is_latin(token[0]):
+            parts.append(" ")
+            length += 1
+        starts.append(length)
+        parts.append(token)
+        length += len(token)
+    return "".join(parts), starts
+
+
+def _is_latin(char: str) -> bool:
+    return char.isascii() and char.isalnum()
+
+
+def text_of(example: Dict) -> str:
+    """The text of a tagging example, which holds either a text or a token list."""
+    return example["text"] if "text" in example else join_tokens(example["tokens"])[0]
+
+
+def positions_in(example: Dict):
+    """A function from a character of text_of(example) to the position in what came in."""
+    if "text" in example:
+        return lambda position: position
+    starts = join_tokens(example["tokens"])[1]
+    return lambda position: int(np.searchsorted(starts, position, side="right")) - 1
+
+
+def load_task(
+    folder: Union[str, Path], max_seq_length: Optional[int] = None, vocab_file: Optional[Union[str, Path]] = None
+) -> Task:
+    """The task of an exported model, from the inference.json and vocab.txt beside it.
+
+    Raises:
+        InputError: a file is missing or is not what export writes.
+    """
+    config = InferenceConfig.load(folder)
+    if config.task not in TASKS:
+        raise InputError(f"{Path(folder) / INFERENCE_FILE}: task is {config.task!r}, not one of {', '.join(TASKS)}")
+    path = Path(vocab_file or Path(folder) / VOCAB_FILE)
+    try:
+        tokenizer = WordPiece.from_file(path, config.lowercase)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be used as the vocabulary ({error}): export the model again") from None
+    return TASKS[config.task](tokenizer, config.labels, max_seq_length or config.max_seq_length, config.doc_stride)
