@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
+
 from wordpiece import Tokens, WordPiece
 
 INFERENCE_FILE = "inference.json"

@@ -113,7 +113,9 @@ class WordPiece:
     def _normalize(self, run: str) -> List[Tuple[str, int]]:
         """The characters BERT looks at, each with the position of the character it came from."""
         kept = [
-            (char, i) for i, char in enumerate(run) if char != "\ufffd" and not unicodedata.category(char).startswith("C")
+            (char, i)
+            for i, char in enumerate(run)
+            if char != "\ufffd" and not unicodedata.category(char).startswith("C")
         ]
         if not self.lowercase:
             return kept
@@ -153,7 +155,7 @@ class WordPiece:
 
 
 def is_punctuation(char: str) -> bool:
-    """Whether BERT makes a token of this character alone (punctuation, symbols, all ASCII that is no letter or digit)."""
+    """Whether BERT makes a token of this character alone: punctuation, symbols, ASCII other than letters and digits."""
     if char < "\x80":
         return "!" <= char <= "~" and not char.isalnum()
     return unicodedata.category(char)[0] in "PS" or char in EXTRA_SYMBOLS

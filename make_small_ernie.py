@@ -1,0 +1,206 @@
+"""Make a small ERNIE from the sample text, for machines that cannot download one:
+
+    python make_small_ernie.py                        three minutes on two cores; what `make demo` uses
+    python make_small_ernie.py --num_train_epochs 8 --output_dir samples/ernie-sample-zh-long
+
+It is ERNIE's own architecture with a vocabulary of the characters of the sample text, trained on the
+training splits by masked language modelling (Devlin et al. 2019, section 3.1). Name its folder where
+you would name ernie-3.0-medium-zh. With a network, use the published models: they are far better.
+"""
+
+import cpu_speed  # noqa: F401, I001  before paddle
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Dict, Iterator, List, Tuple
+
+import numpy as np
+import paddle
+from tqdm import tqdm
+
+import deploy_path  # noqa: F401
+from data import load_examples
+from ernie_predictor import InputError, join_tokens
+from files import check_writable, publish
+from make_sample_data import SAMPLES
+from wordpiece import WordPiece
+
+SPECIAL_TOKENS = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]"]
+MIN_COUNT = 2  # rarer characters are [UNK], so that the model learns what an unknown one is
+MASK_SHARE = 0.15
+IGNORED = -100
+MODEL_NAME = "ernie-sample-zh"
+
+
+def sample_texts() -> List[str]:
+    """The text of the training splits; nothing of what a model is measured on."""
+    reviews = [example["text"] for example in load_examples("sample_reviews", "train")]
+    news = [join_tokens(example["tokens"])[0] for example in load_examples("sample_people_daily", "train")]
+    return reviews + news
+
+
+def build_vocab(texts: List[str]) -> Dict[str, int]:
+    """The characters that stand at least MIN_COUNT times, lower-cased; those that form words also as ##pieces."""
+    counts = Counter(char for text in texts for char in text.lower() if not char.isspace())
+    chars = sorted(char for char, count in counts.items() if count >= MIN_COUNT)
+    pieces = ["##" + char for char in chars if char.isalnum() and not "\u4e00" <= char <= "\u9fff"]
+    return {token: i for i, token in enumerate(SPECIAL_TOKENS + chars + pieces)}
+
+
+def chunks(texts: List[str], tokenizer: WordPiece, max_seq_length: int) -> List[List[int]]:
+    """All texts as lists of at most max_seq_length token ids, [CLS] and [SEP] included."""
+    room = max_seq_length - 2
+    encoded = (tokenizer.encode(text).ids for text in texts)
+    return [ids[i : i + room] for ids in encoded for i in range(0, len(ids), room)]
+
+
+def batches(sequences: List[List[int]], tokens_per_batch: int, rng: random.Random) -> Iterator[List[List[int]]]:
+    """Random batches of sequences of like length, each of at most tokens_per_batch tokens with its padding."""
+    order = sorted(range(len(sequences)), key=lambda i: (len(sequences[i]) // 4, rng.random()))
+    groups, group = [], []
+    for i in order:
+        if group and (len(group) + 1) * (len(sequences[i]) + 2) > tokens_per_batch:
+            groups.append(group)
+            group = []
+        group.append(i)
+    groups.append(group)
+    rng.shuffle(groups)
+    for group in groups:
+        yield [sequences[i] for i in group]
+
+
+def mask(
+    batch: List[List[int]], tokenizer: WordPiece, mask_id: int, rng: np.random.Generator
+) -> Tuple[np.ndarray, ...]:
+    """input_ids [batch, seq_len], positions [n] of the chosen tokens in the flattened batch, and their ids [n].
+
+    Of the chosen tokens 80 % become [MASK], 10 % a random token and 10 % stay.
+    """
+    length = max(map(len, batch)) + 2
+    input_ids = np.full((len(batch), length), tokenizer.pad_id, dtype="int64")
+    for row, ids in zip(input_ids, batch):
+        row[: len(ids) + 2] = [tokenizer.cls_id, *ids, tokenizer.sep_id]
+    special = np.isin(input_ids, (tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id))
+    chosen = (rng.random(input_ids.shape) < MASK_SHARE) & ~special
+    if not chosen.any():
+        chosen[0, 1] = True
+    labels = input_ids[chosen]
+    replaced = np.where(rng.random(labels.shape) < 8 / 9, mask_id, rng.integers(0, len(tokenizer.vocab), labels.shape))
+    input_ids[chosen] = np.where(rng.random(labels.shape) < 0.9, replaced, labels)
+    return input_ids, np.flatnonzero(chosen), labels
+
+
+def pretrain(model, sequences: List[List[int]], tokenizer: WordPiece, args) -> List[float]:
+    """Masked language modelling; returns the loss of every step."""
+    from paddlenlp.transformers import LinearDecayWithWarmup
+
+    mask_id = tokenizer.vocab["[MASK]"]
+    tokens = sum(len(ids) + 2 for ids in sequences)
+    steps = max(1, int(args.num_train_epochs * tokens * 1.02 / args.tokens_per_batch))
+    schedule = LinearDecayWithWarmup(args.learning_rate, steps, 0.06)
+    optimizer = paddle.optimizer.AdamW(
+        schedule,
+        parameters=model.parameters(),
+        weight_decay=0.01,
+        grad_clip=paddle.nn.ClipGradByGlobalNorm(1.0),
+    )
+    order, rng = random.Random(args.seed), np.random.default_rng(args.seed)
+    losses: List[float] = []
+    model.train()
+    with tqdm(total=steps, desc="masked language modelling", unit="step") as bar:
+        while len(losses) < steps:
+            for batch in batches(sequences, args.tokens_per_batch, order):
+                input_ids, positions, labels = mask(batch, tokenizer, mask_id, rng)
+                scores = model(paddle.to_tensor(input_ids), masked_positions=paddle.to_tensor(positions))
+                loss = paddle.nn.functional.cross_entropy(scores, paddle.to_tensor(labels))
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                optimizer.clear_grad()
+                losses.append(float(loss))
+                bar.update()
+                if len(losses) % 10 == 0:
+                    bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
+                if len(losses) >= steps:
+                    break
+    return losses
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir", type=Path, default=SAMPLES / MODEL_NAME, help="folder to write the model to")
+    parser.add_argument("--num_hidden_layers", type=int, default=4)
+    parser.add_argument("--hidden_size", type=int, default=256)
+    parser.add_argument("--num_attention_heads", type=int, default=8)
+    parser.add_argument("--max_seq_length", type=int, default=128, help="longest piece of text in training, in tokens")
+    parser.add_argument("--num_train_epochs", type=float, default=0.25, help="passes over the text; 0: random weights")
+    parser.add_argument("--tokens_per_batch", type=int, default=2048)
+    parser.add_argument("--learning_rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=42)
+    args = parser.parse_args()
+    if args.hidden_size % args.num_attention_heads:
+        raise InputError(
+            f"hidden_size {args.hidden_size} does not divide by num_attention_heads {args.num_attention_heads}"
+        )
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    check_writable(args.output_dir)
+    from paddlenlp.transformers import ErnieConfig, ErnieForMaskedLM, ErnieTokenizer
+    from paddlenlp.utils.log import logger
+
+    logger.set_level("WARNING")
+    started = time.time()
+    paddle.seed(args.seed)
+    texts = sample_texts()
+    tokenizer = WordPiece(build_vocab(texts))
+    config = ErnieConfig(
+        vocab_size=len(tokenizer.vocab),
+        hidden_size=args.hidden_size,
+        num_hidden_layers=args.num_hidden_layers,
+        num_attention_heads=args.num_attention_heads,
+        intermediate_size=4 * args.hidden_size,
+        max_position_embeddings=512,
+        type_vocab_size=4,
+        use_task_id=False,
+        hidden_dropout_prob=0.0,  # less text than would be learnt by heart; fine-tuning has its own dropout
+        attention_probs_dropout_prob=0.0,
+    )
+    model = ErnieForMaskedLM(config)
+    losses: List[float] = []
+    if args.num_train_epochs > 0:
+        losses = pretrain(model, chunks(texts, tokenizer, args.max_seq_length), tokenizer, args)
+    model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.1
+    with publish(args.output_dir) as folder:
+        (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in tokenizer.vocab), encoding="utf-8")
+        model.save_pretrained(str(folder))
+        ErnieTokenizer(str(folder / "vocab.txt")).save_pretrained(str(folder))
+        report = {
+            "parameters": int(sum(np.prod(p.shape) for p in model.parameters())),
+            "vocabulary": len(tokenizer.vocab),
+            "steps": len(losses),
+            "loss_first_50": float(np.mean(losses[:50])) if losses else None,
+            "loss_last_50": float(np.mean(losses[-50:])) if losses else None,
+            "seconds": round(time.time() - started, 1),
+            "settings": {key: str(value) for key, value in vars(args).items()},
+        }
+        (folder / "pretraining.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(
+        f"{args.output_dir}: ERNIE with {args.num_hidden_layers} layers x {args.hidden_size}, "
+        f"{report['parameters']:,} parameters, {len(tokenizer.vocab):,} tokens; "
+        f"{report['steps']} steps, loss {report['loss_first_50']} -> {report['loss_last_50']}, {report['seconds']} s"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (InputError, OSError) as error:
+        sys.exit(f"error: {error}")
