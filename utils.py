@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Callable, Dict, List, NoReturn, Optional, Tuple, Type
 
-os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's C++ notes on every program it loads
 for message in ("Setuptools is replacing distutils", "pkg_resources is deprecated"):
     warnings.filterwarnings("ignore", message=message)
 
@@ -93,7 +92,10 @@ class FinetuneArguments(TrainingArguments):
             self.do_train = self.do_eval = self.do_export = True
         self.wants_eval = self.do_eval
         self.device = choose_device(self.device)
-        super().__post_init__()
+        self.evaluation_strategy = "steps"
+        eval_steps = self.eval_steps
+        super().__post_init__()  # would take logging_steps for eval_steps
+        self.eval_steps = eval_steps
 
 
 def choose_device(device: Optional[str]) -> str:
@@ -143,13 +145,17 @@ def parse_arguments(family: "TaskFamily", *more: Type, argv: Optional[List[str]]
         raise InputError(f"{data_args.config}: {', '.join(unknown)}: no such flag")
     parser.set_defaults(**settings)
     try:
-        parsed = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+        *parsed, rest = parser.parse_args_into_dataclasses(
+            argv, return_remaining_strings=True, look_for_args_file=False
+        )
     except (ValueError, TypeError, AssertionError) as error:
         raise InputError(str(error)) from None
+    if rest:
+        raise InputError(f"unknown flag {rest[0]}; see --help")
     parsed[1].task_name = parsed[1].dataset = spec.name
     if parsed[2].output_dir is None:
         parsed[2].output_dir = os.path.join("best_models", spec.name.upper())
-    return parsed
+    return tuple(parsed)
 
 
 def choose_dataset(family: "TaskFamily", data_args: DataArguments) -> DatasetSpec:
