@@ -1,28 +1,32 @@
-"""From text to answer with an exported model: what a task means, and (below) the engine that runs the model.
+"""From text to answer with an exported model: what a task means, and (below) the predictor that answers with it.
+
+    predictor = load_predictor("best_models/TNEWS/export/model", precision="fp32", num_threads=2)
+    predictor.predict(["今天股市大涨", "国足又输了"])
 
 A task object turns an example into model inputs (windows of at most max_seq_length tokens) and the
 model's logits back into an answer whose positions are character positions of the text that came in.
 Training, evaluation, infer.py, ONNX Runtime and Serving all go through these objects, so an answer
-is the same wherever it is asked for. Nothing here imports the trainer.
+is the same wherever it is asked for; which engine computes the logits (engine.py) makes no difference.
+Nothing here imports the trainer.
 """
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from engine import EngineConfig, OnnxEngine, PaddleEngine, load_engine
+from model_files import InputError, find_model
 from wordpiece import Tokens, WordPiece
 
 INFERENCE_FILE = "inference.json"
 VOCAB_FILE = "vocab.txt"
 MAX_QUESTION_TOKENS = 64
 MAX_ANSWER_TOKENS = 50
-
-
-class InputError(ValueError):
-    """Something the user gave is wrong; the message is one line that says what, where and what to do."""
 
 
 class Window(NamedTuple):
@@ -328,3 +332,202 @@ def load_task(
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be used as the vocabulary ({error}): export the model again") from None
     return TASKS[config.task](tokenizer, config.labels, max_seq_length or config.max_seq_length, config.doc_stride)
+
+
+class Prepared(NamedTuple):
+    """Some examples in their order, and all their windows; windows[i] belongs to examples[owners[i]]."""
+
+    examples: List[Dict]
+    windows: List[Window]
+    owners: List[int]
+
+
+class ErniePredictor:
+    """Answers texts with an engine, as a task says.
+
+    One predictor may be shared by threads: each thread that calls it gets its own clone of the
+    engine, which shares the weights. What an input is, for
+    seq_cls: a text, a pair (text, text_pair), or {"text", "text_pair"};
+    token_cls: a text, a list of tokens, or {"text"} or {"tokens"};
+    qa: a pair (question, context), or {"question", "context"}.
+    """
+
+    # Texts are read, and sorted by length, this many batches at a time: enough that hardly any
+    # padding is left, and the memory needed does not depend on how many texts there are.
+    batches_ahead = 16
+
+    def __init__(self, engine: Union[PaddleEngine, OnnxEngine], task: Task):
+        self.task = task
+        self._engine = engine
+        self._engines = threading.local()
+        self._engines.own = engine
+        self._cloning = threading.Lock()
+        self._check_match()
+
+    @property
+    def engine(self) -> Union[PaddleEngine, OnnxEngine]:
+        """This thread's engine."""
+        if not hasattr(self._engines, "own"):
+            with self._cloning:
+                self._engines.own = self._engine.clone()
+        return self._engines.own
+
+    def predict(self, inputs: Sequence[Any], batch_size: int = 32) -> List[Dict]:
+        """The answers to all inputs, in their order. Task.decode says what an answer holds.
+
+        Raises:
+            InputError: an input is not what the task takes.
+        """
+        return list(self.predict_iter(inputs, batch_size))
+
+    def predict_iter(self, inputs: Iterable[Any], batch_size: int = 32) -> Iterator[Dict]:
+        """Like predict, for any number of inputs: reads them as it goes and holds only a few batches.
+
+        The next inputs are read and tokenized in a second thread while the engine runs.
+        """
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}: give a number from 1 on")
+        groups = self._prepare(inputs, batch_size * self.batches_ahead)
+        with ThreadPoolExecutor(max_workers=1) as tokenizing:
+            group = next(groups, None)
+            while group is not None:
+                following = tokenizing.submit(next, groups, None)
+                yield from self._answers(group, batch_size)
+                group = following.result()
+
+    def run_windows(self, windows: Sequence[Window], batch_size: int = 32, sort: bool = True) -> List[Tuple]:
+        """The model's outputs for each window, in the order of `windows`, without those for padding.
+
+        Args:
+            windows: of any number and length.
+            batch_size: windows a run.
+            sort: batch windows of like length, the longest first. Without it, batches are filled in order.
+        """
+        order = list(range(len(windows)))
+        if sort:
+            order.sort(key=lambda i: -len(windows[i].input_ids))
+        outputs: List[Tuple] = [()] * len(windows)
+        for begin in range(0, len(order), batch_size):
+            numbers = order[begin : begin + batch_size]
+            logits = self.engine.run(*pad([windows[i] for i in numbers], self.task.tokenizer.pad_id))
+            for row, i in enumerate(numbers):
+                outputs[i] = tuple(output[row] for output in logits)
+        return outputs
+
+    def _prepare(self, inputs: Iterable[Any], most_windows: int) -> Iterator[Prepared]:
+        """Groups of examples with about `most_windows` windows together."""
+        group = Prepared([], [], [])
+        for number, given in enumerate(inputs, start=1):
+            example = as_example(self.task.name, given, f"input {number}")
+            windows = self.task.windows(example)
+            group.owners.extend([len(group.examples)] * len(windows))
+            group.examples.append(example)
+            group.windows.extend(windows)
+            if len(group.windows) >= most_windows:
+                yield group
+                group = Prepared([], [], [])
+        if group.examples:
+            yield group
+
+    def _answers(self, group: Prepared, batch_size: int) -> Iterator[Dict]:
+        outputs = self.run_windows(group.windows, batch_size)
+        end = 0
+        for number, example in enumerate(group.examples):
+            begin = end
+            while end < len(group.owners) and group.owners[end] == number:
+                end += 1
+            yield self.task.decode(example, group.windows[begin:end], outputs[begin:end])
+
+    def _check_match(self) -> None:
+        """The files beside a model must belong to it."""
+        info, task = self._engine.info, self.task
+        where = f"beside {self._engine.prefix}"
+        tokens = max(task.tokenizer.vocab.values()) + 1
+        if info.vocab_size is not None and tokens > info.vocab_size:
+            raise InputError(f"{VOCAB_FILE} {where} has {tokens} tokens, the model {info.vocab_size}: not its own file")
+        if info.max_positions is not None and task.max_seq_length > info.max_positions:
+            raise InputError(f"max_seq_length {task.max_seq_length}: the model takes at most {info.max_positions}")
+        if task.labels and info.num_labels not in (None, -1, len(task.labels)):
+            raise InputError(
+                f"{INFERENCE_FILE} {where} names {len(task.labels)} labels, the model has {info.num_labels}: "
+                "not its own file"
+            )
+
+
+def pad(windows: Sequence[Window], pad_id: int) -> Tuple[np.ndarray, np.ndarray]:
+    """input_ids and token_type_ids of a batch, int64 [batch, seq_len], as long as the longest window."""
+    length = max(len(window.input_ids) for window in windows)
+    input_ids = np.full((len(windows), length), pad_id, dtype=np.int64)
+    token_type_ids = np.zeros_like(input_ids)
+    for row, window in enumerate(windows):
+        input_ids[row, : len(window.input_ids)] = window.input_ids
+        token_type_ids[row, : len(window.token_type_ids)] = window.token_type_ids
+    return input_ids, token_type_ids
+
+
+# The fields that an input of each task must and may have; the first form is what a plain input fills.
+INPUT_FIELDS = {"seq_cls": ("text", "text_pair"), "token_cls": ("text",), "qa": ("question", "context")}
+
+
+def as_example(task_name: str, given: Any, where: str) -> Dict:
+    """One input in any form that ErniePredictor takes, as the example that a Task takes.
+
+    Raises:
+        InputError: it is none of these forms; the message begins with `where` it came from.
+    """
+    fields = INPUT_FIELDS[task_name]
+    if isinstance(given, str):
+        example = {fields[0]: given}
+    elif isinstance(given, dict):
+        example = given
+    elif task_name == "token_cls" and isinstance(given, (list, tuple)):
+        example = {"tokens": given}
+    elif isinstance(given, (list, tuple)) and len(given) == len(fields):
+        example = dict(zip(fields, given))
+    else:
+        example = {}
+    if not _is_valid(task_name, example):
+        forms = {
+            "seq_cls": 'a text, a pair of texts, or {"text": ..., "text_pair": ...}',
+            "token_cls": 'a text, a list of tokens, or {"text": ...} or {"tokens": [...]}',
+            "qa": 'a pair (question, context), or {"question": ..., "context": ...}',
+        }
+        raise InputError(f"{where} is not {forms[task_name]}")
+    return example
+
+
+def _is_valid(task_name: str, example: Dict) -> bool:
+    if task_name == "token_cls" and "text" not in example:
+        tokens = example.get("tokens")
+        return isinstance(tokens, (list, tuple)) and all(isinstance(token, str) for token in tokens)
+    if task_name == "seq_cls":
+        return isinstance(example.get("text"), str) and isinstance(example.get("text_pair"), (str, type(None)))
+    return all(isinstance(example.get(name), str) for name in INPUT_FIELDS[task_name])
+
+
+def load_predictor(
+    model_path: Union[str, Path],
+    task_name: Optional[str] = None,
+    max_seq_length: Optional[int] = None,
+    config_dir: Optional[Union[str, Path]] = None,
+    **engine_options: Any,
+) -> ErniePredictor:
+    """The predictor of an exported model.
+
+    Args:
+        model_path: what model_files.find_model takes: a prefix, a folder, or the beginning of a prefix.
+        task_name: what the model is expected to be; by default whatever it is.
+        max_seq_length: tokens of one window; by default the length the model was trained with.
+        config_dir: the folder of inference.json and vocab.txt; by default the model's own.
+        engine_options: fields of EngineConfig (device, backend, precision, num_threads ...).
+
+    Raises:
+        InputError: a file is missing or broken, or this machine cannot run the model so.
+    """
+    onnx = str(engine_options.get("backend", "")).startswith("onnxruntime")
+    prefix = find_model(model_path, ".onnx" if onnx else ".pdmodel")
+    task = load_task(config_dir or prefix.parent, max_seq_length)
+    if task_name not in (None, task.name):
+        raise InputError(f"{prefix} is a {task.name} model, not {task_name}: give its own task name, or another model")
+    config = EngineConfig(**{"max_seq_length": task.max_seq_length, **engine_options})
+    return ErniePredictor(load_engine(prefix, config), task)

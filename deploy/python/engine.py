@@ -1,0 +1,423 @@
+"""The engines that run an exported model: Paddle Inference (oneDNN, CUDA, TensorRT) and ONNX Runtime.
+
+An engine takes token ids and gives logits; it knows nothing about tasks. Every setting of every
+backend is in this file, and what a machine cannot do is refused here, before any work, in one line.
+"""
+
+import copy
+import ctypes
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator, List, Optional, Tuple, Union
+
+import numpy as np
+
+from model_files import PARAMETERS, PROGRAM, InputError, ModelInfo, find_model, inspect_model
+
+PADDLE, TENSORRT, ONNX, ONNX_TENSORRT = "paddle", "tensorrt", "onnxruntime", "onnxruntime_tensorrt"
+
+# What each backend can run where; the first precision is the default.
+PRECISIONS = {
+    (PADDLE, "cpu"): ("fp32", "int8", "bf16"),
+    (PADDLE, "gpu"): ("fp32", "fp16"),
+    (TENSORRT, "gpu"): ("fp32", "fp16", "int8"),
+    (ONNX, "cpu"): ("fp32", "int8"),
+    (ONNX, "gpu"): ("fp32", "fp16"),
+    (ONNX_TENSORRT, "gpu"): ("fp32", "fp16"),
+}
+BACKENDS = tuple(dict.fromkeys(backend for backend, _ in PRECISIONS))
+
+# What to do instead of a precision that a backend lacks.
+INSTEAD = {
+    (PADDLE, "cpu", "fp16"): "processors have no FP16 kernels: use bf16, int8 or --device gpu",
+    (PADDLE, "gpu", "int8"): "INT8 on a GPU needs TensorRT: add --use_trt",
+    (TENSORRT, "cpu", "fp32"): "TensorRT needs --device gpu",
+}
+
+GPU_MEMORY_POOL_MB = 256
+TENSORRT_WORKSPACE_BYTES = 1 << 30
+# Subgraphs smaller than this stay in Paddle: the way into TensorRT and back would cost more than it saves.
+TENSORRT_MIN_SUBGRAPH = 5
+SHORTEST_INPUT = 2  # tokens: [CLS] [SEP]
+
+
+def usable_processors() -> int:
+    """The processors this process may run on, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass
+class EngineConfig:
+    """How to run a model. Checked when it is made: what cannot work raises an InputError of one line.
+
+    Attributes:
+        device: "cpu" or "gpu".
+        backend: one of BACKENDS.
+        precision: "fp32", "bf16", "fp16" or "int8"; PRECISIONS says which goes where.
+        num_threads: processor threads of one run.
+        device_id: number of the GPU.
+        batch_size, max_seq_length: the largest input, for which TensorRT builds its engine.
+        shape_info_file: where Paddle-TensorRT's shape ranges are kept; by default beside the model.
+    """
+
+    device: str = "cpu"
+    backend: str = PADDLE
+    precision: str = "fp32"
+    num_threads: Optional[int] = None
+    device_id: int = 0
+    batch_size: int = 32
+    max_seq_length: int = 128
+    shape_info_file: Optional[Union[str, Path]] = None
+
+    def __post_init__(self):
+        if self.num_threads is None:
+            self.num_threads = usable_processors()
+        for name in ("num_threads", "batch_size", "max_seq_length"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}: give a number from 1 on")
+        self._check_combination()
+        if self.device == "gpu":
+            problem = _onnx_gpu_problem(self) if self.is_onnx else _paddle_gpu_problem(self)
+            if problem:
+                raise InputError(problem)
+        if self.precision == "bf16" and not supports_bf16():
+            raise InputError("this processor has no bf16 instructions (avx512_bf16 or avx512bw): use fp32 or int8")
+
+    @property
+    def is_onnx(self) -> bool:
+        return self.backend in (ONNX, ONNX_TENSORRT)
+
+    def _check_combination(self) -> None:
+        if self.backend not in BACKENDS:
+            raise InputError(f"backend {self.backend!r} is not one of {', '.join(BACKENDS)}")
+        if self.device not in ("cpu", "gpu"):
+            raise InputError(f"device {self.device!r} is neither cpu nor gpu")
+        allowed = PRECISIONS.get((self.backend, self.device))
+        if allowed is None:
+            raise InputError(f"{self.backend} runs on a GPU only: use --device gpu, or leave out --use_trt")
+        if self.precision not in allowed:
+            instead = INSTEAD.get((self.backend, self.device, self.precision), f"use {' or '.join(allowed)}")
+            raise InputError(f"{self.backend} on {self.device} does not run {self.precision}: {instead}")
+
+    def describe(self) -> str:
+        """One line for people: engine, processor, precision, threads or device."""
+        precision = self.precision.upper() if self.precision != "bf16" else "bf16"
+        if self.device == "cpu":
+            if self.precision == "int8":
+                precision += " (dynamic)" if self.is_onnx else " (fc)"
+            engine = "ONNX Runtime, CPU" if self.is_onnx else "Paddle Inference, oneDNN"
+            return f"{engine}, {precision}, {self.num_threads} thread{'s' if self.num_threads > 1 else ''}"
+        engine = "ONNX Runtime" if self.is_onnx else "Paddle Inference"
+        runner = "TensorRT" if self.backend in (TENSORRT, ONNX_TENSORRT) else "CUDA"
+        return f"{engine}, {runner}, {precision}, GPU {self.device_id}"
+
+
+def supports_bf16() -> bool:
+    """Whether Paddle has bf16 kernels for this processor."""
+    from paddle.base import core
+
+    return core.supports_bfloat16()
+
+
+def gpu_is_usable() -> bool:
+    """Whether Paddle can run on a GPU here: what --device chooses by itself."""
+    return _cuda_problem() is None
+
+
+def _cuda_problem() -> Optional[str]:
+    import paddle
+
+    if not paddle.is_compiled_with_cuda():
+        return "the installed paddlepaddle is the CPU build: install paddlepaddle-gpu, or use --device cpu"
+    if paddle.device.cuda.device_count() == 0:
+        return "no CUDA device was found: check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
+    return None
+
+
+def _paddle_gpu_problem(config: EngineConfig) -> Optional[str]:
+    """Why this machine cannot run a Paddle GPU configuration; None when it can."""
+    from paddle import inference
+
+    problem = _cuda_problem()
+    if problem or config.backend != TENSORRT:
+        return problem
+    version = inference.get_trt_compile_version()
+    if version[0] == 0:
+        return "the installed paddlepaddle is built without TensorRT: install one with TensorRT, or leave out --use_trt"
+    library = f"libnvinfer.so.{version[0]}"
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        wanted = ".".join(map(str, version))
+        return f"{library} was not found: put TensorRT {wanted} on LD_LIBRARY_PATH, or leave out --use_trt"
+    return None
+
+
+def _onnx_gpu_problem(config: EngineConfig) -> Optional[str]:
+    import onnxruntime
+
+    provider = _onnx_providers(config)[0][0]
+    if provider in onnxruntime.get_available_providers():
+        return None
+    return f"the installed onnxruntime has no {provider}: install onnxruntime-gpu, or use --device cpu"
+
+
+class PaddleEngine:
+    """Runs PREFIX.pdmodel with Paddle Inference. One engine serves one thread: clone() it for another.
+
+    Raises:
+        InputError: a model file is broken, or the model's precision is not the one asked for.
+    """
+
+    def __init__(self, model_path: Union[str, Path], config: EngineConfig):
+        self.config = config
+        self.prefix = find_model(model_path)
+        self.info = inspect_model(self.prefix)
+        _check_precision(self.prefix, self.info, config.precision)
+        if config.backend == TENSORRT and not shape_info_path(self.prefix, config).exists():
+            collect_shapes(self.prefix, config)
+        self._predictor = _create_predictor(self.prefix, paddle_settings(self.prefix, config))
+
+    def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray, ...]:
+        """Logits of one batch. Both inputs are int64 [batch, seq_len]; the outputs are float32."""
+        return _run_predictor(self._predictor, input_ids, token_type_ids)
+
+    def clone(self) -> "PaddleEngine":
+        """An engine for another thread; it shares this one's weights."""
+        other = copy.copy(self)
+        other._predictor = self._predictor.clone()
+        return other
+
+
+def shape_info_path(prefix: Path, config: EngineConfig) -> Path:
+    """Where the shape ranges for TensorRT are kept; the default name holds what they depend on."""
+    return Path(config.shape_info_file or f"{prefix}.shapes-{config.batch_size}x{config.max_seq_length}.pbtxt")
+
+
+def collect_shapes(prefix: Path, config: EngineConfig) -> Path:
+    """Find the range of every tensor's shape, which TensorRT must know to build an engine for any input.
+
+    A predictor without TensorRT runs the smallest and the largest batch; it writes the ranges when it
+    is destroyed, and the file takes its name only then. Returns the file.
+    """
+    from paddle import inference
+
+    file = shape_info_path(prefix, config)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    settings = base_gpu_settings(prefix, config, inference.PrecisionType.Float32)
+    settings.collect_shape_range_info(str(temporary))
+    predictor = _create_predictor(prefix, settings)
+    for batch_size, length in ((1, SHORTEST_INPUT), (config.batch_size, config.max_seq_length)):
+        ids = np.ones((batch_size, length), dtype=np.int64)
+        _run_predictor(predictor, ids, np.zeros_like(ids))
+    del predictor
+    os.replace(temporary, file)
+    return file
+
+
+def _create_predictor(prefix: Path, settings):
+    from paddle import inference
+
+    try:
+        with _without_pass_log():
+            return inference.create_predictor(settings)
+    except (RuntimeError, ValueError, MemoryError, OSError, NotImplementedError) as error:
+        raise InputError(f"{prefix}{PROGRAM} cannot be loaded: {_reason(error)}") from None
+
+
+@contextmanager
+def _without_pass_log() -> Iterator[None]:
+    """Keep Paddle's "---    quantized 14 fc ops" lines off stderr.
+
+    Paddle 2.6.2 writes about 30 of them for every INT8 or bf16 predictor (and that the processor has
+    BFLOAT16), whatever disable_glog_info says. All else it writes meanwhile is shown when it is done.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            log.seek(0)
+            for line in log:
+                if b"---  " not in line and b"support for BFLOAT16" not in line:
+                    os.write(2, line)
+
+
+def _run_predictor(predictor, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray, ...]:
+    predictor.get_input_handle("input_ids").copy_from_cpu(input_ids)
+    predictor.get_input_handle("token_type_ids").copy_from_cpu(token_type_ids)
+    predictor.run()
+    return tuple(predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names())
+
+
+def _check_precision(prefix: Path, info: ModelInfo, precision: str) -> None:
+    if precision == "int8" and not info.quantized:
+        raise InputError(
+            f"{prefix} is not quantized, so it cannot run as INT8: give the int8 model that compress_*.py wrote, "
+            "or use fp32"
+        )
+    if precision != "int8" and info.quantized:
+        raise InputError(
+            f"{prefix} is quantized, and {precision} would only imitate INT8, slower than the original model: "
+            "use int8, or give the model before quantization"
+        )
+
+
+def paddle_settings(prefix: Path, config: EngineConfig):
+    """The paddle.inference.Config for a model: every setting of the CPU, and those of the GPU by base_gpu_settings."""
+    from paddle import inference
+
+    if config.device == "cpu":
+        return _cpu_settings(prefix, config)
+    precisions = {
+        "fp32": inference.PrecisionType.Float32,
+        "fp16": inference.PrecisionType.Half,
+        "int8": inference.PrecisionType.Int8,
+    }
+    if config.backend == PADDLE:
+        return base_gpu_settings(prefix, config, precisions[config.precision])
+    settings = base_gpu_settings(prefix, config, inference.PrecisionType.Float32)
+    settings.enable_tensorrt_engine(
+        workspace_size=TENSORRT_WORKSPACE_BYTES,
+        max_batch_size=config.batch_size,
+        min_subgraph_size=TENSORRT_MIN_SUBGRAPH,
+        precision_mode=precisions[config.precision],
+        use_static=False,
+        use_calib_mode=False,  # an INT8 model carries its own scales
+    )
+    settings.enable_tuned_tensorrt_dynamic_shape(str(shape_info_path(prefix, config)), True)
+    return settings
+
+
+def base_gpu_settings(prefix: Path, config: EngineConfig, precision):
+    """Paddle on CUDA without TensorRT; with FP16, operators that have an FP16 kernel use it."""
+    settings = _base_settings(prefix)
+    settings.disable_mkldnn()
+    settings.enable_use_gpu(GPU_MEMORY_POOL_MB, config.device_id, precision)
+    return settings
+
+
+def _cpu_settings(prefix: Path, config: EngineConfig):
+    settings = _base_settings(prefix)
+    settings.disable_gpu()
+    settings.enable_mkldnn()
+    settings.set_cpu_math_library_num_threads(config.num_threads)
+    if config.precision == "int8":
+        # Only the weight matmuls: by default Paddle 2.6 also quantizes the attention's matmuls of two
+        # activations, for which oneDNN has no fast INT8 kernel (10 to 30 times slower than FP32).
+        settings.enable_mkldnn_int8({"fc"})
+    elif config.precision == "bf16":
+        with _without_pass_log():
+            settings.enable_mkldnn_bfloat16()
+    return settings
+
+
+def _base_settings(prefix: Path):
+    from paddle import inference
+
+    settings = inference.Config(f"{prefix}{PROGRAM}", f"{prefix}{PARAMETERS}")
+    settings.switch_ir_optim(True)
+    settings.enable_memory_optim()
+    settings.disable_glog_info()
+    return settings
+
+
+class OnnxEngine:
+    """Runs a .onnx file with ONNX Runtime. Sessions may be used by several threads at once.
+
+    Raises:
+        InputError: the file is broken, was made for another precision, or the GPU cannot be used.
+    """
+
+    def __init__(self, model_path: Union[str, Path], config: EngineConfig):
+        import onnxruntime
+
+        self.config = config
+        self.prefix = find_model(model_path, ".onnx")
+        path = Path(f"{self.prefix}.onnx")
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} is empty: export it again with paddle2onnx")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = config.num_threads
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=_onnx_providers(config))
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+            raise InputError(f"{path} cannot be loaded: {_reason(error)}") from None
+        self._check(path)
+        num_labels = self._session.get_outputs()[0].shape[-1]
+        self.info = ModelInfo(
+            quantized=config.precision == "int8",
+            vocab_size=None,
+            max_positions=None,
+            num_labels=num_labels if isinstance(num_labels, int) else None,
+        )
+
+    def _check(self, path: Path) -> None:
+        wanted = _onnx_providers(self.config)[0][0]
+        if wanted not in self._session.get_providers():  # ONNX Runtime itself would go on on the CPU
+            raise InputError(f"{wanted} could not be loaded (CUDA or cuDNN libraries missing?): use --device cpu")
+        inputs = sorted(node.name for node in self._session.get_inputs())
+        if inputs != ["input_ids", "token_type_ids"]:
+            raise InputError(f"{path} has the inputs {', '.join(inputs)}, not input_ids and token_type_ids")
+        found = self._session.get_modelmeta().custom_metadata_map.get("precision", "fp32")
+        needed = "fp32" if self.config.backend == ONNX_TENSORRT else self.config.precision
+        if found != needed:
+            raise InputError(
+                f"{path} is a {found} model, not {needed}: deploy/paddle2onnx/infer.py makes one from FP32"
+            )
+
+    def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray, ...]:
+        """Logits of one batch. Both inputs are int64 [batch, seq_len]; the outputs are float32."""
+        return tuple(self._session.run(None, {"input_ids": input_ids, "token_type_ids": token_type_ids}))
+
+    def clone(self) -> "OnnxEngine":
+        """This engine itself: a session serves any number of threads."""
+        return self
+
+
+def _onnx_providers(config: EngineConfig) -> List[Tuple[str, dict]]:
+    """ONNX Runtime's execution providers with their options, the preferred one first."""
+    cpu: List[Tuple[str, dict]] = [("CPUExecutionProvider", {})]
+    if config.device == "cpu":
+        return cpu
+    gpu = [("CUDAExecutionProvider", {"device_id": config.device_id})]
+    if config.backend == ONNX:
+        return gpu + cpu
+    names = ("input_ids", "token_type_ids")
+
+    def shapes(batch_size: int, length: int) -> str:
+        return ",".join(f"{name}:{batch_size}x{length}" for name in names)
+
+    tensorrt = {
+        "device_id": config.device_id,
+        "trt_fp16_enable": config.precision == "fp16",
+        "trt_max_workspace_size": TENSORRT_WORKSPACE_BYTES,
+        "trt_profile_min_shapes": shapes(1, SHORTEST_INPUT),
+        "trt_profile_opt_shapes": shapes(config.batch_size, config.max_seq_length),
+        "trt_profile_max_shapes": shapes(config.batch_size, config.max_seq_length),
+    }
+    return [("TensorrtExecutionProvider", tensorrt)] + gpu + cpu
+
+
+ENGINES = {PADDLE: PaddleEngine, TENSORRT: PaddleEngine, ONNX: OnnxEngine, ONNX_TENSORRT: OnnxEngine}
+
+
+def load_engine(model_path: Union[str, Path], config: EngineConfig) -> Union[PaddleEngine, OnnxEngine]:
+    """The engine of config.backend with a model loaded."""
+    return ENGINES[config.backend](model_path, config)
+
+
+def _reason(error: BaseException) -> str:
+    """The line of a C++ error that says what happened, without the stack trace around it."""
+    text = str(error).split("Error Message Summary:")[-1]
+    lines = [line.strip() for line in text.split("\n") if line.strip(" \t\r-")]
+    return lines[0] if lines else type(error).__name__
