@@ -213,12 +213,18 @@ def classification_features(task: Task, example: Example, window: Window) -> Dic
 
 
 def tagging_features(task: Task, example: Example, window: Window) -> Dict:
-    """The tag of a model token is the one of the first character it covers, as decoding reads it back."""
+    """The tag of a model token is the one of the first character it covers, as decoding reads it back.
+
+    Where the tokenizer splits what carries one tag, only the first piece can begin an entity.
+    """
     _, starts = join_tokens(example["tokens"])
     labels = [IGNORED_LABEL] * len(window.input_ids)
     for i, start in enumerate(window.starts):
         token = int(np.searchsorted(starts, start, side="right")) - 1
-        labels[window.offset + i] = task.labels.index(example["labels"][token])
+        tag = example["labels"][token]
+        if tag.startswith("B-") and i > 0 and window.starts[i - 1] >= starts[token]:
+            tag = "I-" + tag[len("B-") :]
+        labels[window.offset + i] = task.labels.index(tag)
     return {"labels": labels}
 
 

@@ -36,7 +36,7 @@ def small_ernie(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def finetuned(small_ernie, tmp_path_factory):
-    """The folder of the model fine-tuned for a task on a part of its sample set; each is trained when first asked for."""
+    """The folder of the model fine-tuned for a task on a part of its sample set, trained when first asked for."""
     folders = {}
 
     def get(task: str) -> Path:

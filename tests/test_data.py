@@ -26,7 +26,13 @@ PRONOUN = {"span1_index": 0, "span1_text": "马克", "span2_index": 4, "span2_te
 @pytest.mark.parametrize(
     ("name", "line", "text", "text_pair", "label"),
     [
-        ("afqmc", {"sentence1": "花呗怎么还", "sentence2": "怎么还花呗", "label": "1"}, "花呗怎么还", "怎么还花呗", "1"),
+        (
+            "afqmc",
+            {"sentence1": "花呗怎么还", "sentence2": "怎么还花呗", "label": "1"},
+            "花呗怎么还",
+            "怎么还花呗",
+            "1",
+        ),
         ("tnews", {"label": "102", "label_desc": "news_x", "sentence": "新闻", "keywords": ""}, "新闻", None, "102"),
         ("iflytek", {"label": "118", "label_des": "其他", "sentence": "一个应用"}, "一个应用", None, "118"),
         ("ocnli", {"sentence1": "甲", "sentence2": "乙", "label": "neutral", "label0": "x"}, "甲", "乙", "neutral"),
@@ -98,9 +104,19 @@ GOOD = {"sentence": "好", "label": "100"}
         ("tnews", "train.json", [GOOD, {"sentence": "好", "label": "105"}], "line 2: label '105' is not one of 100"),
         ("tnews", "train.json", [{"sentence": "好"}], "has no label"),
         ("tnews", "train.json", [], "holds no examples"),
-        ("csl", "train.json", [{"abst": "文", "keyword": "水", "label": "0"}], "line 1: 'keyword' is not a list of texts"),
+        (
+            "csl",
+            "train.json",
+            [{"abst": "文", "keyword": "水", "label": "0"}],
+            "line 1: 'keyword' is not a list of texts",
+        ),
         ("cluewsc2020", "train.json", [{"text": "他", "label": "true"}], "line 1: 'target' is missing"),
-        ("cluewsc2020", "train.json", [{"text": "马克他", "label": "true", "target": PRONOUN}], "does not stand at span2"),
+        (
+            "cluewsc2020",
+            "train.json",
+            [{"text": "马克他", "label": "true", "target": PRONOUN}],
+            "does not stand at span2",
+        ),
         ("msra_ner", "train.tsv", ["中\x02国\tO"], "line 1: 2 tokens but 1 tags"),
         ("msra_ner", "train.tsv", ["中\tO", "国\tB-CITY"], "line 2: tag 'B-CITY' is not one of"),
         ("msra_ner", "train.tsv", ["中\tO\tO"], "line 1: 3 columns"),

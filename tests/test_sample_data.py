@@ -42,7 +42,9 @@ def test_written_twice_is_the_same(name, tmp_path):
 
 
 def test_surname_and_given_name_are_one_person():
-    text, entities = parse_line("总书记/n  江/nr  泽民/nr  会见/v  克林顿/nr  、/w  贾/nr  永/nr  黄/nr  秋生/nr  在/p  北京/ns")
+    text, entities = parse_line(
+        "总书记/n  江/nr  泽民/nr  会见/v  克林顿/nr  、/w  贾/nr  永/nr  黄/nr  秋生/nr  在/p  北京/ns"
+    )
     assert [(text[e.start : e.end], e.label) for e in entities] == [
         ("江泽民", "PER"), ("克林顿", "PER"), ("贾永", "PER"), ("黄秋生", "PER"), ("北京", "LOC"),
     ]  # fmt: skip
@@ -50,7 +52,11 @@ def test_surname_and_given_name_are_one_person():
 
 @pytest.mark.parametrize(
     ("line", "people"),
-    [("陈/nr  方/nr  安生/nr  说/v", ["陈方安生"]), ("诸葛/nr  仓麟/nr", ["诸葛仓麟"]), ("万万/nr  恩佐/nr", ["万万", "恩佐"])],
+    [
+        ("陈/nr  方/nr  安生/nr  说/v", ["陈方安生"]),
+        ("诸葛/nr  仓麟/nr", ["诸葛仓麟"]),
+        ("万万/nr  恩佐/nr", ["万万", "恩佐"]),
+    ],
 )
 def test_names_of_other_forms(line, people):
     text, entities = parse_line(line)
@@ -58,7 +64,9 @@ def test_names_of_other_forms(line, people):
 
 
 def test_bracketed_compound_is_one_organisation():
-    text, entities = parse_line("[中央/n  人民/n  广播/vn  电台/n]nt  在/p  [香港/ns  特别/a  行政区/n]ns  的/u  记者/n")
+    text, entities = parse_line(
+        "[中央/n  人民/n  广播/vn  电台/n]nt  在/p  [香港/ns  特别/a  行政区/n]ns  的/u  记者/n"
+    )
     assert text == "中央人民广播电台在香港特别行政区的记者"
     assert entities == [Entity("ORG", 0, 8), Entity("LOC", 9, 16)]
 
