@@ -20,7 +20,7 @@ from tqdm import tqdm
 import utils  # before paddlenlp: it sets threads, warnings and paths
 from data import DatasetSpec, find_dataset, load_examples, load_labels
 from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, InferenceConfig, InputError
-from files import check_writable, publish, unwritable, write_json
+from files import check_writable, print_row, publish, unwritable, write_json
 from utils import Collator, Features, TaskFamily
 from wordpiece import WordPiece
 
@@ -283,13 +283,6 @@ class FinetuneTrainer(Trainer):
             (checkpoint / COMPLETE_FILE).touch()
             if self.args.local_rank == -1:  # PaddleNLP 2.8.1 deletes old checkpoints only under distributed.launch
                 self._rotate_checkpoints(output_dir=self.args.output_dir)
-
-
-def print_row(**columns: str) -> None:
-    """A table of one row on the screen."""
-    widths = [max(len(name), len(value)) for name, value in columns.items()]
-    for cells in (columns.keys(), columns.values()):
-        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip())
 
 
 # ---------------------------------------------------------------- folders
