@@ -1,0 +1,466 @@
+"""PaddleNLP's Trainer with what fine-tuning here needs besides: batches of like length, answers instead of
+logits at evaluation, checkpoints that survive a kill, and models that are whole or not there."""
+
+import json
+import os
+import random
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Dict, List, Optional
+
+import paddle
+from paddlenlp.trainer import EarlyStoppingCallback, IntervalStrategy, ProgressCallback, Trainer, TrainerCallback
+from paddlenlp.trainer.trainer_utils import get_last_checkpoint, speed_metrics
+from paddlenlp.transformers import AutoTokenizer
+from tqdm import tqdm
+
+import utils  # before paddlenlp: it sets threads, warnings and paths
+from data import DatasetSpec, find_dataset, load_examples, load_labels
+from ernie_predictor import VOCAB_FILE, InferenceConfig, InputError
+from files import check_writable, publish, unwritable, write_json
+from utils import Collator, Features, TaskFamily
+from wordpiece import WordPiece
+
+RESULTS_FILE = "results.json"
+SETTINGS_FILE = "settings.json"
+COMPLETE_FILE = "complete"
+EVALUATIONS_PER_EPOCH = 4
+# What may differ between two command lines that continue the same run.
+NOT_SETTINGS = {"do_train", "do_eval", "do_predict", "do_export", "wants_eval", "overwrite_output_dir", "logging_dir"}
+NOT_SETTINGS |= {
+    "output_dir",
+    "local_rank",
+    "disable_tqdm",
+    "logging_steps",
+    "device",
+    "run_name",
+    "no_cuda",
+    "current_device",
+}
+
+
+class LengthGroupedSampler(paddle.io.DistributedBatchSampler):
+    """Random batches of examples of like length, so that little of a batch is padding.
+
+    Examples are shuffled, cut into pools of `pool` batches, and sorted by length within a pool; the
+    batches are then shuffled. The order depends on seed and epoch alone, so a resumed run sees the
+    batches that the interrupted one would have seen.
+    """
+
+    def __init__(self, dataset: Features, batch_size: int, seed: int, num_replicas: int, rank: int, drop_last=False):
+        super().__init__(dataset, batch_size, num_replicas, rank, shuffle=True, drop_last=drop_last)
+        self.lengths = [len(feature["input_ids"]) for feature in dataset.features]
+        self.seed = seed
+        self.pool = 50
+
+    def __iter__(self):
+        rng = random.Random(f"{self.seed} {self.epoch}")
+        self.epoch += 1
+        order = list(range(len(self.lengths)))
+        rng.shuffle(order)
+        order += order[: self.total_size - len(order)]  # every process gets as many
+        step = self.batch_size * self.nranks
+        pools = [order[i : i + step * self.pool] for i in range(0, len(order), step * self.pool)]
+        groups = []
+        for pool in pools:
+            pool.sort(key=self.lengths.__getitem__, reverse=True)
+            groups += [pool[i : i + step] for i in range(0, len(pool), step)]
+        # An incomplete batch stays last, so that all processes count the same steps.
+        rest = groups.pop() if len(groups[-1]) < step else None
+        rng.shuffle(groups)
+        for group in groups + ([rest] if rest and not self.drop_last else []):
+            yield group[self.local_rank :: self.nranks]
+
+
+class Progress(ProgressCallback):
+    """One bar with loss and learning rate, and a line for each evaluation."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.training_bar is not None and "loss" in (logs or {}):
+            self.training_bar.set_postfix(loss=f"{logs['loss']:.4f}", lr=f"{logs['learning_rate']:.1e}")
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        super().on_evaluate(args, state, control, **kwargs)
+        if state.is_local_process_zero and metrics:
+            figures = "  ".join(
+                f"{key[len('eval_') :]} {value:.4f}" for key, value in metrics.items() if is_metric(key)
+            )
+            tqdm.write(f"step {state.global_step}: {figures}", file=sys.stderr)
+
+
+def is_metric(key: str) -> bool:
+    return key.startswith("eval_") and not key.endswith(("_runtime", "_per_second", "_ppl"))
+
+
+class EvaluateAtEnd(TrainerCallback):
+    """The last step is evaluated and saved too, also when it is no multiple of eval_steps."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = control.should_save = True
+
+
+class FinetuneTrainer(Trainer):
+    """Trainer for one task family; `evaluate` returns the task's own metric.
+
+    Args:
+        family, task: the task family and its task object.
+        inference_config: what export writes beside the model.
+        The others are PaddleNLP's; train_dataset and eval_dataset are `utils.Features`.
+    """
+
+    def __init__(self, family: TaskFamily, task, inference_config: InferenceConfig, args, **kwargs):
+        args.label_names = family.label_names
+        args.metric_for_best_model, args.greater_is_better = family.best_metric, True
+        collator = Collator(task.tokenizer.pad_id)
+        super().__init__(args=args, criterion=family.criterion, data_collator=collator, **kwargs)
+        self.family, self.task, self.inference_config = family, task, inference_config
+        self.metric = family.metric
+        self.remove_callback(ProgressCallback)
+        for callback in (Progress, EvaluateAtEnd):
+            self.add_callback(callback)
+        if args.early_stopping_patience:
+            self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+
+    @property
+    def eval_examples(self) -> List[Dict]:
+        return self.eval_dataset.examples
+
+    def _get_train_sampler(self):
+        args = self.args
+        return LengthGroupedSampler(
+            self.train_dataset,
+            args.per_device_train_batch_size,
+            args.seed,
+            args.dataset_world_size,
+            args.dataset_rank,
+            args.dataloader_drop_last,
+        )
+
+    # -- evaluation
+
+    def predict_results(self, dataset: Features, metric_key_prefix: str = "eval") -> List[Dict]:
+        """The answers to all examples of a data set."""
+        output = self.evaluation_loop(
+            self.get_eval_dataloader(dataset), "Prediction", False, metric_key_prefix=metric_key_prefix
+        )
+        self._loss = output.metrics.get(f"{metric_key_prefix}_loss")
+        predictions = output.predictions if isinstance(output.predictions, tuple) else (output.predictions,)
+        return dataset.results(predictions)
+
+    def evaluate(self, eval_dataset: Optional[Features] = None, ignore_keys=None, metric_key_prefix="eval") -> Dict:
+        """The task's metric, the loss and the speed on a data set, by default the dev split."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        started = time.time()
+        results = self.predict_results(dataset, metric_key_prefix)
+        metrics = {f"{metric_key_prefix}_{key}": value for key, value in self.metric(dataset.examples, results).items()}
+        metrics[f"{metric_key_prefix}_loss"] = self._loss
+        metrics.update(speed_metrics(metric_key_prefix, started, num_samples=len(dataset.examples)))
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    # -- training
+
+    def finetune(self) -> Dict:
+        """Train, or go on where an interrupted run with the same settings stopped; keep the best state.
+
+        Writes the model, tokenizer, inference.json and results.json to args.output_dir.
+        """
+        folder = Path(self.args.output_dir)
+        settings = self._settings()
+        checkpoint = None
+        if self.args.should_save:
+            if self.args.overwrite_output_dir:
+                remove_run(folder)
+            checkpoint = resumable_checkpoint(folder, settings)
+            write_json(folder / SETTINGS_FILE, settings)
+        checkpoint = self._agree_on(checkpoint)
+        if checkpoint and self.args.should_save:
+            print(f"going on from {checkpoint}")
+        self._set_eval_steps()
+        started = time.time()
+        try:
+            output = self.train(resume_from_checkpoint=checkpoint)
+        except OSError as error:
+            raise unwritable(folder, error) from None
+        metrics = self.evaluate()
+        report = {
+            "dev": {key[len("eval_") :]: value for key, value in metrics.items()},
+            "steps": output.global_step,
+            "loss": output.training_loss,
+            "seconds": round(time.time() - started, 1),
+            "history": [entry for entry in self.state.log_history if f"eval_{self.family.best_metric}" in entry],
+        }
+        if self.args.should_save:
+            self.save_best(folder)
+            update_results(folder, self.inference_config, settings, {"training": report})
+            remove_checkpoints(folder)
+        return metrics
+
+    def save_best(self, folder: Path) -> None:
+        """The model with its tokenizer and inference.json, each file whole or not there."""
+        self.model.config.id2label = dict(enumerate(self.task.labels)) or self.model.config.id2label
+        with publish(folder) as temporary:
+            self.model.save_pretrained(str(temporary))
+            self.tokenizer.save_pretrained(str(temporary))
+            write_vocab(self.task.tokenizer, temporary)
+            self.inference_config.save(temporary)
+
+    def evaluate_dev(self) -> Dict:
+        """Evaluate on the dev split, print the figures and add them to results.json."""
+        metrics = self.evaluate()
+        figures = {key[len("eval_") :]: value for key, value in metrics.items()}
+        if self.args.should_save:
+            update_results(Path(self.args.output_dir), self.inference_config, None, {"dev": figures})
+            shown = {key: f"{value:.4f}" for key, value in figures.items() if is_metric(f"eval_{key}")}
+            print_row(
+                task=self.inference_config.task,
+                data=f"{self.inference_config.dataset} dev",
+                examples=f"{len(self.eval_examples):,}",
+                **shown,
+                model=self.args.output_dir,
+            )
+        return metrics
+
+    def predict_test(self, examples: List[Dict]) -> Path:
+        """Write the answers to the test split in the form CLUE asks for; returns the file."""
+        spec = find_dataset(self.inference_config.dataset)
+        results = self.predict_results(Features(self.family, self.task, examples, by_length=True, labelled=False))
+        path = Path(self.args.output_dir) / spec.submission
+        if self.args.should_save:
+            write_predictions(path, self.family, spec, examples, results)
+            print(f"{len(examples):,} predictions of the test split: {path}")
+        return path
+
+    def export(self, prefix: str = "model") -> Path:
+        """Write the static model to output_dir/export with vocabulary and inference.json; returns its prefix."""
+        folder = Path(self.args.output_dir) / "export"
+        if self.args.should_save:
+            export_static(self.model, self.task.tokenizer, self.inference_config, folder, prefix)
+            print(f"static model for deployment: {folder / prefix}")
+        return folder / prefix
+
+    def compress(self, task_name, output_dir, pruning=True, quantization=True, compress_config=None):
+        """Prune and quantize the model; see compression.compress."""
+        from compression import compress
+
+        return compress(self, task_name, output_dir, pruning, quantization, compress_config)
+
+    def _settings(self) -> Dict:
+        """All that decides the result of a run."""
+        settings = {key: value for key, value in self.args.to_dict().items() if key not in NOT_SETTINGS}
+        settings.update(
+            max_seq_length=self.task.max_seq_length,
+            doc_stride=self.task.doc_stride,
+            dataset=self.inference_config.dataset,
+            train_examples=len(self.train_dataset.examples),
+        )
+        return json.loads(json.dumps(settings, default=str))
+
+    def _set_eval_steps(self) -> None:
+        args = self.args
+        if args.eval_steps is None:
+            steps = len(self.get_train_dataloader()) // args.gradient_accumulation_steps
+            args.eval_steps = max(1, steps // EVALUATIONS_PER_EPOCH)
+        args.save_steps = args.eval_steps
+        args.evaluation_strategy = args.save_strategy = IntervalStrategy.STEPS
+        args.load_best_model_at_end = True
+
+    def _agree_on(self, checkpoint: Optional[str]) -> Optional[str]:
+        """All processes resume from what the first one found."""
+        if self.args.world_size > 1:
+            found = [checkpoint]
+            paddle.distributed.broadcast_object_list(found, src=0)
+            return found[0]
+        return checkpoint
+
+    def _save_checkpoint(self, model, metrics=None):
+        super()._save_checkpoint(model, metrics)
+        if self.args.should_save:
+            checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            (checkpoint / COMPLETE_FILE).touch()
+
+
+def print_row(**columns: str) -> None:
+    """A table of one row on the screen."""
+    widths = [max(len(name), len(value)) for name, value in columns.items()]
+    for cells in (columns.keys(), columns.values()):
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip())
+
+
+# ---------------------------------------------------------------- folders
+
+
+def resumable_checkpoint(folder: Path, settings: Dict) -> Optional[str]:
+    """The newest complete checkpoint of an interrupted run with the same settings; incomplete ones are removed.
+
+    Raises:
+        InputError: the folder holds a run with other settings.
+    """
+    for checkpoint in folder.glob("checkpoint-*"):
+        if not (checkpoint / COMPLETE_FILE).exists():
+            shutil.rmtree(checkpoint)
+    checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    if checkpoint is None:
+        return None
+    before = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    changed = [key for key in settings if settings[key] != before.get(key)]
+    if changed:
+        shown = ", ".join(f"{key} {before.get(key)} -> {settings[key]}" for key in changed[:4])
+        raise InputError(
+            f"{folder} holds an interrupted run with other settings ({shown}): "
+            f"give another --output_dir, or --overwrite_output_dir to start anew"
+        )
+    return checkpoint
+
+
+def remove_checkpoints(folder: Path) -> None:
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    shutil.rmtree(folder / "runs", ignore_errors=True)  # the Trainer's empty log folder
+
+
+def remove_run(folder: Path) -> None:
+    remove_checkpoints(folder)
+    for name in (RESULTS_FILE, SETTINGS_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def update_results(folder: Path, config: InferenceConfig, settings: Optional[Dict], entries: Dict) -> None:
+    """Add entries to results.json beside the model."""
+    path = Path(folder) / RESULTS_FILE
+    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    content.update({"task": config.task, "dataset": config.dataset, "versions": config.versions, **entries})
+    if settings is not None:
+        content["settings"] = settings
+    write_json(path, content)
+
+
+def write_vocab(tokenizer: WordPiece, folder: Path) -> None:
+    lines = sorted(tokenizer.vocab, key=tokenizer.vocab.get)
+    (Path(folder) / VOCAB_FILE).write_text("".join(f"{token}\n" for token in lines), encoding="utf-8")
+
+
+def export_static(model, tokenizer: WordPiece, config: InferenceConfig, folder: Path, prefix: str) -> None:
+    """Write PREFIX.pdmodel and PREFIX.pdiparams with dynamic batch and length, vocab.txt and inference.json.
+
+    The program takes input_ids and token_type_ids, int64 [batch, seq_len], and masks [PAD] itself.
+    """
+    specs = [paddle.static.InputSpec([None, None], "int64", name) for name in ("input_ids", "token_type_ids")]
+    model.eval()
+    static = paddle.jit.to_static(model, input_spec=specs)
+    with publish(folder) as temporary:
+        paddle.jit.save(static, str(temporary / prefix))
+        (temporary / f"{prefix}.pdiparams.info").unlink(missing_ok=True)  # names for debugging; nothing reads it
+        write_vocab(tokenizer, temporary)
+        config.save(temporary)
+    model.forward.rollback()  # the model can be trained and called as before
+
+
+def write_predictions(path: Path, family: TaskFamily, spec: DatasetSpec, examples, results) -> None:
+    """The answers in the form CLUE asks for: JSON lines of id and label; tagging as MSRA NER's columns; reading as
+    one object of id to answer."""
+    lines = [family.submission(example, result) for example, result in zip(examples, results)]
+    with publish(path.parent) as temporary, open(temporary / path.name, "w", encoding="utf-8") as file:
+        if spec.task == "qa":
+            json.dump({line["id"]: line["answer"] for line in lines}, file, ensure_ascii=False)
+        else:
+            for line in lines:
+                tagged = "tags" in line
+                text = "\x02".join(line["tokens"]) + "\t" + "\x02".join(line["tags"]) if tagged else json.dumps(line)
+                file.write(text + "\n")
+
+
+# ---------------------------------------------------------------- building
+
+
+def build_trainer(family: TaskFamily, model_args, data_args, args) -> FinetuneTrainer:
+    """Data, tokenizer, model and trainer from a script's arguments.
+
+    Without --do_train and without a model's name, the model is the one trained before, in output_dir.
+
+    Raises:
+        InputError: the data or the model cannot be used; nothing has been written by then.
+    """
+    paddle.set_device(args.device)
+    spec = find_dataset(data_args.task_name)
+    labels = load_labels(spec, data_args.data_dir)
+    name = model_args.model_name_or_path
+    if not args.do_train and name == utils.DEFAULT_MODEL and os.path.isdir(args.output_dir):
+        name = args.output_dir
+    tokenizer, wordpiece, lowercase = load_tokenizer(name)
+    task = family.task(wordpiece, labels, data_args.max_seq_length, data_args.doc_stride)
+    check_writable(args.output_dir)
+
+    def features(split: str, most: Optional[int], **options) -> Features:
+        examples = load_examples(spec.name, split, data_args.data_dir)[:most]
+        return Features(family, task, examples, **options)
+
+    eval_dataset = features("dev", data_args.max_eval_samples, by_length=True)
+    train_dataset = features("train", data_args.max_train_samples) if args.do_train else None
+    model = load_model(family, name, labels)
+    longest = model.config.max_position_embeddings
+    if data_args.max_seq_length > longest:
+        raise InputError(f"max_seq_length {data_args.max_seq_length} is more than the model's {longest} positions")
+    config = InferenceConfig(
+        task=family.task.name,
+        labels=labels,
+        max_seq_length=data_args.max_seq_length,
+        doc_stride=data_args.doc_stride,
+        lowercase=lowercase,
+        dataset=spec.name,
+        versions=versions(),
+    )
+    return FinetuneTrainer(
+        family,
+        task,
+        config,
+        args,
+        model=model,
+        tokenizer=tokenizer,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+    )
+
+
+def load_tokenizer(name: str):
+    """PaddleNLP's tokenizer of a model, our WordPiece of the same vocabulary, and whether it lower-cases."""
+    if os.path.isdir(name) and not os.path.isfile(os.path.join(name, VOCAB_FILE)):
+        raise InputError(f"{name} has no {VOCAB_FILE}: it is not the folder of a model")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        vocab = dict(tokenizer.vocab.token_to_idx)
+    except Exception as error:  # whatever a failed download or an unknown name raises
+        raise unknown_model(name, error) from None
+    lowercase = bool(getattr(tokenizer, "do_lower_case", True))
+    try:
+        return tokenizer, WordPiece(vocab, lowercase), lowercase
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def load_model(family: TaskFamily, name: str, labels: List[str]):
+    if os.path.isdir(name) and not any(Path(name).glob("model_state*.pdparams")):
+        raise InputError(f"{name} holds no weights (model_state.pdparams): it is not the folder of a trained model")
+    options = {"num_classes": len(labels)} if labels else {}
+    try:
+        return family.auto_model.from_pretrained(name, **options)
+    except Exception as error:
+        raise unknown_model(name, error) from None
+
+
+def unknown_model(name: str, error: Exception) -> InputError:
+    reason = str(error).strip().split("\n")[0][:200]
+    return InputError(
+        f"model {name} cannot be had ({reason}): give a folder, or a published name and a network; "
+        f"`python make_small_ernie.py` makes a small one without"
+    )
+
+
+def versions() -> Dict[str, str]:
+    import paddlenlp
+
+    return {"python": sys.version.split()[0], "paddle": paddle.__version__, "paddlenlp": paddlenlp.__version__}

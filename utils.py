@@ -1,0 +1,389 @@
+"""What the scripts share: their arguments and config.yml, and what tells the three task families apart.
+
+Read it in this order: arguments, task families, features. The trainer is in trainer.py.
+"""
+
+import cpu_speed  # noqa: F401, I001  before paddle
+
+import os
+import sys
+import warnings
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Callable, Dict, List, NoReturn, Optional, Tuple, Type
+
+os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's C++ notes on every program it loads
+for message in ("Setuptools is replacing distutils", "pkg_resources is deprecated"):
+    warnings.filterwarnings("ignore", message=message)
+
+import numpy as np  # noqa: E402
+import paddle  # noqa: E402
+import yaml  # noqa: E402
+from paddlenlp.metrics.squad import squad_evaluate  # noqa: E402
+from paddlenlp.trainer import PdArgumentParser, TrainingArguments  # noqa: E402
+from paddlenlp.transformers import (  # noqa: E402
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
+from paddlenlp.utils.log import logger  # noqa: E402
+
+import deploy_path  # noqa: E402, F401
+from data import DATASETS, DatasetSpec, Example, find_dataset  # noqa: E402
+from ernie_predictor import (  # noqa: E402
+    InputError,
+    QuestionAnswering,
+    SequenceClassification,
+    Task,
+    TokenClassification,
+    Window,
+    bio_spans,
+    join_tokens,
+)
+
+logger.set_level("WARNING")
+
+CONFIG_FILE = Path(__file__).resolve().parent / "config.yml"
+IGNORED_LABEL = -100  # a token that counts for nothing in the loss
+DEFAULT_MODEL = "ernie-3.0-medium-zh"
+
+# ---------------------------------------------------------------- arguments
+
+
+@dataclass
+class DataArguments:
+    task_name: Optional[str] = field(default=None, metadata={"help": f"data set: {', '.join(DATASETS)}"})
+    dataset: Optional[str] = field(default=None, metadata={"help": 'the same, also as "clue tnews"'})
+    data_dir: Optional[str] = field(
+        default=None, metadata={"help": "folder of your own train, dev and test files in the data set's format"}
+    )
+    max_seq_length: int = field(default=128, metadata={"help": "most tokens of one model input, [CLS] and [SEP] too"})
+    doc_stride: int = field(default=32, metadata={"help": "tokens that neighbouring windows of a long text share"})
+    max_train_samples: Optional[int] = field(default=None, metadata={"help": "use only so many training examples"})
+    max_eval_samples: Optional[int] = field(default=None, metadata={"help": "use only so many dev examples"})
+    config: str = field(default=str(CONFIG_FILE), metadata={"help": "hyper-parameters per data set"})
+
+
+@dataclass
+class ModelArguments:
+    model_name_or_path: str = field(
+        default=DEFAULT_MODEL, metadata={"help": "a published model's name, or the folder of a model"}
+    )
+
+
+@dataclass
+class FinetuneArguments(TrainingArguments):
+    """PaddleNLP's TrainingArguments with the defaults of these scripts."""
+
+    output_dir: Optional[str] = field(default=None, metadata={"help": "folder of the model; best_models/<DATA SET>"})
+    device: Optional[str] = field(default=None, metadata={"help": "cpu or gpu; gpu where there is one"})
+    eval_steps: Optional[int] = field(
+        default=None, metadata={"help": "evaluate, and keep the best state, every so many steps; 4 times an epoch"}
+    )
+    save_total_limit: Optional[int] = field(default=1, metadata={"help": "checkpoints kept beside the best one"})
+    early_stopping_patience: Optional[int] = field(
+        default=None, metadata={"help": "stop after so many evaluations without a better metric"}
+    )
+    logging_steps: int = field(default=10, metadata={"help": "show the loss every so many steps"})
+    report_to: Optional[List[str]] = field(default_factory=list, metadata={"help": "e.g. visualdl"})
+    skip_profile_timer: Optional[bool] = field(default=True, metadata={"help": "no per-step timers"})
+
+    def __post_init__(self):
+        if not (self.do_train or self.do_eval or self.do_predict or self.do_export):
+            self.do_train = self.do_eval = self.do_export = True
+        self.wants_eval = self.do_eval
+        self.device = choose_device(self.device)
+        super().__post_init__()
+
+
+def choose_device(device: Optional[str]) -> str:
+    """gpu where Paddle can use one and nothing else is asked for, else cpu.
+
+    Raises:
+        InputError: a GPU is asked for and there is none, or the name is unknown.
+    """
+    has_gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if device is None:
+        return "gpu" if has_gpu else "cpu"
+    if device.split(":")[0] == "gpu" and not has_gpu:
+        built = (
+            "no CUDA device is visible" if paddle.device.is_compiled_with_cuda() else "this paddle is built for CPUs"
+        )
+        raise InputError(f"--device gpu: {built}; use --device cpu, or install requirements-gpu.txt on a GPU machine")
+    if device.split(":")[0] not in ("cpu", "gpu"):
+        raise InputError(f"--device {device}: choose cpu or gpu")
+    return device
+
+
+class Parser(PdArgumentParser):
+    """Its errors are InputError, so that a script ends with one line whatever was wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see --help")
+
+
+def parse_arguments(family: "TaskFamily", *more: Type, argv: Optional[List[str]] = None) -> Tuple:
+    """(model_args, data_args, training_args, *more) from the command line, config.yml and the defaults, in that order.
+
+    Raises:
+        InputError: a flag, the data set or config.yml is wrong.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    types = (ModelArguments, DataArguments, FinetuneArguments, *more)
+    first = Parser(DataArguments, add_help=False)
+    data_args = first.parse_args_into_dataclasses(argv, return_remaining_strings=True)[0]
+    parser = Parser(types, description=sys.modules["__main__"].__doc__)
+    if "-h" in argv or "--help" in argv:
+        parser.parse_args(argv)
+    spec = choose_dataset(family, data_args)
+    settings = read_config(Path(data_args.config), family.config_section, spec.name)
+    known = {setting.name: setting for kind in types for setting in fields(kind)}
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise InputError(f"{data_args.config}: {', '.join(unknown)}: no such flag")
+    parser.set_defaults(**settings)
+    try:
+        parsed = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+    except (ValueError, TypeError, AssertionError) as error:
+        raise InputError(str(error)) from None
+    parsed[1].task_name = parsed[1].dataset = spec.name
+    if parsed[2].output_dir is None:
+        parsed[2].output_dir = os.path.join("best_models", spec.name.upper())
+    return parsed
+
+
+def choose_dataset(family: "TaskFamily", data_args: DataArguments) -> DatasetSpec:
+    name = data_args.task_name or data_args.dataset or family.default_dataset
+    ours = ", ".join(name for name, spec in DATASETS.items() if spec.task == family.task.name)
+    if name is None:
+        raise InputError(f"give the data set with --task_name: one of {ours}")
+    spec = find_dataset(name)
+    if spec.task != family.task.name:
+        raise InputError(f"data set {spec.name} is not for this script, which takes {ours}")
+    return spec
+
+
+def read_config(path: Path, section: str, dataset: str) -> Dict:
+    """DefaultArgs and the data set's own settings of a config.yml, the latter first."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        defaults, own = content.get("DefaultArgs") or {}, (content.get(section) or {}).get(dataset) or {}
+        return {**defaults, **own}
+    except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
+        raise InputError(f"{path} is not a config of these scripts ({' '.join(str(error).split())})") from None
+
+
+# ---------------------------------------------------------------- task families
+
+
+@dataclass(frozen=True)
+class TaskFamily:
+    """All in which classification, tagging and reading differ, for training.
+
+    Attributes:
+        task: text to model inputs, logits to answer (deploy/python/ernie_predictor.py).
+        auto_model: PaddleNLP's class that loads such a model.
+        label_names: the features that are labels, in the order the criterion takes them.
+        features: (task, example, window) to those labels.
+        criterion: (outputs, labels) to the loss.
+        metric: (examples, results) to figures; the first named one decides which state is best.
+        submission: (example, result) to what the test server asks for; see trainer.write_predictions.
+    """
+
+    task: Type[Task]
+    auto_model: Type
+    config_section: str
+    label_names: List[str]
+    features: Callable[[Task, Example, Window], Dict]
+    criterion: Callable
+    metric: Callable[[List[Example], List[Dict]], Dict[str, float]]
+    best_metric: str
+    submission: Callable[[Example, Dict], Dict]
+    default_dataset: Optional[str] = None
+
+
+def classification_features(task: Task, example: Example, window: Window) -> Dict:
+    return {"labels": task.labels.index(example["label"])}
+
+
+def tagging_features(task: Task, example: Example, window: Window) -> Dict:
+    """The tag of a model token is the one of the first character it covers, as decoding reads it back."""
+    _, starts = join_tokens(example["tokens"])
+    labels = [IGNORED_LABEL] * len(window.input_ids)
+    for i, start in enumerate(window.starts):
+        token = int(np.searchsorted(starts, start, side="right")) - 1
+        labels[window.offset + i] = task.labels.index(example["labels"][token])
+    return {"labels": labels}
+
+
+def reading_features(task: Task, example: Example, window: Window) -> Dict:
+    """The first and last token of the answer in this window; both 0, which is [CLS], where it is not all in it."""
+    start = example["answer_starts"][0]
+    end = start + len(example["answers"][0])
+    inside = [i for i, (s, e) in enumerate(zip(window.starts, window.ends)) if s < end and e > start]
+    whole = inside and window.starts[inside[0]] <= start and window.ends[inside[-1]] >= end
+    first, last = (window.offset + inside[0], window.offset + inside[-1]) if whole else (0, 0)
+    return {"start_positions": first, "end_positions": last}
+
+
+def cross_entropy(outputs, labels):
+    """logits [batch, ..., classes] and labels [batch, ...]; IGNORED_LABEL counts for nothing."""
+    logits = outputs[0] if isinstance(outputs, tuple) else outputs
+    return paddle.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED_LABEL)
+
+
+def span_cross_entropy(outputs, labels):
+    """Mean of the losses of the start and the end position; each logits [batch, seq_len]."""
+    return sum(paddle.nn.functional.cross_entropy(logits, label) for logits, label in zip(outputs, labels)) / 2
+
+
+def accuracy(examples: List[Example], results: List[Dict]) -> Dict[str, float]:
+    """Share of examples whose label is right."""
+    return {"accuracy": sum(e["label"] == r["label"] for e, r in zip(examples, results)) / len(examples)}
+
+
+def entity_f1(examples: List[Example], results: List[Dict]) -> Dict[str, float]:
+    """Micro precision, recall and F1 of entities; one counts if its type and both its ends are right (CoNLL 2003)."""
+    right = found = wanted = 0
+    for example, result in zip(examples, results):
+        gold = {
+            (label, i, j - 1) for label, i, j in bio_spans([(t, i, i + 1) for i, t in enumerate(example["labels"])])
+        }
+        predicted = {(entity["label"], *entity["pos"]) for entity in result["entities"]}
+        right, found, wanted = right + len(gold & predicted), found + len(predicted), wanted + len(gold)
+    precision, recall = right / max(found, 1), right / max(wanted, 1)
+    return {"f1": 2 * right / max(found + wanted, 1), "precision": precision, "recall": recall}
+
+
+def exact_match_f1(examples: List[Example], results: List[Dict]) -> Dict[str, float]:
+    """SQuAD's exact match and character F1, the best over an example's answers, from 0 to 1."""
+    gold = [
+        {"id": i, "answers": {"text": e["answers"], "answer_start": e["answer_starts"]}} for i, e in enumerate(examples)
+    ]
+    scores = squad_evaluate(gold, {i: r["answer"] for i, r in enumerate(results)}, is_whitespace_splited=False)
+    return {"exact_match": scores["exact"] / 100, "f1": scores["f1"] / 100}
+
+
+def label_line(example: Example, result: Dict) -> Dict:
+    return {"id": example["id"], "label": result["label"]}
+
+
+def tag_columns(example: Example, result: Dict) -> Dict:
+    """One tag for every token that came in."""
+    tags = ["O"] * len(example["tokens"])
+    for entity in result["entities"]:
+        first, last = entity["pos"]
+        tags[first : last + 1] = [f"B-{entity['label']}"] + [f"I-{entity['label']}"] * (last - first)
+    return {"tokens": example["tokens"], "tags": tags}
+
+
+def answer_line(example: Example, result: Dict) -> Dict:
+    return {"id": example["id"], "answer": result["answer"]}
+
+
+SEQ_CLS = TaskFamily(
+    task=SequenceClassification,
+    auto_model=AutoModelForSequenceClassification,
+    config_section="SequenceClassification",
+    label_names=["labels"],
+    features=classification_features,
+    criterion=cross_entropy,
+    metric=accuracy,
+    best_metric="accuracy",
+    submission=label_line,
+)
+TOKEN_CLS = TaskFamily(
+    task=TokenClassification,
+    auto_model=AutoModelForTokenClassification,
+    config_section="TokenClassification",
+    label_names=["labels"],
+    features=tagging_features,
+    criterion=cross_entropy,
+    metric=entity_f1,
+    best_metric="f1",
+    submission=tag_columns,
+    default_dataset="msra_ner",
+)
+QA = TaskFamily(
+    task=QuestionAnswering,
+    auto_model=AutoModelForQuestionAnswering,
+    config_section="QuestionAnswering",
+    label_names=["start_positions", "end_positions"],
+    features=reading_features,
+    criterion=span_cross_entropy,
+    metric=exact_match_f1,
+    best_metric="exact_match",
+    submission=answer_line,
+    default_dataset="cmrc2018",
+)
+FAMILIES = {family.task.name: family for family in (SEQ_CLS, TOKEN_CLS, QA)}
+METRICS = {name: family.metric for name, family in FAMILIES.items()}
+
+
+# ---------------------------------------------------------------- features
+
+
+class Features(paddle.io.Dataset):
+    """The windows of a list of examples as features, and the way back from the model's outputs to answers.
+
+    Args:
+        family, task: the task family and its task object.
+        examples: what data.load_examples returns.
+        by_length: order the features by length, for batches without padding; answers come in the
+            order of the examples all the same.
+        labelled: whether features carry labels.
+    """
+
+    def __init__(self, family: TaskFamily, task: Task, examples: List[Example], by_length=False, labelled=True):
+        self.task, self.examples = task, examples
+        self.windows: List[List[Window]] = [task.windows(example) for example in examples]
+        self.places = [(i, j) for i, windows in enumerate(self.windows) for j in range(len(windows))]
+        if by_length:
+            self.places.sort(key=lambda place: len(self.windows[place[0]][place[1]].input_ids), reverse=True)
+        self.features = []
+        for i, j in self.places:
+            window = self.windows[i][j]
+            feature = {"input_ids": window.input_ids, "token_type_ids": window.token_type_ids}
+            self.features.append({**feature, **(family.features(task, examples[i], window) if labelled else {})})
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, index: int) -> Dict:
+        return self.features[index]
+
+    def results(self, outputs: Tuple[np.ndarray, ...]) -> List[Dict]:
+        """One answer an example. outputs: one array [len(self), ...] for each output of the model, in feature order."""
+        of_window: List[List] = [[None] * len(windows) for windows in self.windows]
+        for row, (i, j) in enumerate(self.places):
+            of_window[i][j] = tuple(output[row] for output in outputs)
+        return [self.task.decode(*triple) for triple in zip(self.examples, self.windows, of_window)]
+
+
+class Collator:
+    """Pads features to the longest of a batch: input_ids with [PAD], labels of tokens with IGNORED_LABEL."""
+
+    def __init__(self, pad_id: int):
+        self.fill = {"input_ids": pad_id, "token_type_ids": 0, "labels": IGNORED_LABEL}
+
+    def __call__(self, features: List[Dict]) -> Dict[str, paddle.Tensor]:
+        batch = {}
+        for key in features[0]:
+            rows = [feature[key] for feature in features]
+            if isinstance(rows[0], list):
+                length = max(map(len, rows))
+                rows = [row + [self.fill[key]] * (length - len(row)) for row in rows]
+            batch[key] = paddle.to_tensor(np.asarray(rows, dtype="int64"))
+        return batch
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call a script's main; a user's mistake ends in one line on stderr and exit status 2."""
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: the same command line goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
