@@ -1,9 +1,9 @@
-"""Compress a fine-tuned model for reading comprehension: prune its width, quantize it, choose the best.
+"""Compress a fine-tuned model for reading comprehension: prune, quantize, choose the best.
 
     python compress_qa.py --dataset "clue cmrc2018" --model_name_or_path best_models/CMRC2018 --output_dir ./
-    python compress_qa.py --task_name sample_reading --model_name_or_path best_models/SAMPLE_READING --output_dir ./ \
-        --width_mult_list 3/4 1/2 --algo_list hist mse --batch_size_list 4 8 16
+    python compress_qa.py --task_name sample_reading --model_name_or_path best_models/SAMPLE_READING
 
+Several to choose from: --width_mult_list 3/4 1/2 --algo_list hist mse --batch_size_list 4 8 16.
 The models and report.json go to compress/ in the model's folder; --output_dir holds the trainer's own
 state. --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the
 hyper-parameters of config.yml unless a flag gives them. An interrupted run goes on when its command is

@@ -1,9 +1,9 @@
-"""Compress a fine-tuned model for classification of texts and of pairs of texts: prune its width, quantize it, choose the best.
+"""Compress a fine-tuned model for classification of texts and of pairs of texts: prune, quantize, choose the best.
 
     python compress_seq_cls.py --dataset "clue tnews" --model_name_or_path best_models/TNEWS --output_dir ./
-    python compress_seq_cls.py --task_name sample_reviews --model_name_or_path best_models/SAMPLE_REVIEWS --output_dir ./ \
-        --width_mult_list 3/4 1/2 --algo_list hist mse --batch_size_list 4 8 16
+    python compress_seq_cls.py --task_name sample_reviews --model_name_or_path best_models/SAMPLE_REVIEWS
 
+Several to choose from: --width_mult_list 3/4 1/2 --algo_list hist mse --batch_size_list 4 8 16.
 The models and report.json go to compress/ in the model's folder; --output_dir holds the trainer's own
 state. --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the
 hyper-parameters of config.yml unless a flag gives them. An interrupted run goes on when its command is

@@ -1,9 +1,9 @@
-"""Compress a fine-tuned model for tagging of entities: prune its width, quantize it, choose the best.
+"""Compress a fine-tuned model for tagging of entities: prune, quantize, choose the best.
 
     python compress_token_cls.py --dataset "msra_ner" --model_name_or_path best_models/MSRA_NER --output_dir ./
-    python compress_token_cls.py --task_name sample_people_daily --model_name_or_path best_models/SAMPLE_PEOPLE_DAILY --output_dir ./ \
-        --width_mult_list 3/4 1/2 --algo_list hist mse --batch_size_list 4 8 16
+    python compress_token_cls.py --task_name sample_people_daily --model_name_or_path best_models/SAMPLE_PEOPLE_DAILY
 
+Several to choose from: --width_mult_list 3/4 1/2 --algo_list hist mse --batch_size_list 4 8 16.
 The models and report.json go to compress/ in the model's folder; --output_dir holds the trainer's own
 state. --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the
 hyper-parameters of config.yml unless a flag gives them. An interrupted run goes on when its command is

@@ -191,7 +191,7 @@ def train_widths(trainer, net: Supernet, widths: List[Width], work: WorkFolder) 
     to the work folder, from which an interrupted run goes on to the same result.
 
     Returns:
-        for each width's name {"step", "metrics"} of its best state; work.load(f"best-{name}") has its weights.
+        for each width's name {"step", "score"} of its best state; work.load(f"best-{name}") has its weights.
     """
     args = trainer.args
     loader = trainer.get_train_dataloader()
@@ -239,13 +239,6 @@ def batches_from(loader, seed: int, step: int, total: int) -> Iterator[Dict]:
         yield from itertools.islice(loader, max(step - begin, 0), min(total - begin, len(loader)))
 
 
-def evaluate(trainer, model) -> Dict[str, float]:
-    """The task's metrics of a model on the dev set, by their plain names."""
-    with using_model(trainer, model):
-        metrics = trainer.evaluate()
-    return {key[len("eval_") :]: float(value) for key, value in metrics.items() if key.startswith("eval_")}
-
-
 @contextmanager
 def using_model(trainer, model) -> Iterator[None]:
     """Within the block the trainer's model is `model`."""
@@ -258,15 +251,15 @@ def using_model(trainer, model) -> Iterator[None]:
 
 
 def _evaluate_and_save(trainer, net: Supernet, widths, step: int, best: Dict, work: WorkFolder) -> None:
-    key = trainer.args.metric_for_best_model
     weights = net.weights()
     trainer.state.global_step = step
     for width in widths:
         narrow = narrow_model(trainer.model, width, weights)
-        metrics = evaluate(trainer, narrow)
-        tqdm.write(f"step {step}, width {width.name}: {key} {metrics[key]:.4f}", file=sys.stderr)
-        if width.name not in best or metrics[key] > best[width.name]["metrics"][key]:
-            best[width.name] = {"step": step, "metrics": {key: metrics[key]}}
+        tqdm.write(f"width {width.name}:", file=sys.stderr)
+        with using_model(trainer, narrow):
+            score = float(trainer.evaluate()[f"eval_{trainer.args.metric_for_best_model}"])
+        if width.name not in best or score > best[width.name]["score"]:
+            best[width.name] = {"step": step, "score": score}
             work.save(f"best-{width.name}", narrow.state_dict())
     work.save(
         "training",

@@ -7,8 +7,9 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-import utils  # noqa: E402, I001  before paddle
+from utils import SEQ_CLS, Features, FinetuneArguments  # isort: skip  # noqa: E402  (sets up paddle)
 
+import numpy as np  # noqa: E402
 import paddle  # noqa: E402
 from paddlenlp import transformers  # noqa: E402
 
@@ -16,7 +17,6 @@ from compression.pipeline import HEAD_OF_TASK  # noqa: E402
 from data import find_dataset, load_examples, load_labels  # noqa: E402
 from ernie_predictor import InferenceConfig  # noqa: E402
 from trainer import FinetuneTrainer  # noqa: E402
-from utils import QA, SEQ_CLS, TOKEN_CLS, Features, FinetuneArguments  # noqa: E402
 from wordpiece import WordPiece  # noqa: E402
 
 LAYERS, HIDDEN, HEADS, NEURONS = 2, 32, 4, 64
@@ -76,3 +76,19 @@ def tiny_model(architecture: str, head: str, vocab_size: int, num_labels: int, d
     model = getattr(transformers, f"{architecture}{head}")(config)
     model.eval()
     return model
+
+
+def exported_parameters(prefix):
+    """The arrays of PREFIX.pdiparams as (shape, bytes), sorted, for their order in the file follows names
+    that Paddle counts up within a process."""
+    paddle.enable_static()
+    try:
+        scope = paddle.static.Scope()
+        with paddle.static.scope_guard(scope):
+            executor = paddle.static.Executor(paddle.CPUPlace())
+            program = paddle.static.load_inference_model(str(prefix), executor)[0]
+            names = [v.name for v in program.list_vars() if v.persistable and v.name not in ("feed", "fetch")]
+            arrays = [np.array(scope.find_var(name).get_tensor()) for name in names]
+            return sorted((array.shape, array.tobytes()) for array in arrays)
+    finally:
+        paddle.disable_static()
