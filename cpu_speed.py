@@ -7,7 +7,9 @@ Three settings, none of which changes a result, and none of which overrides what
   a page fault for every 4 KiB; with a higher threshold it keeps them.
 """
 
+import contextlib
 import ctypes
+import io
 import os
 import platform
 
@@ -40,3 +42,7 @@ def apply() -> None:
 
 
 apply()
+
+os.environ.setdefault("GLOG_minloglevel", "2")  # no notes of Paddle's C++ on every program it runs
+with contextlib.redirect_stderr(io.StringIO()):  # it warns about any OMP_NUM_THREADS but 1
+    import paddle  # noqa: F401

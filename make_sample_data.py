@@ -172,7 +172,7 @@ def bio_tags(length: int, entities: List[Entity]) -> List[str]:
 # ---------------------------------------------------------------- reading
 
 ASK = {"PER": "谁", "LOC": "哪里", "ORG": "哪个机构"}
-CONTEXT_LENGTH = (40, 300)
+CONTEXT_LENGTH = (40, 160)
 QUESTION_LENGTH = (8, 40)
 QUESTIONS_PER_PARAGRAPH = 3
 SENTENCE = re.compile(r"[^。！？；]+")

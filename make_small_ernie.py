@@ -32,7 +32,7 @@ from wordpiece import WordPiece
 
 SPECIAL_TOKENS = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]"]
 MIN_COUNT = 2  # rarer characters are [UNK], so that the model learns what an unknown one is
-MASK_SHARE = 0.15
+MASK_SHARE = 0.2
 IGNORED = -100
 MODEL_NAME = "ernie-sample-zh"
 
@@ -139,7 +139,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--num_attention_heads", type=int, default=8)
     parser.add_argument("--max_seq_length", type=int, default=128, help="longest piece of text in training, in tokens")
     parser.add_argument("--num_train_epochs", type=float, default=0.25, help="passes over the text; 0: random weights")
-    parser.add_argument("--tokens_per_batch", type=int, default=2048)
+    parser.add_argument("--tokens_per_batch", type=int, default=1024)
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=42)
     args = parser.parse_args()

@@ -12,13 +12,14 @@ from typing import Dict, List, Optional
 
 import paddle
 from paddlenlp.trainer import EarlyStoppingCallback, IntervalStrategy, ProgressCallback, Trainer, TrainerCallback
-from paddlenlp.trainer.trainer_utils import get_last_checkpoint, speed_metrics
+from paddlenlp.trainer.trainer_utils import get_last_checkpoint, set_seed, speed_metrics
 from paddlenlp.transformers import AutoTokenizer
+from paddlenlp.utils.log import logger
 from tqdm import tqdm
 
 import utils  # before paddlenlp: it sets threads, warnings and paths
 from data import DatasetSpec, find_dataset, load_examples, load_labels
-from ernie_predictor import VOCAB_FILE, InferenceConfig, InputError
+from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, InferenceConfig, InputError
 from files import check_writable, publish, unwritable, write_json
 from utils import Collator, Features, TaskFamily
 from wordpiece import WordPiece
@@ -164,7 +165,7 @@ class FinetuneTrainer(Trainer):
 
     # -- training
 
-    def finetune(self) -> Dict:
+    def finetune(self) -> None:
         """Train, or go on where an interrupted run with the same settings stopped; keep the best state.
 
         Writes the model, tokenizer, inference.json and results.json to args.output_dir.
@@ -186,19 +187,17 @@ class FinetuneTrainer(Trainer):
             output = self.train(resume_from_checkpoint=checkpoint)
         except OSError as error:
             raise unwritable(folder, error) from None
-        metrics = self.evaluate()
         report = {
-            "dev": {key[len("eval_") :]: value for key, value in metrics.items()},
+            "best": {self.family.best_metric: self.state.best_metric},
             "steps": output.global_step,
             "loss": output.training_loss,
             "seconds": round(time.time() - started, 1),
-            "history": [entry for entry in self.state.log_history if f"eval_{self.family.best_metric}" in entry],
+            "history": [entry for entry in self.state.log_history if "loss" in entry or "eval_loss" in entry],
         }
         if self.args.should_save:
             self.save_best(folder)
             update_results(folder, self.inference_config, settings, {"training": report})
             remove_checkpoints(folder)
-        return metrics
 
     def save_best(self, folder: Path) -> None:
         """The model with its tokenizer and inference.json, each file whole or not there."""
@@ -282,6 +281,8 @@ class FinetuneTrainer(Trainer):
         if self.args.should_save:
             checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
             (checkpoint / COMPLETE_FILE).touch()
+            if self.args.local_rank == -1:  # PaddleNLP 2.8.1 deletes old checkpoints only under distributed.launch
+                self._rotate_checkpoints(output_dir=self.args.output_dir)
 
 
 def print_row(**columns: str) -> None:
@@ -351,7 +352,7 @@ def export_static(model, tokenizer: WordPiece, config: InferenceConfig, folder: 
     """
     specs = [paddle.static.InputSpec([None, None], "int64", name) for name in ("input_ids", "token_type_ids")]
     model.eval()
-    static = paddle.jit.to_static(model, input_spec=specs)
+    static = paddle.jit.to_static(model, input_spec=specs, full_graph=True)
     with publish(folder) as temporary:
         paddle.jit.save(static, str(temporary / prefix))
         (temporary / f"{prefix}.pdiparams.info").unlink(missing_ok=True)  # names for debugging; nothing reads it
@@ -388,6 +389,9 @@ def build_trainer(family: TaskFamily, model_args, data_args, args) -> FinetuneTr
     paddle.set_device(args.device)
     spec = find_dataset(data_args.task_name)
     labels = load_labels(spec, data_args.data_dir)
+    most = {"dev": data_args.max_eval_samples, "train": data_args.max_train_samples}
+    splits = ("dev", "train") if args.do_train else ("dev",)
+    examples = {split: load_examples(spec.name, split, data_args.data_dir)[: most[split]] for split in splits}
     name = model_args.model_name_or_path
     if not args.do_train and name == utils.DEFAULT_MODEL and os.path.isdir(args.output_dir):
         name = args.output_dir
@@ -395,12 +399,11 @@ def build_trainer(family: TaskFamily, model_args, data_args, args) -> FinetuneTr
     task = family.task(wordpiece, labels, data_args.max_seq_length, data_args.doc_stride)
     check_writable(args.output_dir)
 
-    def features(split: str, most: Optional[int], **options) -> Features:
-        examples = load_examples(spec.name, split, data_args.data_dir)[:most]
-        return Features(family, task, examples, **options)
-
-    eval_dataset = features("dev", data_args.max_eval_samples, by_length=True)
-    train_dataset = features("train", data_args.max_train_samples) if args.do_train else None
+    eval_dataset = Features(family, task, examples["dev"], by_length=True)
+    train_dataset = Features(family, task, examples["train"]) if args.do_train else None
+    if not args.do_train:
+        check_finetuned(name, family, labels)
+    set_seed(args.seed)  # the Trainer does it too late for a new head's weights
     model = load_model(family, name, labels)
     longest = model.config.max_position_embeddings
     if data_args.max_seq_length > longest:
@@ -428,7 +431,10 @@ def build_trainer(family: TaskFamily, model_args, data_args, args) -> FinetuneTr
 
 def load_tokenizer(name: str):
     """PaddleNLP's tokenizer of a model, our WordPiece of the same vocabulary, and whether it lower-cases."""
-    if os.path.isdir(name) and not os.path.isfile(os.path.join(name, VOCAB_FILE)):
+    is_folder = os.path.isabs(name) or name.startswith(".") or os.path.isdir(name.split(os.sep)[0])
+    if is_folder and not os.path.isdir(name):
+        raise InputError(f"the model folder {name} does not exist")
+    if is_folder and not os.path.isfile(os.path.join(name, VOCAB_FILE)):
         raise InputError(f"{name} has no {VOCAB_FILE}: it is not the folder of a model")
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
@@ -446,10 +452,27 @@ def load_model(family: TaskFamily, name: str, labels: List[str]):
     if os.path.isdir(name) and not any(Path(name).glob("model_state*.pdparams")):
         raise InputError(f"{name} holds no weights (model_state.pdparams): it is not the folder of a trained model")
     options = {"num_classes": len(labels)} if labels else {}
+    logger.set_level("ERROR")  # that the head of a pretrained model is new is no news
     try:
         return family.auto_model.from_pretrained(name, **options)
     except Exception as error:
         raise unknown_model(name, error) from None
+    finally:
+        logger.set_level("WARNING")
+
+
+def check_finetuned(folder: str, family: TaskFamily, labels: List[str]) -> None:
+    """
+    Raises:
+        InputError: the folder does not hold a model fine-tuned for this task and these labels.
+    """
+    if not (Path(folder) / INFERENCE_FILE).is_file():
+        raise InputError(f"{folder} holds no fine-tuned model: train one with --do_train, or name its folder")
+    config = InferenceConfig.load(folder)
+    if config.task != family.task.name:
+        raise InputError(f"{folder} holds a model for {config.task}, this script is for {family.task.name}")
+    if config.labels != labels:
+        raise InputError(f"{folder} was trained for the labels {config.labels}, the data has {labels}")
 
 
 def unknown_model(name: str, error: Exception) -> InputError:

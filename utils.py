@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Callable, Dict, List, NoReturn, Optional, Tuple, Type
 
-os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's C++ notes on every program it loads
 for message in ("Setuptools is replacing distutils", "pkg_resources is deprecated"):
     warnings.filterwarnings("ignore", message=message)
 
@@ -93,7 +92,10 @@ class FinetuneArguments(TrainingArguments):
             self.do_train = self.do_eval = self.do_export = True
         self.wants_eval = self.do_eval
         self.device = choose_device(self.device)
-        super().__post_init__()
+        self.evaluation_strategy = "steps"
+        eval_steps = self.eval_steps
+        super().__post_init__()  # would take logging_steps for eval_steps
+        self.eval_steps = eval_steps
 
 
 def choose_device(device: Optional[str]) -> str:
@@ -143,13 +145,17 @@ def parse_arguments(family: "TaskFamily", *more: Type, argv: Optional[List[str]]
         raise InputError(f"{data_args.config}: {', '.join(unknown)}: no such flag")
     parser.set_defaults(**settings)
     try:
-        parsed = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+        *parsed, rest = parser.parse_args_into_dataclasses(
+            argv, return_remaining_strings=True, look_for_args_file=False
+        )
     except (ValueError, TypeError, AssertionError) as error:
         raise InputError(str(error)) from None
+    if rest:
+        raise InputError(f"unknown flag {rest[0]}; see --help")
     parsed[1].task_name = parsed[1].dataset = spec.name
     if parsed[2].output_dir is None:
         parsed[2].output_dir = os.path.join("best_models", spec.name.upper())
-    return parsed
+    return tuple(parsed)
 
 
 def choose_dataset(family: "TaskFamily", data_args: DataArguments) -> DatasetSpec:
@@ -207,12 +213,18 @@ def classification_features(task: Task, example: Example, window: Window) -> Dic
 
 
 def tagging_features(task: Task, example: Example, window: Window) -> Dict:
-    """The tag of a model token is the one of the first character it covers, as decoding reads it back."""
+    """The tag of a model token is the one of the first character it covers, as decoding reads it back.
+
+    Where the tokenizer splits what carries one tag, only the first piece can begin an entity.
+    """
     _, starts = join_tokens(example["tokens"])
     labels = [IGNORED_LABEL] * len(window.input_ids)
     for i, start in enumerate(window.starts):
         token = int(np.searchsorted(starts, start, side="right")) - 1
-        labels[window.offset + i] = task.labels.index(example["labels"][token])
+        tag = example["labels"][token]
+        if tag.startswith("B-") and i > 0 and window.starts[i - 1] >= starts[token]:
+            tag = "I-" + tag[len("B-") :]
+        labels[window.offset + i] = task.labels.index(tag)
     return {"labels": labels}
 
 

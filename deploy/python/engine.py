@@ -4,11 +4,15 @@ An engine takes token ids and gives logits; it knows nothing about tasks. Every 
 backend is in this file, and what a machine cannot do is refused here, before any work, in one line.
 """
 
+import copy
 import ctypes
 import os
+import sys
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Tuple, Union
+from typing import Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -174,60 +178,84 @@ class PaddleEngine:
         self.prefix = find_model(model_path)
         self.info = inspect_model(self.prefix)
         _check_precision(self.prefix, self.info, config.precision)
-        if config.backend == TENSORRT and not self.shape_info_file.exists():
-            self.collect_shapes()
-        self._set_predictor(self._create(paddle_settings(self.prefix, config, self.shape_info_file)))
-
-    @property
-    def shape_info_file(self) -> Path:
-        """Where TensorRT's shape ranges are; the default name holds what they depend on."""
-        config = self.config
-        return Path(config.shape_info_file or f"{self.prefix}.shapes-{config.batch_size}x{config.max_seq_length}.pbtxt")
+        if config.backend == TENSORRT and not shape_info_path(self.prefix, config).exists():
+            collect_shapes(self.prefix, config)
+        self._predictor = _create_predictor(self.prefix, paddle_settings(self.prefix, config))
 
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray, ...]:
         """Logits of one batch. Both inputs are int64 [batch, seq_len]; the outputs are float32."""
-        self._inputs["input_ids"].copy_from_cpu(input_ids)
-        self._inputs["token_type_ids"].copy_from_cpu(token_type_ids)
-        self._predictor.run()
-        return tuple(output.copy_to_cpu() for output in self._outputs)
+        return _run_predictor(self._predictor, input_ids, token_type_ids)
 
     def clone(self) -> "PaddleEngine":
         """An engine for another thread; it shares this one's weights."""
-        other = object.__new__(PaddleEngine)
-        other.config, other.prefix, other.info = self.config, self.prefix, self.info
-        other._set_predictor(self._predictor.clone())
+        other = copy.copy(self)
+        other._predictor = self._predictor.clone()
         return other
 
-    def collect_shapes(self) -> None:
-        """Find the range of every tensor's shape, which TensorRT must know to build an engine for any input.
 
-        A predictor without TensorRT runs the smallest and the largest batch; the file is written
-        when that predictor is destroyed, and takes its name only then.
-        """
-        from paddle import inference
+def shape_info_path(prefix: Path, config: EngineConfig) -> Path:
+    """Where the shape ranges for TensorRT are kept; the default name holds what they depend on."""
+    return Path(config.shape_info_file or f"{prefix}.shapes-{config.batch_size}x{config.max_seq_length}.pbtxt")
 
-        temporary = self.shape_info_file.with_name(f".{self.shape_info_file.name}.{os.getpid()}")
-        settings = base_gpu_settings(self.prefix, self.config, inference.PrecisionType.Float32)
-        settings.collect_shape_range_info(str(temporary))
-        self._set_predictor(self._create(settings))
-        for batch_size, length in ((1, SHORTEST_INPUT), (self.config.batch_size, self.config.max_seq_length)):
-            ids = np.ones((batch_size, length), dtype=np.int64)
-            self.run(ids, np.zeros_like(ids))
-        del self._predictor, self._inputs, self._outputs
-        os.replace(temporary, self.shape_info_file)
 
-    def _create(self, settings):
-        from paddle import inference
+def collect_shapes(prefix: Path, config: EngineConfig) -> Path:
+    """Find the range of every tensor's shape, which TensorRT must know to build an engine for any input.
 
-        try:
+    A predictor without TensorRT runs the smallest and the largest batch; it writes the ranges when it
+    is destroyed, and the file takes its name only then. Returns the file.
+    """
+    from paddle import inference
+
+    file = shape_info_path(prefix, config)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    settings = base_gpu_settings(prefix, config, inference.PrecisionType.Float32)
+    settings.collect_shape_range_info(str(temporary))
+    predictor = _create_predictor(prefix, settings)
+    for batch_size, length in ((1, SHORTEST_INPUT), (config.batch_size, config.max_seq_length)):
+        ids = np.ones((batch_size, length), dtype=np.int64)
+        _run_predictor(predictor, ids, np.zeros_like(ids))
+    del predictor
+    os.replace(temporary, file)
+    return file
+
+
+def _create_predictor(prefix: Path, settings):
+    from paddle import inference
+
+    try:
+        with _without_pass_log():
             return inference.create_predictor(settings)
-        except (RuntimeError, ValueError, MemoryError, OSError, NotImplementedError) as error:
-            raise InputError(f"{self.prefix}{PROGRAM} cannot be loaded: {_reason(error)}") from None
+    except (RuntimeError, ValueError, MemoryError, OSError, NotImplementedError) as error:
+        raise InputError(f"{prefix}{PROGRAM} cannot be loaded: {_reason(error)}") from None
 
-    def _set_predictor(self, predictor) -> None:
-        self._predictor = predictor
-        self._inputs = {name: predictor.get_input_handle(name) for name in predictor.get_input_names()}
-        self._outputs = [predictor.get_output_handle(name) for name in predictor.get_output_names()]
+
+@contextmanager
+def _without_pass_log() -> Iterator[None]:
+    """Keep Paddle's "---    quantized 14 fc ops" lines off stderr.
+
+    Paddle 2.6.2 writes about 30 of them for every INT8 or bf16 predictor (and that the processor has
+    BFLOAT16), whatever disable_glog_info says. All else it writes meanwhile is shown when it is done.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            log.seek(0)
+            for line in log:
+                if b"---  " not in line and b"support for BFLOAT16" not in line:
+                    os.write(2, line)
+
+
+def _run_predictor(predictor, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray, ...]:
+    predictor.get_input_handle("input_ids").copy_from_cpu(input_ids)
+    predictor.get_input_handle("token_type_ids").copy_from_cpu(token_type_ids)
+    predictor.run()
+    return tuple(predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names())
 
 
 def _check_precision(prefix: Path, info: ModelInfo, precision: str) -> None:
@@ -243,7 +271,7 @@ def _check_precision(prefix: Path, info: ModelInfo, precision: str) -> None:
         )
 
 
-def paddle_settings(prefix: Path, config: EngineConfig, shape_info_file: Optional[Path] = None):
+def paddle_settings(prefix: Path, config: EngineConfig):
     """The paddle.inference.Config for a model: every setting of the CPU, and those of the GPU by base_gpu_settings."""
     from paddle import inference
 
@@ -265,7 +293,7 @@ def paddle_settings(prefix: Path, config: EngineConfig, shape_info_file: Optiona
         use_static=False,
         use_calib_mode=False,  # an INT8 model carries its own scales
     )
-    settings.enable_tuned_tensorrt_dynamic_shape(str(shape_info_file), True)
+    settings.enable_tuned_tensorrt_dynamic_shape(str(shape_info_path(prefix, config)), True)
     return settings
 
 
@@ -287,7 +315,8 @@ def _cpu_settings(prefix: Path, config: EngineConfig):
         # activations, for which oneDNN has no fast INT8 kernel (10 to 30 times slower than FP32).
         settings.enable_mkldnn_int8({"fc"})
     elif config.precision == "bf16":
-        settings.enable_mkldnn_bfloat16()
+        with _without_pass_log():
+            settings.enable_mkldnn_bfloat16()
     return settings
 
 

@@ -417,8 +417,8 @@ class ErniePredictor:
     def _prepare(self, inputs: Iterable[Any], most_windows: int) -> Iterator[Prepared]:
         """Groups of examples with about `most_windows` windows together."""
         group = Prepared([], [], [])
-        for number, given in enumerate(inputs):
-            example = as_example(self.task.name, given, number)
+        for number, given in enumerate(inputs, start=1):
+            example = as_example(self.task.name, given, f"input {number}")
             windows = self.task.windows(example)
             group.owners.extend([len(group.examples)] * len(windows))
             group.examples.append(example)
@@ -469,11 +469,11 @@ def pad(windows: Sequence[Window], pad_id: int) -> Tuple[np.ndarray, np.ndarray]
 INPUT_FIELDS = {"seq_cls": ("text", "text_pair"), "token_cls": ("text",), "qa": ("question", "context")}
 
 
-def as_example(task_name: str, given: Any, number: int = 0) -> Dict:
+def as_example(task_name: str, given: Any, where: str) -> Dict:
     """One input in any form that ErniePredictor takes, as the example that a Task takes.
 
     Raises:
-        InputError: it is none of these forms; `number` (from 0) says which input it is.
+        InputError: it is none of these forms; the message begins with `where` it came from.
     """
     fields = INPUT_FIELDS[task_name]
     if isinstance(given, str):
@@ -492,7 +492,7 @@ def as_example(task_name: str, given: Any, number: int = 0) -> Dict:
             "token_cls": 'a text, a list of tokens, or {"text": ...} or {"tokens": [...]}',
             "qa": 'a pair (question, context), or {"question": ..., "context": ...}',
         }
-        raise InputError(f"input {number + 1} is not {forms[task_name]}")
+        raise InputError(f"{where} is not {forms[task_name]}")
     return example
 
 
@@ -507,6 +507,7 @@ def _is_valid(task_name: str, example: Dict) -> bool:
 
 def load_predictor(
     model_path: Union[str, Path],
+    task_name: Optional[str] = None,
     max_seq_length: Optional[int] = None,
     config_dir: Optional[Union[str, Path]] = None,
     **engine_options: Any,
@@ -515,6 +516,7 @@ def load_predictor(
 
     Args:
         model_path: what model_files.find_model takes: a prefix, a folder, or the beginning of a prefix.
+        task_name: what the model is expected to be; by default whatever it is.
         max_seq_length: tokens of one window; by default the length the model was trained with.
         config_dir: the folder of inference.json and vocab.txt; by default the model's own.
         engine_options: fields of EngineConfig (device, backend, precision, num_threads ...).
@@ -525,5 +527,7 @@ def load_predictor(
     onnx = str(engine_options.get("backend", "")).startswith("onnxruntime")
     prefix = find_model(model_path, ".onnx" if onnx else ".pdmodel")
     task = load_task(config_dir or prefix.parent, max_seq_length)
+    if task_name not in (None, task.name):
+        raise InputError(f"{prefix} is a {task.name} model, not {task_name}: give its own task name, or another model")
     config = EngineConfig(**{"max_seq_length": task.max_seq_length, **engine_options})
     return ErniePredictor(load_engine(prefix, config), task)

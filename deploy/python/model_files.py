@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Union
 
+DERIVED = (".fp16", ".int8")
 PROGRAM, PARAMETERS = ".pdmodel", ".pdiparams"
 # Sizes in bytes of the numbers that VarType.Type (framework.proto) names.
 ITEM_SIZES = {0: 1, 1: 2, 2: 4, 3: 8, 4: 2, 5: 4, 6: 8, 20: 1, 21: 1, 22: 2}
@@ -52,6 +53,8 @@ def find_model(path: Union[str, Path], suffix: str = PROGRAM) -> Path:
     folder, beginning = (path, "") if path.is_dir() else (path.parent, path.name)
     names = sorted(file.name for file in folder.glob(f"*{suffix}")) if folder.is_dir() else []
     found = [name[: -len(suffix)] for name in names if name.startswith(beginning)]
+    # model.int8.onnx and model.fp16.onnx are made from model.onnx, which is the one that is meant.
+    found = [name for name in found if not (Path(name).suffix in DERIVED and Path(name).stem in found)]
     if len(found) == 1:
         return folder / found[0]
     if found:

@@ -1,0 +1,51 @@
+# make demo: the whole of it on real text.   make test, make quality: the checks.   make lock: new requirements.txt.
+.PHONY: demo test quality style lock clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# A Python 3.9 as a user's machine has it: on the PATH, from pyenv, or from uv. paddle-serving-client fixes the version.
+FIND_PYTHON := for python in python3.9 "$$(pyenv prefix 3.9 2>/dev/null)/bin/python" "$$(uv python find 3.9 2>/dev/null)" python3 python; do \
+	"$$python" -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 9))' >/dev/null 2>&1 && echo "$$python" && break; done
+
+SAMPLE_MODEL := samples/ernie-sample-zh
+DEMO_MODEL := best_models/DEMO
+
+demo: $(READY)
+	$(BIN)/python make_sample_data.py
+	$(BIN)/python make_small_ernie.py --output_dir $(SAMPLE_MODEL)
+	$(BIN)/python run_seq_cls.py --task_name sample_reviews --model_name_or_path $(SAMPLE_MODEL) \
+		--output_dir $(DEMO_MODEL) --overwrite_output_dir
+	$(BIN)/python infer.py --task_name sample_reviews --model_path $(DEMO_MODEL)/export/model --show 10
+
+test: $(READY)
+	$(BIN)/python -m pytest -q tests
+
+quality: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+style: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# One resolution for each variant; overrides.txt says which of the packages' own limits are set aside, and why.
+lock: $(READY)
+	$(BIN)/uv pip compile -q --upgrade --python-version 3.9 --python-platform x86_64-manylinux_2_28 \
+		--custom-compile-command "make lock" requirements.in --override overrides.txt -o requirements.txt
+	sed -E 's/^(paddlepaddle|onnxruntime|paddle-serving-server)==/\1-gpu==/; s/^(paddle-serving-server-gpu==.*)/\1.post1028/' \
+		requirements.in | \
+	$(BIN)/uv pip compile -q --upgrade --python-version 3.9 --python-platform x86_64-manylinux_2_28 \
+		--custom-compile-command "make lock" - --override overrides.txt -o requirements-gpu.txt
+
+$(READY): requirements.txt
+	@python="$$($(FIND_PYTHON))"; \
+	if [ -z "$$python" ]; then \
+		echo "error: no Python 3.9 found: install one, e.g. with 'uv python install 3.9' or 'pyenv install 3.9'" >&2; exit 2; \
+	fi; \
+	echo "making $(VENV) with $$python"; "$$python" -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --use-pep517 --no-deps -r requirements.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) samples best_models .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,184 @@
+"""What ONNX Runtime needs beyond deploy/python: the .onnx file, and its FP16 and INT8 forms.
+
+deploy/python has a module of this name too, so this one is imported as deploy.paddle2onnx.ernie_predictor,
+with the repository's folder on sys.path.
+"""
+
+import logging
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, Iterator, List, Optional, Union
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
+
+from engine import ONNX, ONNX_TENSORRT, EngineConfig  # noqa: E402
+from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, ErniePredictor, load_predictor  # noqa: E402
+from model_files import PARAMETERS, PROGRAM, InputError, find_model, inspect_model  # noqa: E402
+
+OPSET_VERSION = 13
+
+
+def load_onnx_predictor(
+    model_path: Union[str, Path],
+    config_dir: Optional[Union[str, Path]] = None,
+    device: str = "cpu",
+    precision: str = "fp32",
+    use_trt: bool = False,
+    **options: Any,
+) -> ErniePredictor:
+    """The predictor of an ONNX model on ONNX Runtime.
+
+    Args:
+        model_path: a .onnx file, or an exported Paddle model, which is converted first.
+        config_dir: the folder of inference.json and vocab.txt; by default the model's own.
+        precision: fp32; fp16 on a GPU; int8 on a processor. The file in that precision is made from
+            the FP32 one and kept beside it; TensorRT makes FP16 of the FP32 file itself.
+        use_trt: use ONNX Runtime's TensorRT provider.
+        options: as for load_predictor (task_name, max_seq_length, and the fields of EngineConfig).
+
+    Raises:
+        InputError: a file is missing or broken, or this machine cannot run the model so.
+    """
+    backend = ONNX_TENSORRT if use_trt else ONNX
+    EngineConfig(device=device, backend=backend, precision=precision)  # refuse before any conversion
+    file = find_onnx(model_path)
+    if precision != "fp32" and not use_trt:
+        file = in_precision(file, precision)
+    config_dir = Path(config_dir or file.parent)
+    for name in (INFERENCE_FILE, VOCAB_FILE):
+        if not (config_dir / name).exists():
+            raise InputError(
+                f"{config_dir / name} is missing: copy it from the exported model, or name its folder with --config_dir"
+            )
+    return load_predictor(file, config_dir=config_dir, device=device, backend=backend, precision=precision, **options)
+
+
+def find_onnx(model_path: Union[str, Path]) -> Path:
+    """The .onnx file that a path means; an exported Paddle model is converted, and the result kept beside it."""
+    try:
+        return Path(f"{find_model(model_path, '.onnx')}.onnx")
+    except InputError:
+        if str(model_path).endswith(".onnx"):
+            raise
+    return export_onnx(find_model(model_path))
+
+
+def export_onnx(prefix: Path) -> Path:
+    """Convert an exported FP32 Paddle model to PREFIX.onnx, unless that is there and newer.
+
+    Raises:
+        InputError: the model is broken or quantized (paddle2onnx 1.2.11 ends the process on those).
+    """
+    sources = [Path(f"{prefix}{suffix}") for suffix in (PROGRAM, PARAMETERS)]
+    if inspect_model(prefix).quantized:
+        raise InputError(
+            f"{prefix} is quantized, which paddle2onnx cannot convert: give the FP32 model; "
+            "INT8 of ONNX Runtime is made from it"
+        )
+
+    def convert(file: Path) -> None:
+        import paddle2onnx
+
+        paddle2onnx.export(*map(str, sources), str(file), opset_version=OPSET_VERSION, verbose=False)
+
+    return _derive(Path(f"{prefix}.onnx"), sources, convert)
+
+
+def in_precision(file: Path, precision: str) -> Path:
+    """NAME.fp16.onnx or NAME.int8.onnx beside NAME.onnx, made from it unless it is there and newer."""
+    import onnx
+
+    if file.name.endswith(f".{precision}.onnx"):
+        return file
+
+    def convert(target: Path) -> None:
+        try:
+            model = onnx.load(str(file))
+        except Exception as error:  # DecodeError, ValidationError and others, with no common base
+            raise InputError(f"{file} is not an ONNX model, or only a part of one ({type(error).__name__})") from None
+        constants_to_initializers(model)
+        model = CONVERSIONS[precision](model)
+        entry = model.metadata_props.add()
+        entry.key, entry.value = "precision", precision
+        onnx.save(model, str(target))
+
+    return _derive(file.with_name(f"{file.stem}.{precision}.onnx"), [file], convert)
+
+
+def constants_to_initializers(model) -> None:
+    """Make weights initializers, as quantize_dynamic wants them.
+
+    paddle2onnx 1.2.11 writes every weight as a Constant node, and onnxruntime 1.19.2 then quantizes
+    nothing, without a word.
+    """
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            tensor = node.attribute[0].t
+            tensor.name = node.output[0]
+            model.graph.initializer.append(tensor)
+        else:
+            nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _to_fp16(model):
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    return convert_float_to_float16(model, keep_io_types=True)
+
+
+def _to_int8(model):
+    """Dynamic INT8 of the weight matmuls: weights once, a scale for each output channel; activations at run time.
+
+    Weights take 7 of the 8 bits, because processors without VNNI overflow when they add two products
+    of 8 bits.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder, _quiet_logging():
+        source, target = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
+        onnx.save(model, str(source))
+        quantize_dynamic(
+            source,
+            target,
+            op_types_to_quantize=["MatMul"],
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+        )
+        return onnx.load(str(target))
+
+
+CONVERSIONS = {"fp16": _to_fp16, "int8": _to_int8}
+
+
+@contextmanager
+def _quiet_logging() -> Iterator[None]:
+    """quantize_dynamic advises a pre-processing step that changes nothing for these graphs."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _derive(target: Path, sources: List[Path], make: Callable[[Path], None]) -> Path:
+    """Make a file from others unless it is there and newer; it takes its name when it is complete."""
+    if target.exists() and target.stat().st_mtime >= max(source.stat().st_mtime for source in sources):
+        return target
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        make(temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise InputError(f"{target} cannot be written ({error.strerror}): make its folder writable") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    print(f"wrote {target}", file=sys.stderr)
+    return target

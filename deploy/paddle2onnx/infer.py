@@ -1,0 +1,41 @@
+"""Answers with ONNX Runtime, on the processor or on an NVIDIA GPU.
+
+    paddle2onnx --model_dir best_models/MSRA_NER/export --model_filename model.pdmodel \\
+        --params_filename model.pdiparams --save_file best_models/MSRA_NER/export/ner.onnx --opset_version 13
+    python deploy/paddle2onnx/infer.py --task_name token_cls --model_path best_models/MSRA_NER/export/ner.onnx
+    python deploy/paddle2onnx/infer.py --task_name token_cls --model_path best_models/MSRA_NER/export/ner.onnx \\
+        --device gpu --precision_mode fp16
+"""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "python"), str(Path(__file__).resolve().parents[2])]
+
+from commands import answer, make_parser, parse_arguments, run_command  # noqa: E402
+from deploy.paddle2onnx.ernie_predictor import load_onnx_predictor  # noqa: E402
+
+
+def main() -> None:
+    parser = make_parser(__doc__, ["fp32", "fp16", "int8"])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
+    parser.add_argument("--num_threads", type=int, help="default: all processors this process may use")
+    parser.add_argument("--use_trt", action="store_true", help="ONNX Runtime's TensorRT provider")
+    parser.add_argument("--config_dir", help="folder of inference.json and vocab.txt; default: that of the model")
+    args = parse_arguments(parser)
+    predictor = load_onnx_predictor(
+        args.model_path,
+        config_dir=args.config_dir,
+        device=args.device,
+        precision=args.precision_mode,
+        use_trt=args.use_trt,
+        task_name=args.task_name,
+        max_seq_length=args.max_seq_length,
+        num_threads=args.num_threads,
+        batch_size=args.batch_size,
+    )
+    answer(predictor, args)
+
+
+if __name__ == "__main__":
+    run_command(main)

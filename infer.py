@@ -1,0 +1,184 @@
+"""How right and how fast an exported model is, on any data set of the suite.
+
+    python infer.py --task_name tnews --model_path best_models/TNEWS/compress/inference/infer
+    python infer.py --task_name tnews --model_path best_models/TNEWS/compress/0.75/float --perf
+    python infer.py --task_name tnews --model_path best_models/TNEWS/compress/0.75/hist16/int8 --precision int8
+    python infer.py --task_name msra_ner --model_path best_models/MSRA_NER/export --use_onnxruntime --num_threads 12
+    python infer.py --dataset "clue cmrc2018" --model_path best_models/CMRC2018/export --device gpu --use_trt
+
+Prints the metrics of the data set (and with --perf the speed, by the seed's method and by ours), and
+writes them beside the model.
+"""
+
+import argparse
+import time
+from typing import Any, Callable, Dict, List, Tuple
+
+from tqdm import tqdm
+
+import deploy_path  # noqa: F401
+from data import Example, find_dataset, load_examples
+from deploy.paddle2onnx.ernie_predictor import load_onnx_predictor
+from engine import PADDLE, TENSORRT, gpu_is_usable
+from ernie_predictor import ErniePredictor, InputError, load_predictor, pad
+from files import write_json
+from utils import METRICS, Parser, run
+
+WARM_UP_BATCHES = 5
+PERF_SLICE = 2048  # examples that every way of running does before the next ones: a slower minute hits all alike
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = Parser([], description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task_name", "--dataset", required=True, help='data set, as tnews or as "clue tnews"')
+    parser.add_argument("--model_path", required=True, help="prefix or folder of a model, or a prefix's beginning")
+    parser.add_argument("--data_dir", help="folder of your own files in the data set's format")
+    parser.add_argument("--split", default="dev", choices=["train", "dev", "test"])
+    parser.add_argument("--device", choices=["cpu", "gpu"], help="default: gpu where there is one")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "bf16", "int8"])
+    parser.add_argument("--use_trt", action="store_true", help="TensorRT, on a GPU")
+    parser.add_argument("--use_onnxruntime", action="store_true", help="a Paddle model is converted first")
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--max_seq_length", type=int, help="default: as the model was trained")
+    parser.add_argument("--num_threads", type=int, help="default: all processors this process may use")
+    parser.add_argument("--max_samples", type=int, help="use only the first so many examples")
+    parser.add_argument("--perf", action="store_true", help="measure the speed too")
+    args = parser.parse_args()
+    # Whoever asks for TensorRT wants a GPU; what is missing for it is then said by name.
+    args.device = args.device or ("gpu" if args.use_trt or gpu_is_usable() else "cpu")
+    return args
+
+
+def make_predictor(args: argparse.Namespace) -> ErniePredictor:
+    """The predictor that the flags describe, for the task family of the data set."""
+    options: Dict[str, Any] = {
+        "task_name": find_dataset(args.task_name).task,
+        "max_seq_length": args.max_seq_length,
+        "device": args.device,
+        "precision": args.precision,
+        "num_threads": args.num_threads,
+        "batch_size": args.batch_size,
+    }
+    if args.use_onnxruntime or args.model_path.endswith(".onnx"):
+        return load_onnx_predictor(args.model_path, use_trt=args.use_trt, **options)
+    return load_predictor(args.model_path, backend=TENSORRT if args.use_trt else PADDLE, **options)
+
+
+def check_answers(predictor: ErniePredictor, examples: List[Example], args: argparse.Namespace) -> None:
+    """The examples must have answers, and those must be among the model's labels."""
+    answer = {"seq_cls": "label", "token_cls": "labels", "qa": "answers"}[predictor.task.name]
+    if any(example[answer] is None for example in examples):
+        raise InputError(f"the {args.split} split of {args.task_name} has no answers to compare with: use --split dev")
+    if predictor.task.labels:
+        gold = {
+            label for example in examples for label in ([example[answer]] if answer == "label" else example[answer])
+        }
+        unknown = sorted(gold - set(predictor.task.labels))
+        if unknown:
+            raise InputError(
+                f"{args.model_path} does not know the label {unknown[0]!r} of {args.task_name}: "
+                f"it was trained for {', '.join(predictor.task.labels)}"
+            )
+
+
+def evaluate(predictor: ErniePredictor, examples: List[Example], batch_size: int) -> Dict[str, float]:
+    """The metrics of the task family, from 0 to 1."""
+    results = list(tqdm(predictor.predict_iter(examples, batch_size), total=len(examples), unit="text"))
+    return METRICS[predictor.task.name](examples, results)
+
+
+def answer_in_order(predictor: ErniePredictor, examples: List[Example], batch_size: int) -> List[Dict]:
+    """Text to answer without any of what predict() does for speed: batch after batch, as the texts come."""
+    results = []
+    for begin in range(0, len(examples), batch_size):
+        batch = examples[begin : begin + batch_size]
+        windows = [predictor.task.windows(example) for example in batch]
+        outputs = iter(predictor.run_windows([w for some in windows for w in some], batch_size, sort=False))
+        for example, some in zip(batch, windows):
+            results.append(predictor.task.decode(example, some, [next(outputs) for _ in some]))
+    return results
+
+
+def measure(predictor: ErniePredictor, examples: List[Example], batch_size: int) -> Dict[str, Any]:
+    """Texts a second: by the seed's method (batches in fixed order, inputs prepared before the clock starts,
+    total_samples / total_time after a warm-up), and from text to answer, in order and as predict() does it.
+    """
+    ways: List[Tuple[str, Callable]] = [
+        ("text to answer, in order", lambda some: answer_in_order(predictor, some, batch_size)),
+        ("text to answer, sorted by length", lambda some: predictor.predict(some, batch_size)),
+    ]
+    seconds = dict.fromkeys(["seed: model only, in order"] + [name for name, _ in ways], 0.0)
+    different = 0
+    predictor.predict(examples[: WARM_UP_BATCHES * batch_size], batch_size)
+    for begin in tqdm(range(0, len(examples), PERF_SLICE), desc="speed", unit="slice"):
+        some = examples[begin : begin + PERF_SLICE]
+        seconds["seed: model only, in order"] += time_model(predictor, some, batch_size)
+        answers = []
+        for name, way in ways:
+            start = time.perf_counter()
+            answers.append(way(some))
+            seconds[name] += time.perf_counter() - start
+        different += sum(strip_scores(a) != strip_scores(b) for a, b in zip(*answers))
+    return {
+        "texts_per_second": {name: len(examples) / value for name, value in seconds.items()},
+        "different_answers": different,
+    }
+
+
+def time_model(predictor: ErniePredictor, examples: List[Example], batch_size: int) -> float:
+    """Seconds that the engine alone takes for batches of windows in fixed order."""
+    windows = [window for example in examples for window in predictor.task.windows(example)]
+    groups = [windows[begin : begin + batch_size] for begin in range(0, len(windows), batch_size)]
+    batches = [pad(group, predictor.task.tokenizer.pad_id) for group in groups]
+    start = time.perf_counter()
+    for batch in batches:
+        predictor.engine.run(*batch)
+    return time.perf_counter() - start
+
+
+def strip_scores(result: Dict) -> Dict:
+    """An answer without the figures whose last digits depend on what else was in the batch."""
+    return {name: value for name, value in result.items() if name not in ("confidence", "score")}
+
+
+def report(args: argparse.Namespace, predictor: ErniePredictor, count: int, figures: Dict[str, Any]) -> None:
+    """Print the figures as a table and write them beside the model."""
+    config = predictor.engine.config
+    rows = [(name, f"{value:.4f}") for name, value in figures["metrics"].items()]
+    if "speed" in figures:
+        speeds = figures["speed"]["texts_per_second"]
+        first = next(iter(speeds.values()))
+        rows += [(name, f"{value:.1f} texts/s   {value / first:.2f}x") for name, value in speeds.items()]
+        rows.append(("answers that differ", str(figures["speed"]["different_answers"])))
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(f"{name:<{width}}   {value}")
+    dataset = find_dataset(args.task_name).name
+    path = f"{predictor.engine.prefix}.{dataset}.{config.backend}-{config.device}-{config.precision}.json"
+    content = {
+        "dataset": dataset,
+        "split": args.split,
+        "examples": count,
+        "engine": config.describe(),
+        "batch_size": args.batch_size,
+        "max_seq_length": predictor.task.max_seq_length,
+        **figures,
+    }
+    write_json(path, content)
+    print(f"wrote {path}")
+
+
+def main() -> None:
+    args = parse_arguments()
+    predictor = make_predictor(args)
+    print(predictor.engine.config.describe(), flush=True)
+    examples = load_examples(args.task_name, args.split, args.data_dir)[: args.max_samples]
+    check_answers(predictor, examples, args)
+    figures: Dict[str, Any] = {"metrics": evaluate(predictor, examples, args.batch_size)}
+    if args.perf:
+        figures["speed"] = measure(predictor, examples, args.batch_size)
+    report(args, predictor, len(examples), figures)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,253 @@
+"""The run scripts as a user runs them: results, resuming, several processes, own data, errors."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import paddle
+import pytest
+from conftest import ROOT, SAMPLES, SCRIPTS, run_script
+
+from data import load_examples
+from ernie_predictor import InferenceConfig, load_predictor, load_task
+from utils import FAMILIES, METRICS, Collator, Features
+
+TASKS = list(SCRIPTS)
+
+
+def inputs_of(task, examples):
+    """What a user would ask the predictor, without the answers."""
+    keys = {"seq_cls": ("text",), "token_cls": ("tokens",), "qa": ("question", "context")}[task]
+    return [{key: example[key] for key in keys} for example in examples]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_a_run_leaves(finetuned, task):
+    folder = finetuned(task)
+    results = json.loads((folder / "results.json").read_text())
+    assert results["training"]["seconds"] > 0 and results["versions"]["paddle"] == paddle.__version__
+    assert results["settings"]["learning_rate"] == 2e-3 and results["dataset"] == SAMPLES[task]
+    best = results["training"]["best"][FAMILIES[task].best_metric]
+    assert results["dev"][FAMILIES[task].best_metric] == pytest.approx(best, abs=1e-9)
+    assert best == max(entry.get(f"eval_{FAMILIES[task].best_metric}", 0) for entry in results["training"]["history"])
+    names = {path.name for path in folder.iterdir()}
+    assert {"model_state.pdparams", "config.json", "vocab.txt", "inference.json", "export"} <= names
+    assert not [name for name in names if name.startswith((".writing", "checkpoint", "runs"))]
+    assert {path.name for path in (folder / "export").iterdir()} == {
+        "model.pdmodel", "model.pdiparams", "vocab.txt", "inference.json",
+    }  # fmt: skip
+    config = InferenceConfig.load(folder / "export")
+    assert (config.task, config.dataset, config.max_seq_length) == (task, SAMPLES[task], 96)
+
+
+def test_it_learns(finetuned):
+    assert json.loads((finetuned("seq_cls") / "results.json").read_text())["dev"]["accuracy"] > 0.65
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_exported_and_dygraph_model_agree(finetuned, task):
+    """Logits within 1e-4 on 200 texts, and the same metric."""
+    folder, family = finetuned(task), FAMILIES[task]
+    examples = load_examples(SAMPLES[task], "dev")[:200]
+    features = Features(family, load_task(folder), examples)
+    model = family.auto_model.from_pretrained(str(folder))
+    model.eval()
+    predictor = load_predictor(folder / "export" / "model", device="cpu")
+    static = predictor.run_windows([window for windows in features.windows for window in windows])
+    collate = Collator(predictor.task.tokenizer.pad_id)
+    with paddle.no_grad():
+        for begin in range(0, len(features), 25):
+            batch = collate(features.features[begin : begin + 25])
+            outputs = model(batch["input_ids"], batch["token_type_ids"])
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            for row, ours in enumerate(static[begin : begin + 25]):
+                length = len(features.features[begin + row]["input_ids"])
+                for dygraph, exported in zip(outputs, ours):
+                    expected = dygraph[row].numpy() if task == "seq_cls" else dygraph[row, :length].numpy()
+                    np.testing.assert_allclose(exported[: len(expected)], expected, atol=1e-4)
+    dev = load_examples(SAMPLES[task], "dev")[:300]
+    figures = METRICS[task](dev, predictor.predict(inputs_of(task, dev)))
+    recorded = json.loads((folder / "results.json").read_text())["dev"]
+    assert {key: round(value, 4) for key, value in figures.items()} == {key: round(recorded[key], 4) for key in figures}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_prediction_files(finetuned, task):
+    path = finetuned(task) / f"{SAMPLES[task]}_predict.{'tsv' if task == 'token_cls' else 'json'}"
+    examples = load_examples(SAMPLES[task], "test")
+    text = path.read_text(encoding="utf-8")
+    if task == "qa":
+        answers = json.loads(text)
+        assert set(answers) == {example["id"] for example in examples}
+        assert all(answers[example["id"]] in example["context"] for example in examples)
+    elif task == "token_cls":
+        lines = [line.split("\t") for line in text.rstrip("\n").split("\n")]
+        assert [tokens.split("\x02") for tokens, _ in lines] == [example["tokens"] for example in examples]
+        assert all(len(tokens.split("\x02")) == len(tags.split("\x02")) for tokens, tags in lines)
+    else:
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert [line["id"] for line in lines] == [example["id"] for example in examples]
+        assert {line["label"] for line in lines} <= {"negative", "positive"}
+
+
+def command(small_ernie, folder, *more):
+    return [
+        "run_seq_cls.py", "--task_name", "sample_reviews", "--model_name_or_path", small_ernie, "--output_dir", folder,
+        "--max_train_samples", 480, "--max_eval_samples", 60, "--num_train_epochs", 3, "--eval_steps", 7,
+        "--do_train", *more,
+    ]  # fmt: skip
+
+
+def weights(folder):
+    return {key: value.numpy() for key, value in paddle.load(str(folder / "model_state.pdparams")).items()}
+
+
+def test_killed_and_started_again(small_ernie, tmp_path):
+    """The same command line goes on, and ends with the model that an undisturbed run ends with."""
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    argv = [sys.executable, *map(str, command(small_ernie, killed))]
+    process = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while not (killed / "checkpoint-35" / "complete").exists() and time.time() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "model_state.pdparams").exists()
+    newest = max(killed.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    half = killed / "checkpoint-999"  # what a kill in the middle of saving leaves
+    half.mkdir()
+    (half / "model_state.pdparams").write_bytes((newest / "model_state.pdparams").read_bytes()[:1000])
+    done = run_script(*command(small_ernie, killed))
+    assert "going on from" in done.stdout and "checkpoint-999" not in done.stdout
+    run_script(*command(small_ernie, whole))
+    resumed, undisturbed = weights(killed), weights(whole)
+    assert max(np.abs(resumed[key] - undisturbed[key]).max() for key in resumed) < 1e-5
+    assert not list(killed.glob("checkpoint-*"))
+
+
+def test_an_interrupted_run_with_other_settings_is_not_mixed(small_ernie, tmp_path):
+    checkpoint = tmp_path / "checkpoint-5"
+    checkpoint.mkdir()
+    (checkpoint / "complete").touch()
+    (tmp_path / "settings.json").write_text('{"learning_rate": 1.0}')
+    done = run_script(*command(small_ernie, tmp_path), check=False)
+    assert done.returncode == 2 and "holds an interrupted run with other settings" in done.stderr
+    assert checkpoint.exists()
+
+
+def test_two_processes_leave_one_copy_of_each_output(small_ernie, tmp_path):
+    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", 2, "--log_dir", tmp_path / "log"]
+    script = command(small_ernie, tmp_path / "model", "--do_eval", "--do_predict", "--do_export", "--device", "cpu")
+    done = run_script(*launch, *script)
+    results = json.loads((tmp_path / "model" / "results.json").read_text())
+    assert results["training"]["steps"] == 3 * 480 // 32 and 0 <= results["dev"]["accuracy"] <= 1
+    assert done.stdout.count("static model for deployment") == 1
+    predictor = load_predictor(tmp_path / "model" / "export", device="cpu")
+    dev = load_examples("sample_reviews", "dev")[:60]
+    figures = METRICS["seq_cls"](dev, predictor.predict(inputs_of("seq_cls", dev)))
+    assert figures["accuracy"] == pytest.approx(results["dev"]["accuracy"])
+    lines = (tmp_path / "model" / "sample_reviews_predict.json").read_text().splitlines()
+    assert len(lines) == len(load_examples("sample_reviews", "test"))
+
+
+def test_early_stopping(small_ernie, tmp_path):
+    run_script(*command(small_ernie, tmp_path, "--early_stopping_patience", 1, "--learning_rate", 1e-9))
+    assert json.loads((tmp_path / "results.json").read_text())["training"]["steps"] < 90
+
+
+def test_own_data_with_own_labels(small_ernie, tmp_path):
+    """Ten lines of one's own in TNEWS's format."""
+    lines = [
+        {"sentence": f"第{i}条{word}", "label": label} for i in range(5) for word, label in (("好", "甲"), ("坏", "乙"))
+    ]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.json").write_text(text, encoding="utf-8")
+    (tmp_path / "labels.txt").write_text("甲\n乙\n", encoding="utf-8")
+    folder = tmp_path / "model"
+    run_script(
+        "run_seq_cls.py", "--task_name", "tnews", "--data_dir", tmp_path, "--model_name_or_path", small_ernie,
+        "--output_dir", folder, "--num_train_epochs", 30, "--learning_rate", 3e-3,
+    )  # fmt: skip
+    answers = load_predictor(folder / "export", device="cpu").predict([line["sentence"] for line in lines])
+    assert [answer["label"] for answer in answers] == [line["label"] for line in lines]
+
+
+# ---------------------------------------------------------------- errors
+
+
+def refused(*argv, **options):
+    """The one line that a script ends with."""
+    done = run_script(*argv, check=False, **options)
+    assert done.returncode not in (0, 1), done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+BASE = ["run_seq_cls.py", "--task_name", "sample_reviews", "--max_train_samples", 32, "--max_eval_samples", 32]
+
+
+def test_unknown_task(tmp_path):
+    assert "unknown data set 'news'" in refused("run_seq_cls.py", "--task_name", "news", "--output_dir", tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_too_short(small_ernie, tmp_path):
+    line = refused(*BASE, "--model_name_or_path", small_ernie, "--max_seq_length", 3, "--output_dir", tmp_path / "m")
+    assert "max_seq_length 3 leaves no room" in line and not (tmp_path / "m").exists()
+
+
+def test_model_folder_without_weights(small_ernie, tmp_path):
+    for name in ("vocab.txt", "config.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((small_ernie / name).read_bytes())
+    assert "holds no weights" in refused(*BASE, "--model_name_or_path", tmp_path, "--output_dir", tmp_path / "m")
+
+
+def test_a_bad_line_of_own_data(small_ernie, tmp_path):
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.json").write_text('{"sentence": "好", "label": "100"}\n{"sentence"\n', encoding="utf-8")
+    argv = ["run_seq_cls.py", "--task_name", "tnews", "--data_dir", tmp_path, "--model_name_or_path", small_ernie]
+    assert "line 2: not JSON" in refused(*argv, "--output_dir", tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_unwritable_output_folder(small_ernie):
+    line = refused(*BASE, "--model_name_or_path", small_ernie, "--output_dir", "/proc/model")
+    assert "/proc/model cannot be written to" in line
+
+
+def test_full_disk(small_ernie, tmp_path):
+    """A limit on the size of files stands for a disk that is full when the first checkpoint is written."""
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    line = refused(*BASE, "--model_name_or_path", small_ernie, "--output_dir", tmp_path / "m", preexec_fn=limit)
+    assert "cannot be written to" in line
+    assert not (tmp_path / "m" / "model_state.pdparams").exists()
+
+
+def test_evaluating_what_was_never_fine_tuned(small_ernie, tmp_path):
+    line = refused(*BASE, "--model_name_or_path", small_ernie, "--do_eval", "--output_dir", tmp_path)
+    assert "holds no fine-tuned model" in line
+
+
+def test_network_sets_stop_at_the_loader(tmp_path):
+    """The design's own commands, all defaults, where nothing can be downloaded."""
+    environment = {**os.environ, "HOME": str(tmp_path), "PPNLP_HOME": str(tmp_path)}
+    environment.update({f"{name}_proxy": "http://127.0.0.1:9" for name in ("http", "https")})
+    for argv, name in (
+        (["run_seq_cls.py", "--task_name", "tnews"], "tnews"),
+        (["run_token_cls.py", "--task_name", "msra_ner", "--model_name_or_path", "ernie-3.0-medium-zh"], "msra_ner"),
+        (["run_qa.py", "--model_name_or_path", "ernie-3.0-medium-zh", "--do_train"], "cmrc2018"),
+    ):
+        line = refused(*argv, "--output_dir", tmp_path / "m", env=environment)
+        assert f"data set {name} cannot be had" in line and "--data_dir" in line
