@@ -3,7 +3,8 @@
     python -m benchmarks.pruning_quality --model_name_or_path best_models/TNEWS --width_mult 3/4
 
 For each of five seeds the dev set is cut into two halves: importance is measured on one, both pruned
-models on the other. The loss says more than the metric where hardly anything is right any more. Further flags are those of the run scripts.
+models on the other. Where hardly anything is right any more, the loss says more than the metric.
+Further flags are those of the run scripts.
 """
 
 from utils import FAMILIES, Features, parse_arguments, run  # isort: skip  (sets up paddle before it is imported)
