@@ -71,11 +71,8 @@ def print_report(report: Dict, output_dir: Path, task_name: str) -> None:
         )
     widths = [max(map(len, column)) for column in zip(*cells)]
     for line in cells:
-        print(
-            "  ".join(
-                cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths))
-            )
-        )
+        name, *figures = (cell.rjust(width) for cell, width in zip(line, widths))
+        print("  ".join([name.strip().ljust(widths[0]), *figures]))
     if report["best_int8"]:
         print(f"best INT8 model: {output_dir / report['best_int8']}")
     pruned = next((row["model"] for row in report["models"] if row["width"] and row["precision"] == "fp32"), None)
