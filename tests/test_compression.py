@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compression import CompressConfig, DynabertConfig, PTQConfig, check_finetuned
+from compression import CompressConfig, DynabertConfig, PTQConfig
 from compression.config import ALGORITHMS
 from ernie_predictor import InputError, QuestionAnswering, SequenceClassification, load_predictor
+from trainer import check_finetuned
 from utils import QA, SEQ_CLS, TOKEN_CLS
 
 ROOT = Path(__file__).resolve().parent.parent
