@@ -1,0 +1,40 @@
+"""Compress a fine-tuned model for classification of texts and of pairs of texts: prune, quantize, choose the best.
+
+    python compress_seq_cls.py --dataset "clue tnews" --model_name_or_path best_models/TNEWS --output_dir ./
+    python compress_seq_cls.py --task_name sample_reviews --model_name_or_path best_models/SAMPLE_REVIEWS
+
+Several to choose from: --width_mult_list 3/4 1/2 --algo_list hist mse --batch_size_list 4 8 16.
+The models and report.json go to compress/ in the model's folder; --output_dir holds the trainer's own
+state. --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the
+hyper-parameters of config.yml unless a flag gives them. An interrupted run goes on when its command is
+given again.
+"""
+
+from utils import SEQ_CLS, parse_arguments, run  # isort: skip  (sets up paddle before it is imported)
+
+import os
+
+from compression import CompressionArguments, check_finetuned
+from data import find_dataset, load_labels
+from trainer import build_trainer
+
+
+def main() -> None:
+    model_args, data_args, args, compression_args = parse_arguments(SEQ_CLS, CompressionArguments)
+    compress_config = compression_args.config()
+    labels = load_labels(find_dataset(data_args.task_name), data_args.data_dir)
+    check_finetuned(model_args.model_name_or_path, SEQ_CLS.task, labels)
+    args.do_train = True
+    trainer = build_trainer(SEQ_CLS, model_args, data_args, args)
+
+    trainer.compress(
+        data_args.task_name,
+        os.path.join(model_args.model_name_or_path, "compress"),
+        pruning=compression_args.pruning,
+        quantization=compression_args.quantization,
+        compress_config=compress_config,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

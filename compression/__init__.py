@@ -1,0 +1,11 @@
+"""Smaller and faster models from a fine-tuned one: DynaBERT width pruning and post-training quantization.
+
+Read it in this order: config.py (what can be asked for), pipeline.py (what compress() does, step by
+step), pruning.py, thresholds.py and quantization.py (how), report.py (which model is the best), and
+work.py (how an interrupted run goes on).
+"""
+
+from compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig
+from compression.pipeline import check_finetuned, compress
+
+__all__ = ["CompressConfig", "CompressionArguments", "DynabertConfig", "PTQConfig", "check_finetuned", "compress"]

@@ -1,0 +1,91 @@
+"""Which of the compressed models is the best: each is run on the dev set by the engine that will serve it."""
+
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List
+
+from tqdm import tqdm
+
+from ernie_predictor import load_predictor
+from files import write_json
+from model_files import PARAMETERS, PROGRAM
+
+REPORT_FILE = "report.json"
+BATCH_SIZE = 32
+WARM_UP_WINDOWS = 2 * BATCH_SIZE
+
+Row = Dict[str, Any]
+
+
+def measure(prefix: Path, precision: str, examples: List[Dict], metric: Callable) -> Row:
+    """Accuracy and speed of an exported model on the CPU at its real precision.
+
+    Returns:
+        {"metrics", "bytes" of program and parameters, "texts_per_second" of the engine, tokenization
+        and decoding left out: texts / seconds at batch size 32 after a warm-up}.
+    """
+    predictor = load_predictor(prefix, device="cpu", precision=precision)
+    task = predictor.task
+    windows = [task.windows(example) for example in tqdm(examples, desc="tokenizing", leave=False)]
+    flat = [window for of_example in windows for window in of_example]
+    predictor.run_windows(flat[:WARM_UP_WINDOWS], BATCH_SIZE)
+    started = time.perf_counter()
+    outputs = iter(predictor.run_windows(flat, BATCH_SIZE))
+    seconds = time.perf_counter() - started
+    results = [
+        task.decode(example, of_example, [next(outputs) for _ in of_example])
+        for example, of_example in zip(examples, windows)
+    ]
+    return {
+        "metrics": {name: float(value) for name, value in metric(examples, results).items()},
+        "bytes": sum(Path(f"{prefix}{suffix}").stat().st_size for suffix in (PROGRAM, PARAMETERS)),
+        "texts_per_second": len(examples) / seconds,
+    }
+
+
+def summarize(rows: List[Row], metric: str) -> Dict:
+    """The report: rows by metric, ties by speed, each with its change against the model as it came (the first row)."""
+    original = rows[0]
+    for row in rows:
+        row["change"] = row["metrics"][metric] - original["metrics"][metric]
+        row["speedup"] = row["texts_per_second"] / original["texts_per_second"]
+    ordered = sorted(rows, key=lambda row: (-row["metrics"][metric], -row["texts_per_second"]))
+    best = next((row["model"] for row in ordered if row["precision"] == "int8"), None)
+    return {"metric": metric, "original": original["model"], "best_int8": best, "models": ordered}
+
+
+def print_report(report: Dict, output_dir: Path, task_name: str) -> None:
+    """The table, the best INT8 model, and the commands that try it, beside the model as it came."""
+    metric = report["metric"]
+    cells = [("model", metric, "change", "MB", "texts/s", "ratio")]
+    for row in report["models"]:
+        cells.append(
+            (
+                row["model"],
+                f"{100 * row['metrics'][metric]:.2f}",
+                f"{100 * row['change']:+.2f}",
+                f"{row['bytes'] / 2**20:.1f}",
+                f"{row['texts_per_second']:.1f}",
+                f"{row['speedup']:.2f}x",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    for line in cells:
+        print(
+            "  ".join(
+                cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths))
+            )
+        )
+    if report["best_int8"]:
+        print(f"best INT8 model: {output_dir / report['best_int8']}")
+    print("try them:")
+    for row in report["models"]:
+        if row["model"] in (report["original"], report["best_int8"]):
+            precision = " --precision int8" if row["precision"] == "int8" else ""
+            print(f"  python infer.py --task_name {task_name} --model_path {output_dir / row['model']}{precision}")
+
+
+def write_report(report: Dict, output_dir: Path) -> Path:
+    path = output_dir / REPORT_FILE
+    write_json(path, report)
+    return path

@@ -1,0 +1,94 @@
+"""Tiny fine-tunable models of every architecture, and the trainers around them, on real sample text."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from utils import SEQ_CLS, Features, FinetuneArguments  # isort: skip  # noqa: E402  (sets up paddle)
+
+import numpy as np  # noqa: E402
+import paddle  # noqa: E402
+from paddlenlp import transformers  # noqa: E402
+
+from compression.pipeline import HEAD_OF_TASK  # noqa: E402
+from data import find_dataset, load_examples, load_labels  # noqa: E402
+from ernie_predictor import InferenceConfig  # noqa: E402
+from trainer import FinetuneTrainer  # noqa: E402
+from wordpiece import WordPiece  # noqa: E402
+
+LAYERS, HIDDEN, HEADS, NEURONS = 2, 32, 4, 64
+DATASETS = {"seq_cls": "sample_reviews", "token_cls": "sample_people_daily", "qa": "sample_reading"}
+
+
+def tiny_trainer(
+    output_dir, family=SEQ_CLS, architecture="Ernie", dropout=0.1, examples=24, max_seq_length=64, **arguments
+) -> FinetuneTrainer:
+    """A trainer with a model of random weights, two layers and 32 wide, and a few real examples."""
+    spec = find_dataset(DATASETS[family.task.name])
+    train, dev = (load_examples(spec.name, split)[:examples] for split in ("train", "dev"))
+    labels = load_labels(spec, None)
+    texts = [text for example in train for text in (example.get("text"), example.get("context")) if text]
+    texts += ["".join(example.get("tokens", "")) for example in train]
+    characters = sorted({character for text in texts for character in text.lower() if not character.isspace()})
+    vocab = {token: i for i, token in enumerate(["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]", *characters])}
+    task = family.task(WordPiece(vocab), labels, max_seq_length)
+    args = FinetuneArguments(
+        output_dir=str(output_dir),
+        per_device_train_batch_size=8,
+        per_device_eval_batch_size=8,
+        device="cpu",
+        disable_tqdm=True,
+        **{"learning_rate": 1e-3, "max_steps": 4, "eval_steps": 2, "seed": 7, **arguments},
+    )
+    config = InferenceConfig(task=task.name, labels=labels, max_seq_length=max_seq_length, dataset=spec.name)
+    return FinetuneTrainer(
+        family,
+        task,
+        config,
+        args,
+        model=tiny_model(architecture, HEAD_OF_TASK[task.name], len(vocab), len(labels) or 2, dropout),
+        train_dataset=Features(family, task, train),
+        eval_dataset=Features(family, task, dev, by_length=True),
+    )
+
+
+def tiny_model(architecture: str, head: str, vocab_size: int, num_labels: int, dropout: float):
+    """A model with large enough weights for its answers to depend on every layer."""
+    paddle.seed(11)
+    config = getattr(transformers, f"{architecture}Config")(
+        vocab_size=vocab_size,
+        hidden_size=HIDDEN,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        intermediate_size=NEURONS,
+        max_position_embeddings=128,
+        type_vocab_size=2,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        initializer_range=0.1,
+        pad_token_id=0,
+        num_labels=num_labels,
+        **({"embedding_size": HIDDEN // 2} if architecture == "Electra" else {}),
+    )
+    model = getattr(transformers, f"{architecture}{head}")(config)
+    model.eval()
+    return model
+
+
+def exported_parameters(prefix):
+    """The arrays of PREFIX.pdiparams as (shape, bytes), sorted, for their order in the file follows names
+    that Paddle counts up within a process."""
+    paddle.enable_static()
+    try:
+        scope = paddle.static.Scope()
+        with paddle.static.scope_guard(scope):
+            executor = paddle.static.Executor(paddle.CPUPlace())
+            program = paddle.static.load_inference_model(str(prefix), executor)[0]
+            names = [v.name for v in program.list_vars() if v.persistable and v.name not in ("feed", "fetch")]
+            arrays = [np.array(scope.find_var(name).get_tensor()) for name in names]
+            return sorted((array.shape, array.tobytes()) for array in arrays)
+    finally:
+        paddle.disable_static()

@@ -1,0 +1,195 @@
+"""Pruning: importance, narrower shapes, and the training that goes on after a kill to the same result."""
+
+from compression_fixtures import HEADS, HIDDEN, LAYERS, NEURONS, exported_parameters, tiny_trainer  # isort: skip  (sets up paddle)
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+from compression import CompressConfig, DynabertConfig
+from compression.config import Width, find_widths, parse_width
+from compression.pruning import Supernet, batches_from, compute_importance, narrow_model, soft_cross_entropy
+from ernie_predictor import InputError
+
+HALF, FULL = Width("0.5", 2, 32), Width("1.0", 4, 64)
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory):
+    return tiny_trainer(tmp_path_factory.mktemp("pruning"), dropout=0.0)
+
+
+@pytest.fixture(scope="module")
+def importance(trainer):
+    return compute_importance(trainer, trainer.get_eval_dataloader(trainer.eval_dataset))
+
+
+@pytest.fixture
+def batch(trainer):
+    return next(iter(trainer.get_eval_dataloader(trainer.eval_dataset)))
+
+
+def logits_of(model, batch):
+    model.eval()
+    return model(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"]).numpy()
+
+
+@pytest.mark.parametrize("given, value", [(0.75, 0.75), ("3/4", 0.75), ("0.5", 0.5), (1, 1.0)])
+def test_widths_are_numbers_or_fractions(given, value):
+    assert parse_width(given) == value
+
+
+@pytest.mark.parametrize("wrong", [0, 1.5, -0.5, "0/4", "5/4", "x", "1/0", float("nan"), None])
+def test_a_width_outside_0_to_1_is_refused(wrong):
+    with pytest.raises(InputError, match="width"):
+        DynabertConfig(width_mult_list=[wrong])
+
+
+@pytest.mark.parametrize("layers_heads, width, kept", [(12, 3 / 4, 9), (12, 2 / 3, 8), (12, 0.667, 8), (16, 3 / 4, 12)])
+def test_widths_keep_whole_heads(layers_heads, width, kept):
+    (found,) = find_widths([width], layers_heads, 3072)
+    assert (found.heads, found.neurons) == (kept, 3072 * kept // layers_heads)
+
+
+@pytest.mark.parametrize("width, nearest", [(0.7, "8/12 or 9/12"), (0.01, "give 1/12"), (0.99, "11/12 or 12/12")])
+def test_a_width_between_two_heads_names_the_nearest(width, nearest):
+    with pytest.raises(InputError, match=nearest):
+        find_widths([width], 12, 3072)
+
+
+def test_importance_of_heads_is_the_gradient_of_their_masks(trainer, importance):
+    """Against a finite difference: a head's mask is a factor on what the output projection reads of it."""
+    batches = list(trainer.get_eval_dataloader(trainer.eval_dataset))
+
+    def losses(layer, head, factor):
+        projection = trainer.model.base_model.encoder.layers[layer].self_attn.out_proj.weight
+        before = projection.clone()
+        rows = slice(head * HIDDEN // HEADS, (head + 1) * HIDDEN // HEADS)
+        changed = before.numpy()
+        changed[rows] *= factor
+        projection.set_value(changed)
+        found = [float(trainer.compute_loss(trainer.model, dict(batch))) for batch in batches]
+        projection.set_value(before)
+        return np.array(found)
+
+    trainer.model.eval()
+    for layer in range(LAYERS):
+        for head in range(HEADS):
+            expected = np.abs((losses(layer, head, 1.01) - losses(layer, head, 0.99)) / 0.02).sum()
+            assert importance[0][layer, head] == pytest.approx(expected, rel=0.05, abs=2e-4)
+
+
+def test_importance_does_not_depend_on_what_came_before(trainer, importance):
+    again = compute_importance(trainer, trainer.get_eval_dataloader(trainer.eval_dataset))
+    assert all(np.array_equal(a, b) for a, b in zip(importance, again))
+
+
+def test_reordering_changes_nothing_at_full_width(trainer, importance, batch):
+    net = Supernet(trainer.model, importance)
+    narrow = narrow_model(trainer.model, FULL, net.weights())
+    assert np.allclose(logits_of(narrow, batch), logits_of(trainer.model, batch), atol=1e-5)
+    assert not np.allclose(
+        net.weights()["ernie.encoder.layers.0.linear1.weight"], trainer.model.ernie.encoder.layers[0].linear1.weight
+    )
+
+
+def test_a_narrow_model_is_the_supernet_at_that_width(trainer, importance, batch):
+    net = Supernet(trainer.model, importance)
+    net.model.eval()
+    net.distillation_loss(batch, HALF)
+    inside = net.model(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"]).numpy()
+    narrow = narrow_model(trainer.model, HALF, net.weights())
+    assert np.allclose(logits_of(narrow, batch), inside, atol=1e-5)
+
+
+def test_parameters_are_what_the_width_says(trainer, importance):
+    narrow = narrow_model(trainer.model, HALF, Supernet(trainer.model, importance).weights())
+    inner = HALF.heads * HIDDEN // HEADS
+    gone_heads = (HIDDEN - inner) * (4 * HIDDEN + 3)
+    gone_neurons = (NEURONS - HALF.neurons) * (2 * HIDDEN + 1)
+    count = [sum(p.size for p in model.parameters()) for model in (trainer.model, narrow)]
+    assert count[0] - count[1] == LAYERS * (gone_heads + gone_neurons)
+
+
+def test_the_most_important_neurons_are_kept(trainer, importance):
+    heads, neurons = importance
+    net = Supernet(trainer.model, importance)
+    kept = net.weights()["ernie.encoder.layers.1.linear1.bias"].numpy()[: HALF.neurons]
+    original = trainer.model.ernie.encoder.layers[1].linear1
+    order = np.argsort(-neurons[1])[: HALF.neurons]
+    weights = net.weights()["ernie.encoder.layers.1.linear1.weight"].numpy()[:, : HALF.neurons]
+    assert np.array_equal(np.sort(weights, axis=None), np.sort(original.weight.numpy()[:, order], axis=None))
+    assert np.array_equal(kept, original.bias.numpy()[order])
+
+
+def test_distillation_at_full_width_starts_at_the_teacher(trainer, importance, batch):
+    net = Supernet(trainer.model, importance)
+    net.model.eval()
+    logits = trainer.model(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
+    entropy = soft_cross_entropy(logits, logits, batch["input_ids"] != 0)
+    assert float(net.distillation_loss(batch, FULL)) == pytest.approx(float(entropy), abs=1e-5)
+    assert float(net.distillation_loss(batch, HALF)) > float(entropy)
+
+
+def test_soft_cross_entropy_leaves_padding_out():
+    teacher, logits = paddle.randn([2, 3, 4]), paddle.randn([2, 3, 4])
+    mask = paddle.to_tensor([[True, True, False], [True, False, False]])
+    changed = logits.numpy()
+    changed[0, 2] += 5
+    assert float(soft_cross_entropy(logits, teacher, mask)) == float(
+        soft_cross_entropy(paddle.to_tensor(changed), teacher, mask)
+    )
+
+
+def test_batches_depend_on_seed_and_step_alone(trainer):
+    def ids(step, seed=7):
+        return [b["input_ids"].numpy().tolist() for b in batches_from(trainer.get_train_dataloader(), seed, step, 8)]
+
+    whole = ids(0)
+    assert len(whole) == 8 and ids(5) == whole[5:] and ids(8) == []
+    assert ids(0) == whole
+
+
+LONGER = {"max_steps": 12, "eval_steps": 2}
+TWO_WIDTHS = CompressConfig(DynabertConfig([0.5, 0.75]))
+PROGRAM = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from compression_fixtures import tiny_trainer
+from compression import CompressConfig, DynabertConfig
+config = CompressConfig(DynabertConfig({TWO_WIDTHS.prune_config.width_mult_list}))
+tiny_trainer(sys.argv[1] + "/state", **{LONGER}).compress("x", sys.argv[1], quantization=False, compress_config=config)
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_result(tmp_path):
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", PROGRAM, str(killed)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    state = killed / "work" / "training.pdparams"
+    while not state.exists() and process.poll() is None:
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert state.exists() and not (killed / "0.5").exists(), "it ended before it was killed"
+
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "pruning goes on from step" in again.stdout
+    trainer = tiny_trainer(whole / "state", **LONGER)
+    trainer.compress("x", str(whole), quantization=False, compress_config=TWO_WIDTHS)
+    for model in ("0.5/float32", "0.75/float32", "inference/infer"):
+        assert exported_parameters(killed / model) == exported_parameters(whole / model), model
+    assert not (killed / "work").exists()
+
+
+def test_without_training_steps_the_model_is_evaluated_and_exported(tmp_path):
+    trainer = tiny_trainer(tmp_path / "state", max_steps=-1, num_train_epochs=0)
+    report = trainer.compress("x", str(tmp_path / "out"), quantization=False, compress_config=CompressConfig())
+    assert [row["model"] for row in report["models"] if row["width"]] == ["0.75/float32"]
