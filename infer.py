@@ -17,10 +17,11 @@ from typing import Any, Callable, Dict, List, Tuple
 from tqdm import tqdm
 
 import deploy_path  # noqa: F401
+from commands import format_answer
 from data import Example, find_dataset, load_examples
 from deploy.paddle2onnx.ernie_predictor import load_onnx_predictor
 from engine import PADDLE, TENSORRT, gpu_is_usable
-from ernie_predictor import ErniePredictor, InputError, load_predictor, pad
+from ernie_predictor import INPUT_FIELDS, ErniePredictor, InputError, load_predictor, pad, text_of
 from files import write_json
 from utils import METRICS, Parser, run
 
@@ -42,6 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--max_seq_length", type=int, help="default: as the model was trained")
     parser.add_argument("--num_threads", type=int, help="default: all processors this process may use")
     parser.add_argument("--max_samples", type=int, help="use only the first so many examples")
+    parser.add_argument("--show", type=int, default=0, help="print so many texts with their answers")
     parser.add_argument("--perf", action="store_true", help="measure the speed too")
     args = parser.parse_args()
     # Whoever asks for TensorRT wants a GPU; what is missing for it is then said by name.
@@ -81,9 +83,13 @@ def check_answers(predictor: ErniePredictor, examples: List[Example], args: argp
             )
 
 
-def evaluate(predictor: ErniePredictor, examples: List[Example], batch_size: int) -> Dict[str, float]:
-    """The metrics of the task family, from 0 to 1."""
+def evaluate(predictor: ErniePredictor, examples: List[Example], batch_size: int, show: int) -> Dict[str, float]:
+    """The metrics of the task family, from 0 to 1; prints the first `show` texts with their answers."""
     results = list(tqdm(predictor.predict_iter(examples, batch_size), total=len(examples), unit="text"))
+    fields = INPUT_FIELDS[predictor.task.name]
+    for example, result in zip(examples[:show], results):
+        text = "   ".join(example[name] for name in fields if example.get(name)) or text_of(example)
+        print(format_answer(predictor.task.name, text, result))
     return METRICS[predictor.task.name](examples, results)
 
 
@@ -174,7 +180,7 @@ def main() -> None:
     print(predictor.engine.config.describe(), flush=True)
     examples = load_examples(args.task_name, args.split, args.data_dir)[: args.max_samples]
     check_answers(predictor, examples, args)
-    figures: Dict[str, Any] = {"metrics": evaluate(predictor, examples, args.batch_size)}
+    figures: Dict[str, Any] = {"metrics": evaluate(predictor, examples, args.batch_size, args.show)}
     if args.perf:
         figures["speed"] = measure(predictor, examples, args.batch_size)
     report(args, predictor, len(examples), figures)
