@@ -45,7 +45,7 @@ def load_onnx_predictor(
     backend = ONNX_TENSORRT if use_trt else ONNX
     EngineConfig(device=device, backend=backend, precision=precision)  # refuse before any conversion
     file = find_onnx(model_path)
-    if precision != "fp32" and not use_trt:
+    if not use_trt:
         file = in_precision(file, precision)
     config_dir = Path(config_dir or file.parent)
     for name in (INFERENCE_FILE, VOCAB_FILE):
@@ -88,10 +88,13 @@ def export_onnx(prefix: Path) -> Path:
 
 
 def in_precision(file: Path, precision: str) -> Path:
-    """NAME.fp16.onnx or NAME.int8.onnx beside NAME.onnx, made from it unless it is there and newer."""
+    """NAME.fp16.onnx or NAME.int8.onnx beside NAME.onnx, made from it unless it is there and newer.
+
+    fp32 is NAME.onnx itself.
+    """
     import onnx
 
-    if file.name.endswith(f".{precision}.onnx"):
+    if precision == "fp32" or file.name.endswith(f".{precision}.onnx"):
         return file
 
     def convert(target: Path) -> None:
