@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import tempfile
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Union
@@ -92,23 +93,34 @@ def in_precision(file: Path, precision: str) -> Path:
 
     fp32 is NAME.onnx itself.
     """
-    import onnx
-
     if precision == "fp32" or file.name.endswith(f".{precision}.onnx"):
         return file
 
     def convert(target: Path) -> None:
-        try:
-            model = onnx.load(str(file))
-        except Exception as error:  # DecodeError, ValidationError and others, with no common base
-            raise InputError(f"{file} is not an ONNX model, or only a part of one ({type(error).__name__})") from None
+        model = _load(file)
         constants_to_initializers(model)
         model = CONVERSIONS[precision](model)
         entry = model.metadata_props.add()
         entry.key, entry.value = "precision", precision
-        onnx.save(model, str(target))
+        target.write_bytes(model.SerializeToString())
 
     return _derive(file.with_name(f"{file.stem}.{precision}.onnx"), [file], convert)
+
+
+def _load(file: Path):
+    import onnx
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # protobuf warns of bytes that it leaves over
+            model = onnx.load(str(file))
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing: make it with paddle2onnx") from None
+    except Exception as error:  # DecodeError, ValidationError and others, with no common base
+        raise InputError(f"{file} is not an ONNX model, or only a part of one ({type(error).__name__})") from None
+    if not model.graph.node:
+        raise InputError(f"{file} is empty or not an ONNX model: make it with paddle2onnx")
+    return model
 
 
 def constants_to_initializers(model) -> None:

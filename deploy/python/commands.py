@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 from bulk import answer_file
@@ -42,6 +43,8 @@ def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
     args = parser.parse_args()
     if bool(args.input_file) != bool(args.output_file):
         raise InputError("--input_file and --output_file belong together: give both, or neither for the example texts")
+    if args.input_file and not Path(args.input_file).is_file():
+        raise InputError(f"--input_file {args.input_file} is missing: give a file of JSON lines")
     return args
 
 
