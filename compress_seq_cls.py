@@ -14,18 +14,15 @@ from utils import SEQ_CLS, parse_arguments, run  # isort: skip  (sets up paddle 
 
 import os
 
-from compression import CompressionArguments, check_finetuned
-from data import find_dataset, load_labels
+from compression import CompressionArguments
 from trainer import build_trainer
 
 
 def main() -> None:
     model_args, data_args, args, compression_args = parse_arguments(SEQ_CLS, CompressionArguments)
     compress_config = compression_args.config()
-    labels = load_labels(find_dataset(data_args.task_name), data_args.data_dir)
-    check_finetuned(model_args.model_name_or_path, SEQ_CLS.task, labels)
     args.do_train = True
-    trainer = build_trainer(SEQ_CLS, model_args, data_args, args)
+    trainer = build_trainer(SEQ_CLS, model_args, data_args, args, finetuned=True)
 
     trainer.compress(
         data_args.task_name,

@@ -17,7 +17,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 KEEP_BYTES = 1 << 30
 
 
-def physical_cores() -> int:
+def usable_cores() -> int:
     """The processors this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -32,7 +32,7 @@ def is_amd() -> bool:
 
 def apply() -> None:
     processes = int(os.environ.get("PADDLE_LOCAL_SIZE") or os.environ.get("PADDLE_TRAINERS_NUM") or 1)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, physical_cores() // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     if is_amd():
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
     if platform.libc_ver()[0] == "glibc" and "MALLOC_TRIM_THRESHOLD_" not in os.environ:

@@ -1,4 +1,5 @@
-"""Outputs that are whole or not there: written under a temporary name beside their place, then renamed."""
+"""Outputs that are whole or not there (written under a temporary name beside their place, then renamed), and the
+screen's table."""
 
 import json
 import os
@@ -53,3 +54,10 @@ def check_writable(folder) -> None:
         probe = temporary / "probe"
         probe.write_bytes(b"\0" * 4096)
         probe.unlink()
+
+
+def print_row(**columns: str) -> None:
+    """A table of one row on the screen."""
+    widths = [max(len(name), len(value)) for name, value in columns.items()]
+    for cells in (columns.keys(), columns.values()):
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip())

@@ -17,12 +17,11 @@ from typing import Any, Callable, Dict, List, Tuple
 from tqdm import tqdm
 
 import deploy_path  # noqa: F401
-from commands import format_answer
 from data import Example, find_dataset, load_examples
 from deploy.paddle2onnx.ernie_predictor import load_onnx_predictor
 from engine import PADDLE, TENSORRT, gpu_is_usable
-from ernie_predictor import INPUT_FIELDS, ErniePredictor, InputError, load_predictor, pad, text_of
-from files import write_json
+from ernie_predictor import ErniePredictor, InputError, bio_spans, join_tokens, load_predictor, pad
+from files import print_row, write_json
 from utils import METRICS, Parser, run
 
 WARM_UP_BATCHES = 5
@@ -43,8 +42,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--max_seq_length", type=int, help="default: as the model was trained")
     parser.add_argument("--num_threads", type=int, help="default: all processors this process may use")
     parser.add_argument("--max_samples", type=int, help="use only the first so many examples")
-    parser.add_argument("--show", type=int, default=0, help="print so many texts with their answers")
     parser.add_argument("--perf", action="store_true", help="measure the speed too")
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="print N texts with their answers")
     args = parser.parse_args()
     # Whoever asks for TensorRT wants a GPU; what is missing for it is then said by name.
     args.device = args.device or ("gpu" if args.use_trt or gpu_is_usable() else "cpu")
@@ -83,14 +82,50 @@ def check_answers(predictor: ErniePredictor, examples: List[Example], args: argp
             )
 
 
-def evaluate(predictor: ErniePredictor, examples: List[Example], batch_size: int, show: int) -> Dict[str, float]:
-    """The metrics of the task family, from 0 to 1; prints the first `show` texts with their answers."""
+def answer_all(predictor: ErniePredictor, examples: List[Example], batch_size: int) -> Tuple[List[Dict], float]:
+    """The answers to all examples, and how many texts a second that was, from text to answer."""
+    started = time.perf_counter()
     results = list(tqdm(predictor.predict_iter(examples, batch_size), total=len(examples), unit="text"))
-    fields = INPUT_FIELDS[predictor.task.name]
-    for example, result in zip(examples[:show], results):
-        text = "   ".join(example[name] for name in fields if example.get(name)) or text_of(example)
-        print(format_answer(predictor.task.name, text, result))
-    return METRICS[predictor.task.name](examples, results)
+    return results, len(examples) / (time.perf_counter() - started)
+
+
+def show(task: str, examples: List[Example], results: List[Dict], count: int) -> None:
+    """Print `count` texts, evenly drawn, with the model's answer, its confidence and the right answer."""
+    step = max(1, len(examples) // count)
+    for example, result in list(zip(examples, results))[::step][:count]:
+        text, found, wanted = SHOWN[task](example, result)
+        mark = "right" if found == wanted else f"wrong, it is {wanted}"
+        print(f"\n{shorten(text)}\n    {found or 'nothing'}{confidence(result)}   ({mark})")
+
+
+def shorten(text: str, width: int = 70) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[:width] + "..."
+
+
+def confidence(result: Dict) -> str:
+    value = result.get("confidence", result.get("score"))
+    return "" if value is None else f"   {value:.1%}"
+
+
+def shown_label(example: Example, result: Dict) -> Tuple[str, str, str]:
+    text = example["text"] if example["text_pair"] is None else f"{example['text']} | {example['text_pair']}"
+    return text, result["label"], example["label"]
+
+
+def shown_entities(example: Example, result: Dict) -> Tuple[str, str, str]:
+    tokens = example["tokens"]
+    gold = bio_spans([(tag, i, i + 1) for i, tag in enumerate(example["labels"])])
+    found = [f"{entity['entity']} {entity['label']} {entity['pos']}" for entity in result["entities"]]
+    wanted = [f"{join_tokens(tokens[i:j])[0]} {label} {[i, j - 1]}" for label, i, j in gold]
+    return join_tokens(tokens)[0], ", ".join(found), ", ".join(wanted)
+
+
+def shown_answer(example: Example, result: Dict) -> Tuple[str, str, str]:
+    return f"{example['question']} | {example['context']}", result["answer"], example["answers"][0]
+
+
+SHOWN = {"seq_cls": shown_label, "token_cls": shown_entities, "qa": shown_answer}
 
 
 def answer_in_order(predictor: ErniePredictor, examples: List[Example], batch_size: int) -> List[Dict]:
@@ -150,16 +185,24 @@ def strip_scores(result: Dict) -> Dict:
 def report(args: argparse.Namespace, predictor: ErniePredictor, count: int, figures: Dict[str, Any]) -> None:
     """Print the figures as a table and write them beside the model."""
     config = predictor.engine.config
-    rows = [(name, f"{value:.4f}") for name, value in figures["metrics"].items()]
+    dataset = find_dataset(args.task_name).name
+    print_row(
+        task=predictor.task.name,
+        data=f"{dataset} {args.split}",
+        examples=f"{count:,}",
+        **{name: f"{value:.4f}" for name, value in figures["metrics"].items()},
+        **{"texts/s": f"{figures['texts_per_second']:.0f}"},
+        model=str(predictor.engine.prefix),
+    )
+    rows = []
     if "speed" in figures:
         speeds = figures["speed"]["texts_per_second"]
         first = next(iter(speeds.values()))
         rows += [(name, f"{value:.1f} texts/s   {value / first:.2f}x") for name, value in speeds.items()]
         rows.append(("answers that differ", str(figures["speed"]["different_answers"])))
-    width = max(len(name) for name, _ in rows)
+    width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
         print(f"{name:<{width}}   {value}")
-    dataset = find_dataset(args.task_name).name
     path = f"{predictor.engine.prefix}.{dataset}.{config.backend}-{config.device}-{config.precision}.json"
     content = {
         "dataset": dataset,
@@ -180,7 +223,11 @@ def main() -> None:
     print(predictor.engine.config.describe(), flush=True)
     examples = load_examples(args.task_name, args.split, args.data_dir)[: args.max_samples]
     check_answers(predictor, examples, args)
-    figures: Dict[str, Any] = {"metrics": evaluate(predictor, examples, args.batch_size, args.show)}
+    results, speed = answer_all(predictor, examples, args.batch_size)
+    if args.show > 0:
+        show(predictor.task.name, examples, results, args.show)
+        print()
+    figures: Dict[str, Any] = {"metrics": METRICS[predictor.task.name](examples, results), "texts_per_second": speed}
     if args.perf:
         figures["speed"] = measure(predictor, examples, args.batch_size)
     report(args, predictor, len(examples), figures)

@@ -20,13 +20,18 @@ from tqdm import tqdm
 import utils  # before paddlenlp: it sets threads, warnings and paths
 from data import DatasetSpec, find_dataset, load_examples, load_labels
 from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, InferenceConfig, InputError
-from files import check_writable, publish, unwritable, write_json
+from files import check_writable, print_row, publish, unwritable, write_json
 from utils import Collator, Features, TaskFamily
 from wordpiece import WordPiece
 
 RESULTS_FILE = "results.json"
 SETTINGS_FILE = "settings.json"
 COMPLETE_FILE = "complete"
+HEAD_OF_TASK = {
+    "seq_cls": "ForSequenceClassification",
+    "token_cls": "ForTokenClassification",
+    "qa": "ForQuestionAnswering",
+}
 EVALUATIONS_PER_EPOCH = 4
 # What may differ between two command lines that continue the same run.
 NOT_SETTINGS = {"do_train", "do_eval", "do_predict", "do_export", "wants_eval", "overwrite_output_dir", "logging_dir"}
@@ -285,13 +290,6 @@ class FinetuneTrainer(Trainer):
                 self._rotate_checkpoints(output_dir=self.args.output_dir)
 
 
-def print_row(**columns: str) -> None:
-    """A table of one row on the screen."""
-    widths = [max(len(name), len(value)) for name, value in columns.items()]
-    for cells in (columns.keys(), columns.values()):
-        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip())
-
-
 # ---------------------------------------------------------------- folders
 
 
@@ -378,10 +376,12 @@ def write_predictions(path: Path, family: TaskFamily, spec: DatasetSpec, example
 # ---------------------------------------------------------------- building
 
 
-def build_trainer(family: TaskFamily, model_args, data_args, args) -> FinetuneTrainer:
+def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bool = False) -> FinetuneTrainer:
     """Data, tokenizer, model and trainer from a script's arguments.
 
-    Without --do_train and without a model's name, the model is the one trained before, in output_dir.
+    `finetuned` says that the model must be one that was fine-tuned for this task and these labels, as
+    it must without --do_train. Without --do_train and without a model's name, the model is the one
+    trained before, in output_dir.
 
     Raises:
         InputError: the data or the model cannot be used; nothing has been written by then.
@@ -395,14 +395,14 @@ def build_trainer(family: TaskFamily, model_args, data_args, args) -> FinetuneTr
     name = model_args.model_name_or_path
     if not args.do_train and name == utils.DEFAULT_MODEL and os.path.isdir(args.output_dir):
         name = args.output_dir
+    if finetuned or not args.do_train:
+        check_finetuned(name, family.task, labels)
     tokenizer, wordpiece, lowercase = load_tokenizer(name)
     task = family.task(wordpiece, labels, data_args.max_seq_length, data_args.doc_stride)
     check_writable(args.output_dir)
 
     eval_dataset = Features(family, task, examples["dev"], by_length=True)
     train_dataset = Features(family, task, examples["train"]) if args.do_train else None
-    if not args.do_train:
-        check_finetuned(name, family, labels)
     set_seed(args.seed)  # the Trainer does it too late for a new head's weights
     model = load_model(family, name, labels)
     longest = model.config.max_position_embeddings
@@ -461,18 +461,33 @@ def load_model(family: TaskFamily, name: str, labels: List[str]):
         logger.set_level("WARNING")
 
 
-def check_finetuned(folder: str, family: TaskFamily, labels: List[str]) -> None:
-    """
+def check_finetuned(folder: str, task_class, labels: List[str]) -> None:
+    """Check, before a model is loaded, that a folder holds one fine-tuned for this task and these labels.
+
     Raises:
-        InputError: the folder does not hold a model fine-tuned for this task and these labels.
+        InputError: it does not.
     """
-    if not (Path(folder) / INFERENCE_FILE).is_file():
-        raise InputError(f"{folder} holds no fine-tuned model: train one with --do_train, or name its folder")
-    config = InferenceConfig.load(folder)
-    if config.task != family.task.name:
-        raise InputError(f"{folder} holds a model for {config.task}, this script is for {family.task.name}")
-    if config.labels != labels:
-        raise InputError(f"{folder} was trained for the labels {config.labels}, the data has {labels}")
+    folder = Path(folder)
+    head = HEAD_OF_TASK[task_class.name]
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        architectures = config.get("architectures") or [""]
+    except (OSError, ValueError, AttributeError):
+        raise InputError(f"{folder} is not the folder of a fine-tuned model: give what run_*.py wrote") from None
+    if not architectures[0].endswith(head):
+        raise InputError(
+            f"{folder} holds {architectures[0] or 'no known model'}, not one fine-tuned for {task_class.name}"
+        )
+    found = len(config.get("id2label") or {}) or config.get("num_labels", 2)
+    same = True
+    if (folder / INFERENCE_FILE).exists():
+        known = InferenceConfig.load(folder).labels
+        same, found = known == list(labels), len(known)
+    if labels and not (same and found == len(labels)):
+        raise InputError(
+            f"{folder} was fine-tuned for {found} labels, the data have {len(labels)}"
+            f"{' others' if found == len(labels) else ''}: give the data set the model was fine-tuned on"
+        )
 
 
 def unknown_model(name: str, error: Exception) -> InputError:

@@ -26,8 +26,10 @@ from paddlenlp.transformers import (  # noqa: E402
     AutoModelForTokenClassification,
 )
 from paddlenlp.utils.log import logger  # noqa: E402
+from tqdm import tqdm  # noqa: E402
 
 import deploy_path  # noqa: E402, F401
+from compression.config import CompressConfig, DynabertConfig, PTQConfig  # noqa: E402, F401
 from data import DATASETS, DatasetSpec, Example, find_dataset  # noqa: E402
 from ernie_predictor import (  # noqa: E402
     InputError,
@@ -394,8 +396,8 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tqdm.write(f"error: {error}", file=sys.stderr)  # on a line of its own, also beside a progress bar
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted: the same command line goes on from the last checkpoint", file=sys.stderr)
+        tqdm.write("interrupted: the same command line goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)

@@ -6,6 +6,6 @@ work.py (how an interrupted run goes on).
 """
 
 from compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig
-from compression.pipeline import check_finetuned, compress
+from compression.pipeline import compress
 
-__all__ = ["CompressConfig", "CompressionArguments", "DynabertConfig", "PTQConfig", "check_finetuned", "compress"]
+__all__ = ["CompressConfig", "CompressionArguments", "DynabertConfig", "PTQConfig", "compress"]

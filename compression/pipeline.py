@@ -1,7 +1,6 @@
 """trainer.compress(), step by step: check, export, prune, quantize, measure, report."""
 
 import itertools
-import json
 import random
 from functools import partial
 from pathlib import Path
@@ -15,13 +14,11 @@ from compression.pruning import Supernet, compute_importance, narrow_model, trai
 from compression.quantization import calibrate, folder_name, write_quantized
 from compression.report import measure, print_report, summarize, write_report
 from compression.work import WorkFolder, fingerprint
-from ernie_predictor import INFERENCE_FILE, InferenceConfig, InputError
+from ernie_predictor import InputError
 from files import publish
-from trainer import export_static, write_vocab
+from trainer import HEAD_OF_TASK, export_static, write_vocab
 
 ORIGINAL = "inference/infer"
-HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
-HEAD_OF_TASK = dict(zip(("seq_cls", "token_cls", "qa"), HEADS))
 
 
 class Exported(NamedTuple):
@@ -99,7 +96,7 @@ def check_trainer(trainer, config: Optional[CompressConfig]) -> List[Width]:
     model, task = trainer.model, trainer.task
     name = type(model).__name__
     head = HEAD_OF_TASK[task.name]
-    if not name.endswith(HEADS):
+    if not name.endswith(tuple(HEAD_OF_TASK.values())):
         raise InputError(f"{name} is not a fine-tuned model: fine-tune one with run_*.py and give its folder")
     if not name.endswith(head):
         raise InputError(f"{name} does not fit the task {task.name}, which needs a model {head}")
@@ -129,35 +126,6 @@ def check_calibration_sizes(config: PTQConfig, available: int) -> None:
     if max(config.batch_size_list) > available:
         raise InputError(
             f"batch_size_list asks for {max(config.batch_size_list)} calibration texts, the dev set has {available}"
-        )
-
-
-def check_finetuned(folder: str, task_class, labels: List[str]) -> None:
-    """Check, before a model is loaded, that a folder holds one fine-tuned for this task and these labels.
-
-    Raises:
-        InputError: it does not.
-    """
-    folder = Path(folder)
-    head = HEAD_OF_TASK[task_class.name]
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        architectures = config.get("architectures") or [""]
-    except (OSError, ValueError, AttributeError):
-        raise InputError(f"{folder} is not the folder of a fine-tuned model: give what run_*.py wrote") from None
-    if not architectures[0].endswith(head):
-        raise InputError(
-            f"{folder} holds {architectures[0] or 'no known model'}, not one fine-tuned for {task_class.name}"
-        )
-    found = len(config.get("id2label") or {}) or config.get("num_labels", 2)
-    same = True
-    if (folder / INFERENCE_FILE).exists():
-        known = InferenceConfig.load(folder).labels
-        same, found = known == list(labels), len(known)
-    if labels and not (same and found == len(labels)):
-        raise InputError(
-            f"{folder} was fine-tuned for {found} labels, the data have {len(labels)}"
-            f"{' others' if found == len(labels) else ''}: give the data set the model was fine-tuned on"
         )
 
 

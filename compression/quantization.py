@@ -129,8 +129,6 @@ def write_quantized(prefix: Path, thresholds: Dict[str, float], config: PTQConfi
     scale. When that is mended in Paddle, channel_wise_abs_max can become the default and the files shrink.
     """
     with loaded_program(prefix) as model:
-        if not config.quantize_activation_matmuls:
-            _leave_out_activation_matmuls(model.program)
         scales = {**thresholds, **_weight_thresholds(model, config.weight_quantize_type)}
         graph = IrGraph(core.Graph(model.program.desc), for_test=True)
         place = paddle.CPUPlace()
@@ -153,13 +151,6 @@ def write_quantized(prefix: Path, thresholds: Dict[str, float], config: PTQConfi
         feeds = [block.var(name) for name in model.feeds]
         fetches = [block.var(variable.name) for variable in model.fetches]
         static.save_inference_model(str(target), feeds, fetches, model.executor, program=program)
-
-
-def _leave_out_activation_matmuls(program: static.Program) -> None:
-    parameters = _parameters(program)
-    for op in _matmuls(program):
-        if not set(op.input("Y")) & parameters:
-            op._set_attr("op_namescope", "skip_quant")
 
 
 def _weight_thresholds(model: LoadedProgram, quantize_type: str) -> Dict[str, np.ndarray]:

@@ -55,7 +55,7 @@ def summarize(rows: List[Row], metric: str) -> Dict:
 
 
 def print_report(report: Dict, output_dir: Path, task_name: str) -> None:
-    """The table, the best INT8 model, and the commands that try it, beside the model as it came."""
+    """The table, the best INT8 model, and the commands that try it, the model as it came and the best pruned one."""
     metric = report["metric"]
     cells = [("model", metric, "change", "MB", "texts/s", "ratio")]
     for row in report["models"]:
@@ -71,18 +71,15 @@ def print_report(report: Dict, output_dir: Path, task_name: str) -> None:
         )
     widths = [max(map(len, column)) for column in zip(*cells)]
     for line in cells:
-        print(
-            "  ".join(
-                cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths))
-            )
-        )
+        name, *figures = (cell.rjust(width) for cell, width in zip(line, widths))
+        print("  ".join([name.strip().ljust(widths[0]), *figures]))
     if report["best_int8"]:
         print(f"best INT8 model: {output_dir / report['best_int8']}")
+    pruned = next((row["model"] for row in report["models"] if row["width"] and row["precision"] == "fp32"), None)
     print("try them:")
-    for row in report["models"]:
-        if row["model"] in (report["original"], report["best_int8"]):
-            precision = " --precision int8" if row["precision"] == "int8" else ""
-            print(f"  python infer.py --task_name {task_name} --model_path {output_dir / row['model']}{precision}")
+    for model in filter(None, (report["original"], pruned, report["best_int8"])):
+        precision = " --precision int8" if model == report["best_int8"] else ""
+        print(f"  python infer.py --task_name {task_name} --model_path {output_dir / model}{precision}")
 
 
 def write_report(report: Dict, output_dir: Path) -> Path:

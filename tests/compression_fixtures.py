@@ -13,10 +13,9 @@ import numpy as np  # noqa: E402
 import paddle  # noqa: E402
 from paddlenlp import transformers  # noqa: E402
 
-from compression.pipeline import HEAD_OF_TASK  # noqa: E402
 from data import find_dataset, load_examples, load_labels  # noqa: E402
 from ernie_predictor import InferenceConfig  # noqa: E402
-from trainer import FinetuneTrainer  # noqa: E402
+from trainer import HEAD_OF_TASK, FinetuneTrainer  # noqa: E402
 from wordpiece import WordPiece  # noqa: E402
 
 LAYERS, HIDDEN, HEADS, NEURONS = 2, 32, 4, 64

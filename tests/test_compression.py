@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compression import CompressConfig, DynabertConfig, PTQConfig, check_finetuned
+from compression import CompressConfig, DynabertConfig, PTQConfig
 from compression.config import ALGORITHMS
 from ernie_predictor import InputError, QuestionAnswering, SequenceClassification, load_predictor
+from trainer import check_finetuned
 from utils import QA, SEQ_CLS, TOKEN_CLS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,10 +40,13 @@ def parameter_count(prefix):
     ],
     ids=lambda value: value if isinstance(value, str) else value.task.name,
 )
-def test_every_architecture_is_pruned_quantized_and_served(architecture, family, tmp_path):
+def test_every_architecture_is_pruned_quantized_and_served(architecture, family, tmp_path, capsys):
     trainer = tiny_trainer(tmp_path / "state", family, architecture, examples=12)
     before = {name: value.numpy().copy() for name, value in trainer.model.state_dict().items()}
     report = trainer.compress("x", str(tmp_path / "out"))
+    printed = capsys.readouterr().out
+    for model in ("inference/infer", "0.75/float32", f"{report['best_int8']} --precision int8"):
+        assert f"python infer.py --task_name x --model_path {tmp_path / 'out' / model}\n" in printed
     models = {row["model"]: row for row in report["models"]}
     assert set(models) == {"inference/infer", "0.75/float32", "0.75/hist4/int8", "hist4/int8"}
     for model, row in models.items():

@@ -237,7 +237,7 @@ def test_full_disk(small_ernie, tmp_path):
 
 def test_evaluating_what_was_never_fine_tuned(small_ernie, tmp_path):
     line = refused(*BASE, "--model_name_or_path", small_ernie, "--do_eval", "--output_dir", tmp_path)
-    assert "holds no fine-tuned model" in line
+    assert "holds ErnieForMaskedLM, not one fine-tuned for seq_cls" in line
 
 
 def test_network_sets_stop_at_the_loader(tmp_path):

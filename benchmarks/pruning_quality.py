@@ -1,0 +1,74 @@
+"""Is the importance order better than a random one? Prune without any training, and compare on the dev set.
+
+    python -m benchmarks.pruning_quality --model_name_or_path best_models/TNEWS --width_mult 3/4
+
+For each of five seeds the dev set is cut into two halves: importance is measured on one, both pruned
+models on the other. Where hardly anything is right any more, the loss says more than the metric.
+Further flags are those of the run scripts.
+"""
+
+from utils import FAMILIES, Features, parse_arguments, run  # isort: skip  (sets up paddle before it is imported)
+
+import argparse
+import random
+from typing import Tuple
+
+import numpy as np
+
+from compression.config import find_widths, parse_width
+from compression.pruning import Supernet, compute_importance, narrow_model, using_model
+from ernie_predictor import InferenceConfig
+from trainer import build_trainer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model_name_or_path", required=True, help="folder of a fine-tuned model")
+    parser.add_argument("--width_mult", default="3/4", help="share of heads and neurons to keep")
+    parser.add_argument("--seeds", type=int, default=5)
+    own, others = parser.parse_known_args()
+    config = InferenceConfig.load(own.model_name_or_path)
+    family = FAMILIES[config.task]
+    flags = ["--task_name", config.dataset, "--do_eval", "--max_seq_length", str(config.max_seq_length)]
+    folders = ["--model_name_or_path", own.model_name_or_path, "--output_dir", own.model_name_or_path]
+    trainer = build_trainer(family, *parse_arguments(family, argv=[*flags, *folders, "--disable_tqdm", "1", *others]))
+
+    layers = trainer.model.base_model.encoder.layers
+    neurons = layers[0].linear1.weight.shape[1]
+    (width,) = find_widths([parse_width(own.width_mult)], layers[0].self_attn.num_heads, neurons)
+    examples = trainer.eval_examples
+    rows = []
+    print(f"width {width.name}, half of {len(examples):,} dev examples, no training: {family.best_metric} (loss)")
+    print("seed        unpruned      importance          random")
+    for seed in range(own.seeds):
+        shuffled = random.Random(seed).sample(examples, len(examples))
+        halves = shuffled[: len(shuffled) // 2], shuffled[len(shuffled) // 2 :]
+        measured, trainer.eval_dataset = (Features(family, trainer.task, half, by_length=True) for half in halves)
+        importance = compute_importance(trainer, trainer.get_eval_dataloader(measured))
+        rng = np.random.RandomState(seed)
+        at_random = tuple(rng.rand(*scores.shape).astype(np.float32) for scores in importance)
+        models = [
+            narrow_model(trainer.model, width, order_by(trainer.model, scores)) for scores in (importance, at_random)
+        ]
+        rows.append([figures(trainer, model) for model in (trainer.model, *models)])
+        print_row(seed, rows[-1])
+    print_row("mean", np.mean(rows, axis=0))
+
+
+def order_by(model, importance):
+    return Supernet(model, importance).weights()
+
+
+def figures(trainer, model) -> Tuple[float, float]:
+    """(the task's metric, loss) on the dev set."""
+    with using_model(trainer, model):
+        metrics = trainer.evaluate()
+    return metrics[f"eval_{trainer.family.best_metric}"], metrics["eval_loss"]
+
+
+def print_row(name, row) -> None:
+    print(f"{name:>4}" + "".join(f"  {metric:6.4f} ({loss:.4f})" for metric, loss in row), flush=True)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,89 @@
+"""How much faster a training step is with cpu_speed.py than with the environment as it is:
+
+    python benchmarks/train_step.py
+
+Each row is a process of its own, started in turn (stock, ours, stock, ours, ...), because the settings
+must be made before paddle is imported. The model is ERNIE with 4 layers x 312, batch 32 x 64 tokens.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
+STEPS = 8
+
+
+def time_step(ours: bool) -> float:
+    """Median seconds of a training step in this process."""
+    if ours:
+        sys.path.insert(0, str(ROOT))
+        import cpu_speed  # noqa: F401
+    import time
+
+    import paddle
+    from paddlenlp.transformers import ErnieConfig, ErnieForSequenceClassification
+
+    paddle.seed(1)
+    config = ErnieConfig(
+        vocab_size=5000,
+        hidden_size=312,
+        num_hidden_layers=4,
+        num_attention_heads=12,
+        intermediate_size=1248,
+        type_vocab_size=4,
+    )
+    model = ErnieForSequenceClassification(config)
+    optimizer = paddle.optimizer.AdamW(1e-4, parameters=model.parameters())
+    input_ids, labels = paddle.randint(5, 5000, [32, 64]), paddle.randint(0, 2, [32])
+    seconds = []
+    for _ in range(STEPS):
+        start = time.perf_counter()
+        loss = paddle.nn.functional.cross_entropy(model(input_ids), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        float(loss)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[2:])
+
+
+def in_a_process(ours: bool) -> float:
+    environment = {key: value for key, value in os.environ.items() if key not in SETTINGS}
+    command = [sys.executable, __file__, "--measure", "ours" if ours else "stock"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def processor() -> str:
+    with open("/proc/cpuinfo", encoding="ascii", errors="ignore") as file:
+        names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+    return f"{len(os.sched_getaffinity(0))} of {len(names)} cores of {names[0] if names else 'an unknown processor'}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=5, help="times that each is measured")
+    parser.add_argument("--measure", choices=["stock", "ours"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        print(time_step(args.measure == "ours"))
+        return
+    pairs = [(in_a_process(False), in_a_process(True)) for _ in tqdm(range(args.pairs), unit="pair")]
+    stock, ours = zip(*pairs)
+    ratios = [before / after for before, after in pairs]
+    print(f"training step, ERNIE 4 x 312, batch 32 x 64 tokens, {processor()}")
+    print(f"{'environment':<14}{'median s':>10}")
+    print(f"{'stock':<14}{statistics.median(stock):>10.3f}")
+    print(f"{'cpu_speed.py':<14}{statistics.median(ours):>10.3f}")
+    print(f"ratio, pair by pair: median {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")
+
+
+if __name__ == "__main__":
+    main()
