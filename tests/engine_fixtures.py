@@ -102,12 +102,13 @@ class TinyModels:
             export_static(self.dygraph[task], self.tokenizer, config, prefix.parent, prefix.name)
         return prefix
 
-    def int8(self, task: str) -> Path:
-        source, prefix = self[task], self.folder / f"{task}-int8" / "int8"
+    def int8(self, task: str, attention: bool = False) -> Path:
+        """The quantized model; with `attention`, the attention's products of two activations have scales too."""
+        source, prefix = self[task], self.folder / f"{task}-int8{'-attention' * attention}" / "int8"
         if not prefix.parent.exists():
             prefix.parent.mkdir()
             texts = [window_features(load_task(source.parent), text) for text in corpus()[:16]]
-            config = PTQConfig(batch_size_list=[len(texts)])
+            config = PTQConfig(batch_size_list=[len(texts)], quantize_activation_matmuls=attention)
             paddle.enable_static()
             try:
                 write_quantized(source, calibrate(source, texts, config)[("hist", len(texts))], config, prefix)

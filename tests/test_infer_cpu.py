@@ -69,6 +69,7 @@ def test_int8_says_so_and_nothing_else(tiny):  # noqa: F811
         (["--precision_mode", "int8"], "is not quantized"),
         (["--input_file", "x"], "--input_file and --output_file belong together"),
         (["--input_file", "nowhere.jsonl", "--output_file", "out.jsonl"], "--input_file nowhere.jsonl is missing"),
+        (["--precision_mode", "fp16"], "invalid choice: 'fp16' (choose from 'fp32', 'int8', 'bf16'); see --help"),
         (["--num_threads", "0"], "num_threads is 0"),
         (["--batch_size", "-1"], "batch_size is -1"),
         (["--max_seq_length", "3"], "max_seq_length 3 leaves no room"),

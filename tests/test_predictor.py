@@ -151,8 +151,8 @@ def test_a_wrong_input_is_named(predictors, task, wrong):
 def test_a_stream_is_read_only_a_little_ahead(predictors):
     predictor, taken = predictors["seq_cls"], itertools.count()
     group = 4 * predictor.batches_ahead
-    endless = (f"第{next(taken)}句" for _ in itertools.repeat(None))
-    answers = predictor.predict_iter(endless, batch_size=4)
+    many = (f"第{next(taken)}句" for _ in range(20 * group))
+    answers = predictor.predict_iter(many, batch_size=4)
     for _ in range(group + 1):
         next(answers)
     answers.close()
@@ -162,7 +162,7 @@ def test_a_stream_is_read_only_a_little_ahead(predictors):
 def test_windows_of_a_long_text_do_not_pile_up(predictors):
     """One text of many windows must not bring a whole group of such texts into memory at once."""
     predictor, taken = predictors["token_cls"], itertools.count()
-    texts = (f"{next(taken)}" + "北京" * 20_000 for _ in range(50))
+    texts = (f"{next(taken)}" + "北京" * 20_000 for _ in range(10))
     next(predictor.predict_iter(texts, batch_size=4))
     assert next(taken) <= 4
 
@@ -199,11 +199,12 @@ def test_int8_is_close_to_fp32(tiny):  # noqa: F811
     assert 0 < abs(error).mean() < 0.1 * reference.std()
 
 
-def test_int8_runs_in_int8_kernels(tiny):  # noqa: F811
+@pytest.mark.parametrize("attention", [False, True])
+def test_products_with_weights_run_in_int8_and_no_others(tiny, attention):  # noqa: F811
     code = (
         "import sys; sys.path.insert(0, 'deploy/python')\n"
         "from ernie_predictor import load_predictor\n"
-        f"load_predictor({str(tiny.int8('seq_cls'))!r}, precision='int8', num_threads=1).predict(['北京'])"
+        f"load_predictor({str(tiny.int8('seq_cls', attention))!r}, precision='int8', num_threads=1).predict(['北京'])"
     )
     environment = {**os.environ, "ONEDNN_VERBOSE": "1"}
     log = subprocess.run(
@@ -212,8 +213,9 @@ def test_int8_runs_in_int8_kernels(tiny):  # noqa: F811
     products = [line for line in log.splitlines() if ",exec,cpu,inner_product," in line]
     # Query, key, value, output and two feed-forward layers, twice; the pooler and the classifier.
     assert len(products) == 14 and all("src_s8" in line and "wei_s8" in line for line in products)
-    attention = [line for line in log.splitlines() if ",exec,cpu,matmul," in line]
-    assert len(attention) == 4 and not any("ref" in line.split(",")[4] or "s8" in line for line in attention)
+    # Two products of activations in each of two layers: oneDNN has only a slow reference kernel for them in INT8.
+    others = [line for line in log.splitlines() if ",exec,cpu,matmul," in line]
+    assert len(others) == 4 and not any("ref" in line.split(",")[4] or "s8" in line for line in others)
 
 
 def test_bf16_is_close_to_fp32(tiny, predictors):  # noqa: F811

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, NoReturn
 
 from bulk import answer_file
 from ernie_predictor import TASKS, ErniePredictor
@@ -25,9 +25,16 @@ EXAMPLES: Dict[str, List[Any]] = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """Its errors are InputError, so that a command ends with one line whatever was wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see --help")
+
+
 def make_parser(description: str, precisions: List[str]) -> argparse.ArgumentParser:
     """A parser with the flags that all inference commands have."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_path", required=True, help="prefix or folder of the exported model")
     parser.add_argument("--task_name", choices=sorted(TASKS), help="must agree with the model's inference.json")
     parser.add_argument("--precision_mode", default="fp32", choices=precisions)
