@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import tempfile
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Union
@@ -45,7 +46,7 @@ def load_onnx_predictor(
     backend = ONNX_TENSORRT if use_trt else ONNX
     EngineConfig(device=device, backend=backend, precision=precision)  # refuse before any conversion
     file = find_onnx(model_path)
-    if precision != "fp32" and not use_trt:
+    if not use_trt:
         file = in_precision(file, precision)
     config_dir = Path(config_dir or file.parent)
     for name in (INFERENCE_FILE, VOCAB_FILE):
@@ -88,24 +89,38 @@ def export_onnx(prefix: Path) -> Path:
 
 
 def in_precision(file: Path, precision: str) -> Path:
-    """NAME.fp16.onnx or NAME.int8.onnx beside NAME.onnx, made from it unless it is there and newer."""
-    import onnx
+    """NAME.fp16.onnx or NAME.int8.onnx beside NAME.onnx, made from it unless it is there and newer.
 
-    if file.name.endswith(f".{precision}.onnx"):
+    fp32 is NAME.onnx itself.
+    """
+    if precision == "fp32" or file.name.endswith(f".{precision}.onnx"):
         return file
 
     def convert(target: Path) -> None:
-        try:
-            model = onnx.load(str(file))
-        except Exception as error:  # DecodeError, ValidationError and others, with no common base
-            raise InputError(f"{file} is not an ONNX model, or only a part of one ({type(error).__name__})") from None
+        model = _load(file)
         constants_to_initializers(model)
         model = CONVERSIONS[precision](model)
         entry = model.metadata_props.add()
         entry.key, entry.value = "precision", precision
-        onnx.save(model, str(target))
+        target.write_bytes(model.SerializeToString())
 
     return _derive(file.with_name(f"{file.stem}.{precision}.onnx"), [file], convert)
+
+
+def _load(file: Path):
+    import onnx
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # protobuf warns of bytes that it leaves over
+            model = onnx.load(str(file))
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing: make it with paddle2onnx") from None
+    except Exception as error:  # DecodeError, ValidationError and others, with no common base
+        raise InputError(f"{file} is not an ONNX model, or only a part of one ({type(error).__name__})") from None
+    if not model.graph.node:
+        raise InputError(f"{file} is empty or not an ONNX model: make it with paddle2onnx")
+    return model
 
 
 def constants_to_initializers(model) -> None:

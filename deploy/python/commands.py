@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from typing import Any, Callable, Dict, List
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NoReturn
 
 from bulk import answer_file
 from ernie_predictor import TASKS, ErniePredictor
@@ -24,9 +25,16 @@ EXAMPLES: Dict[str, List[Any]] = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """Its errors are InputError, so that a command ends with one line whatever was wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see --help")
+
+
 def make_parser(description: str, precisions: List[str]) -> argparse.ArgumentParser:
     """A parser with the flags that all inference commands have."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_path", required=True, help="prefix or folder of the exported model")
     parser.add_argument("--task_name", choices=sorted(TASKS), help="must agree with the model's inference.json")
     parser.add_argument("--precision_mode", default="fp32", choices=precisions)
@@ -42,6 +50,8 @@ def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
     args = parser.parse_args()
     if bool(args.input_file) != bool(args.output_file):
         raise InputError("--input_file and --output_file belong together: give both, or neither for the example texts")
+    if args.input_file and not Path(args.input_file).is_file():
+        raise InputError(f"--input_file {args.input_file} is missing: give a file of JSON lines")
     return args
 
 

@@ -9,6 +9,7 @@ import ctypes
 import os
 import sys
 import tempfile
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,6 +179,8 @@ class PaddleEngine:
         self.prefix = find_model(model_path)
         self.info = inspect_model(self.prefix)
         _check_precision(self.prefix, self.info, config.precision)
+        if config.device == "cpu" and self.info.scale_per_column:
+            _warn_of_scales(self.prefix)
         if config.backend == TENSORRT and not shape_info_path(self.prefix, config).exists():
             collect_shapes(self.prefix, config)
         self._predictor = _create_predictor(self.prefix, paddle_settings(self.prefix, config))
@@ -271,6 +274,20 @@ def _check_precision(prefix: Path, info: ModelInfo, precision: str) -> None:
         )
 
 
+def _warn_of_scales(prefix: Path) -> None:
+    """Say that answers will be less accurate than the file allows.
+
+    Paddle 2.6.2 on CPUs reads such weights with wrong scales: quant_dequant_mkldnn_pass takes a
+    square weight's scales for those of its rows, and compute_propagate_scales_mkldnn_pass computes
+    a column's range from elements that are not that column. The error grows about tenfold.
+    """
+    warnings.warn(
+        f"{prefix} has a scale for each column of a weight, which Paddle 2.6 misreads on CPUs; quantize it with "
+        'weight_quantize_type "abs_max"',
+        stacklevel=4,
+    )
+
+
 def paddle_settings(prefix: Path, config: EngineConfig):
     """The paddle.inference.Config for a model: every setting of the CPU, and those of the GPU by base_gpu_settings."""
     from paddle import inference
@@ -356,6 +373,7 @@ class OnnxEngine:
         num_labels = self._session.get_outputs()[0].shape[-1]
         self.info = ModelInfo(
             quantized=config.precision == "int8",
+            scale_per_column=False,
             vocab_size=None,
             max_positions=None,
             num_labels=num_labels if isinstance(num_labels, int) else None,

@@ -66,11 +66,27 @@ class InferenceConfig:
         path = Path(folder) / INFERENCE_FILE
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**content)
+            config = cls(**content)
+            config.check()
         except FileNotFoundError:
             raise InputError(f"{path} is missing: export the model with --do_export, which writes it") from None
-        except (TypeError, ValueError) as error:
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from None
+        except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{path} is not what export writes ({error}): export the model again") from None
+        return config
+
+    def check(self) -> None:
+        """Raises ValueError where a value is not of its kind."""
+        if self.task not in list(TASKS):
+            raise ValueError(f"task is {self.task!r}, not one of {', '.join(TASKS)}")
+        if not isinstance(self.labels, list) or not all(isinstance(label, str) for label in self.labels):
+            raise ValueError("labels is not a list of names")
+        if len(self.labels) < 2 and self.task != QuestionAnswering.name:
+            raise ValueError(f"labels holds {len(self.labels)} names")
+        for name in ("max_seq_length", "doc_stride"):
+            if type(getattr(self, name)) is not int or getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, not a number of tokens")
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -165,8 +181,10 @@ class SequenceClassification(Task):
     def _is_truncated(self, example: Dict, window: Window) -> bool:
         if len(window.input_ids) < self.max_seq_length:
             return False
-        texts = [text for text in (example["text"], example.get("text_pair")) if text is not None]
-        return sum(len(self.tokenizer.encode(text).ids) for text in texts) + len(texts) + 1 > self.max_seq_length
+        tokens = len(self.tokenizer.encode(example["text"]).ids) + 2
+        if example.get("text_pair") is not None:
+            tokens = max(tokens, 3) + len(self.tokenizer.encode(example["text_pair"]).ids) + 1
+        return tokens > self.max_seq_length
 
 
 class TokenClassification(Task):
@@ -324,8 +342,6 @@ def load_task(
         InputError: a file is missing or is not what export writes.
     """
     config = InferenceConfig.load(folder)
-    if config.task not in TASKS:
-        raise InputError(f"{Path(folder) / INFERENCE_FILE}: task is {config.task!r}, not one of {', '.join(TASKS)}")
     path = Path(vocab_file or Path(folder) / VOCAB_FILE)
     try:
         tokenizer = WordPiece.from_file(path, config.lowercase)

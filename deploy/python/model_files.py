@@ -26,12 +26,14 @@ class ModelInfo(NamedTuple):
 
     Attributes:
         quantized: whether it holds quantization (INT8) operators.
+        scale_per_column: whether those give each output column of a weight a scale of its own.
         vocab_size: rows of the word embedding.
         max_positions: rows of the position embedding, so the most tokens of one input.
         num_labels: size of the last dimension of the first output.
     """
 
     quantized: bool
+    scale_per_column: bool
     vocab_size: Optional[int]
     max_positions: Optional[int]
     num_labels: Optional[int]
@@ -90,10 +92,18 @@ def inspect_model(prefix: Path) -> ModelInfo:
     outputs = [name for op in block.ops if op.type == "fetch" for name in _arguments(op.inputs)]
     return ModelInfo(
         quantized=any(op.type.startswith(QUANTIZE_OPS) for op in block.ops),
+        scale_per_column=any(_has_scale_per_column(op, variables) for op in block.ops),
         vocab_size=tables.get("input_ids"),
         max_positions=max(computed, default=None),
         num_labels=variables[outputs[0]][-1] if outputs and variables[outputs[0]] else None,
     )
+
+
+def _has_scale_per_column(op, variables: Dict[str, List[int]]) -> bool:
+    if op.type == "dequantize_linear":
+        scale = next(slot.arguments[0] for slot in op.inputs if slot.parameter == "Scale")
+        return variables[scale] not in ([], [1])
+    return op.type.startswith("fake_channel_wise")
 
 
 def _arguments(slots) -> List[str]:

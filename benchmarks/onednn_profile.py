@@ -1,0 +1,129 @@
+"""Where the time of a batch goes on a processor, by oneDNN's own log (ONEDNN_VERBOSE=1):
+
+    python benchmarks/onednn_profile.py --model_path best_models/TNEWS/compress/inference/infer
+    python benchmarks/onednn_profile.py --model_path best_models/TNEWS/compress/0.75/hist16/int8 --precision int8
+
+Prints milliseconds a batch for each kind of primitive and the kernel oneDNN chose for it, what is
+left over (Paddle's own operators: embedding, transposition, dispatch), and for matrix products the
+operations a second beside what a large FP32 product of numpy reaches on the same threads.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
+
+import argparse  # noqa: E402
+import os  # noqa: E402
+import re  # noqa: E402
+import subprocess  # noqa: E402
+import time  # noqa: E402
+from math import prod  # noqa: E402
+from typing import Dict, List, NamedTuple  # noqa: E402
+
+import numpy as np  # noqa: E402
+from processor import describe_processor  # noqa: E402
+
+from commands import run_command  # noqa: E402
+from engine import EngineConfig, load_engine, usable_processors  # noqa: E402
+
+BATCHES = 10
+BEGIN, SECONDS = "measuring begins", "measured seconds"
+LARGE = 2048  # rows and columns of the product that shows the processor's limit
+
+
+class Primitive(NamedTuple):
+    """One line of oneDNN's log."""
+
+    kind: str
+    kernel: str
+    operations: float
+    milliseconds: float
+
+
+def parse_line(line: str) -> Primitive:
+    """onednn_verbose,exec,cpu,KIND,KERNEL,PROPAGATION,MEMORY,ATTRIBUTES,AUXILIARY,PROBLEM,MILLISECONDS"""
+    parts = line.strip().split(",")
+    return Primitive(parts[3], parts[4], count_operations(parts[3], parts[-2]), float(parts[-1]))
+
+
+def count_operations(kind: str, problem: str) -> float:
+    """Multiplications and additions of a product: "mb256ic64oc64", or "32x12x128x64:32x12x64x128"."""
+    if kind == "inner_product":
+        return 2.0 * prod(int(size) for size in re.findall(r"(?:mb|ic|oc|id|ih|iw)(\d+)", problem))
+    if kind == "matmul":
+        left, right = (shape.split("x") for shape in problem.split(":")[:2])
+        return 2.0 * prod(map(int, left)) * int(right[-1])
+    return 0.0
+
+
+def run_batches(args: argparse.Namespace) -> None:
+    """What the child process does: some batches, of which the log is read."""
+    config = EngineConfig(precision=args.precision, num_threads=args.num_threads)
+    engine = load_engine(args.model_path, config)
+    input_ids = np.random.default_rng(0).integers(5, engine.info.vocab_size or 1000, (args.batch_size, args.length))
+    token_type_ids = np.zeros_like(input_ids)
+    for _ in range(2):
+        engine.run(input_ids, token_type_ids)
+    print(BEGIN, flush=True)
+    start = time.perf_counter()
+    for _ in range(BATCHES):
+        engine.run(input_ids, token_type_ids)
+    print(SECONDS, time.perf_counter() - start, flush=True)
+
+
+def fp32_limit(num_threads: int) -> float:
+    """Operations a second of a large FP32 matrix product; numpy must be started with this number of threads."""
+    code = (
+        f"import numpy as np, time; a = np.ones(({LARGE}, {LARGE}), np.float32); a @ a; t = time.perf_counter()\n"
+        "for _ in range(5): a @ a\n"
+        f"print(5 * 2 * {LARGE} ** 3 / (time.perf_counter() - t))"
+    )
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": str(num_threads), "OMP_NUM_THREADS": str(num_threads)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def print_table(primitives: List[Primitive], seconds: float, limit: float) -> None:
+    groups: Dict[tuple, List[Primitive]] = {}
+    for primitive in primitives:
+        groups.setdefault((primitive.kind, primitive.kernel), []).append(primitive)
+    total = seconds * 1000
+    rows = [(" ".join(name), sum(p.milliseconds for p in group), group) for name, group in groups.items()]
+    rows.sort(key=lambda row: -row[1])
+    rows.append(("outside oneDNN", total - sum(row[1] for row in rows), []))
+    width = max(len(name) for name, _, _ in rows)
+    print(f"{'':<{width}}   ms a batch   share    GOP/s   of FP32 limit ({limit / 1e9:.0f} GFLOP/s)")
+    for name, milliseconds, group in rows:
+        speed = sum(p.operations for p in group) / (milliseconds / 1000) if group else 0.0
+        figures = f"{speed / 1e9:7.1f}   {speed / limit:6.0%}" if speed else ""
+        print(f"{name:<{width}}   {milliseconds / BATCHES:10.2f}   {milliseconds / total:5.1%}  {figures}".rstrip())
+    print(f"{'together':<{width}}   {total / BATCHES:10.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model_path", required=True)
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "int8", "bf16"])
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--length", type=int, default=128, help="tokens of every text")
+    parser.add_argument("--num_threads", type=int, default=usable_processors())
+    args = parser.parse_args()
+    if os.environ.get("ONEDNN_VERBOSE"):
+        run_batches(args)
+        return
+    environment = {**os.environ, "ONEDNN_VERBOSE": "1"}
+    child = subprocess.run([sys.executable, *sys.argv], env=environment, stdout=subprocess.PIPE, text=True)
+    if child.returncode:
+        sys.exit(child.returncode)  # the child has said why
+    log = child.stdout.split(BEGIN)[1].splitlines()
+    seconds = next(float(line.split()[-1]) for line in log if line.startswith(SECONDS))
+    machine = describe_processor(args.num_threads)
+    print(f"{machine['processor']} ({', '.join(machine['features'])}), {args.num_threads} threads")
+    primitives = [parse_line(line) for line in log if line.startswith("onednn_verbose,exec")]
+    print_table(primitives, seconds, fp32_limit(args.num_threads))
+
+
+if __name__ == "__main__":
+    run_command(main)

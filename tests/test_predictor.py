@@ -1,0 +1,396 @@
+"""The predictor and its Paddle engines: answers do not depend on batching, and what is wrong is one clear line."""
+
+import itertools
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import paddle
+import pytest
+from engine_fixtures import ANY_TEXT, MAX_POSITIONS, MAX_SEQ_LENGTH, ROOT, TASK_NAMES, corpus, example_inputs, tiny  # noqa: F401
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine import EngineConfig, load_engine, supports_bf16
+from ernie_predictor import ErniePredictor, InputError, load_predictor, pad
+from infer import answer_in_order, strip_scores
+from model_files import find_model
+
+TEXTS = corpus()[::300]
+ODD_TEXTS = [
+    "",
+    "   ",
+    "\u3000\t",
+    "👩‍👩‍👧😀",
+    "ＦＵＬＬ　ｗｉｄｔｈ１２３",
+    "\x00\x07\x1b",
+    "\ud800a\udc00",
+    "a" * 300,
+    "é" * 120,
+    "北京" * 50_000,
+]
+
+
+@pytest.fixture(scope="module")
+def predictors(tiny):  # noqa: F811
+    return {task: load_predictor(tiny[task], num_threads=1) for task in TASK_NAMES}
+
+
+def logits_of(predictor, inputs):
+    """The logits of every window of every input."""
+    from ernie_predictor import as_example
+
+    windows = [
+        window
+        for given_input in inputs
+        for window in predictor.task.windows(as_example(predictor.task.name, given_input, ""))
+    ]
+    return predictor.run_windows(windows), windows
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_dygraph_and_paddle_inference_agree_on_1000_texts(tiny, predictors, task):  # noqa: F811
+    inputs = example_inputs(task, corpus()[::54][:1000])
+    assert len(inputs) == 1000
+    outputs, windows = logits_of(predictors[task], inputs)
+    model = tiny.dygraph[task]
+    for begin in range(0, len(windows), 64):
+        batch = windows[begin : begin + 64]
+        with paddle.no_grad():
+            reference = model(*map(paddle.to_tensor, pad(batch, predictors[task].task.tokenizer.pad_id)))
+        reference = reference if isinstance(reference, tuple) else (reference,)
+        for row, window in enumerate(batch):
+            for ours, theirs in zip(outputs[begin + row], reference):
+                length = len(window.input_ids) if task != "seq_cls" else None
+                np.testing.assert_allclose(ours[:length], theirs[row].numpy()[:length], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_answers_do_not_depend_on_batches_or_order(predictors, task):
+    inputs = example_inputs(task, TEXTS + ["", "北京"])
+    answers = predictors[task].predict(inputs)
+    assert len(answers) == len(inputs)
+    for batch_size in (1, 7):
+        again = predictors[task].predict(inputs, batch_size)
+        assert [strip_scores(a) for a in again] == [strip_scores(a) for a in answers]
+    reversed_answers = predictors[task].predict(inputs[::-1])[::-1]
+    assert [strip_scores(a) for a in reversed_answers] == [strip_scores(a) for a in answers]
+    assert len({str(answer) for answer in answers}) > 20, "the tiny model must tell texts apart"
+
+
+def test_the_seeds_method_gives_the_same_answers(predictors):
+    examples = [{"text": text} for text in TEXTS]
+    ours, seeds = predictors["seq_cls"].predict(examples), answer_in_order(predictors["seq_cls"], examples, 32)
+    assert [strip_scores(a) for a in ours] == [strip_scores(a) for a in seeds]
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_odd_texts_get_an_answer(predictors, task):
+    inputs = example_inputs(task, ODD_TEXTS)
+    answers = predictors[task].predict(inputs)
+    assert len(answers) == len(ODD_TEXTS)
+    for text, answer in zip(ODD_TEXTS, answers):
+        check_positions(task, text, answer)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ANY_TEXT, min_size=1, max_size=4))
+def test_generated_texts_get_an_answer_at_its_place(predictors, texts):
+    for task in TASK_NAMES:
+        for text, answer in zip(texts, predictors[task].predict(example_inputs(task, texts))):
+            check_positions(task, text, answer)
+
+
+def check_positions(task, text, answer):
+    if task == "seq_cls":
+        assert answer["label"] in ("negative", "positive") and 0 <= answer["confidence"] <= 1
+    elif task == "qa":
+        if answer["pos"] is None:
+            assert answer["answer"] == ""
+        else:
+            start, end = answer["pos"]
+            assert text[start : end + 1] == answer["answer"] != ""
+    else:
+        last = -1
+        for entity in answer["entities"]:
+            start, end = entity["pos"]
+            assert last < start <= end < len(text)
+            assert text[start : end + 1] == entity["entity"]
+            last = end
+
+
+def test_forms_of_input_mean_the_same(predictors):
+    seq_cls, token_cls, qa = (predictors[task] for task in TASK_NAMES)
+    assert seq_cls.predict(["好", {"text": "好"}, {"text": "好", "text_pair": None}])[1:] == seq_cls.predict(["好"]) * 2
+    assert seq_cls.predict([("好", "坏")]) == seq_cls.predict([{"text": "好", "text_pair": "坏"}])
+    assert token_cls.predict([list("在北京")]) == token_cls.predict([{"tokens": ["在", "北", "京"]}])
+    assert qa.predict([("谁？", "李明")]) == qa.predict([{"question": "谁？", "context": "李明"}])
+    assert seq_cls.predict([]) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "wrong"),
+    [
+        ("seq_cls", 1), ("seq_cls", ["a", "b", "c"]), ("seq_cls", {"text": 1}),
+        ("seq_cls", {"text": "a", "text_pair": 2}), ("seq_cls", None),
+        ("token_cls", {"tokens": ["a", 1]}), ("token_cls", {}), ("token_cls", [1]),
+        ("qa", "text only"), ("qa", {"question": "a"}), ("qa", ["a", None]),
+    ],
+)  # fmt: skip
+def test_a_wrong_input_is_named(predictors, task, wrong):
+    right = example_inputs(task, ["好"])[0]
+    with pytest.raises(InputError, match="^input 2 is not") as refusal:
+        predictors[task].predict([right, wrong])
+    assert "\n" not in str(refusal.value)
+    with pytest.raises(InputError, match="batch_size is 0"):
+        predictors[task].predict([right], batch_size=0)
+
+
+def test_a_stream_is_read_only_a_little_ahead(predictors):
+    predictor, taken = predictors["seq_cls"], itertools.count()
+    group = 4 * predictor.batches_ahead
+    many = (f"第{next(taken)}句" for _ in range(20 * group))
+    answers = predictor.predict_iter(many, batch_size=4)
+    for _ in range(group + 1):
+        next(answers)
+    answers.close()
+    assert group < next(taken) <= 3 * group + 2
+
+
+def test_windows_of_a_long_text_do_not_pile_up(predictors):
+    """One text of many windows must not bring a whole group of such texts into memory at once."""
+    predictor, taken = predictors["token_cls"], itertools.count()
+    texts = (f"{next(taken)}" + "北京" * 20_000 for _ in range(10))
+    next(predictor.predict_iter(texts, batch_size=4))
+    assert next(taken) <= 4
+
+
+def test_a_predictor_is_shared_by_threads(predictors):
+    predictor = predictors["token_cls"]
+    expected = predictor.predict(TEXTS)
+    answers, engines = {}, set()
+
+    def work(number):
+        answers[number] = [predictor.predict(TEXTS, batch_size=5) for _ in range(2)]
+        engines.add(id(predictor.engine))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(engines) == 4
+    for of_thread in answers.values():
+        for again in of_thread:
+            assert [strip_scores(a) for a in again] == [strip_scores(a) for a in expected]
+
+
+# ---------------------------------------------------------------- precision
+
+
+def test_int8_is_close_to_fp32(tiny):  # noqa: F811
+    fp32, int8 = load_predictor(tiny["token_cls"]), load_predictor(tiny.int8("token_cls"), precision="int8")
+    outputs, _ = logits_of(fp32, TEXTS)
+    quantized, _ = logits_of(int8, TEXTS)
+    reference = np.concatenate([output[0].ravel() for output in outputs])
+    error = np.concatenate([output[0].ravel() for output in quantized]) - reference
+    assert 0 < abs(error).mean() < 0.1 * reference.std()
+
+
+@pytest.mark.parametrize("attention", [False, True])
+def test_products_with_weights_run_in_int8_and_no_others(tiny, attention):  # noqa: F811
+    code = (
+        "import sys; sys.path.insert(0, 'deploy/python')\n"
+        "from ernie_predictor import load_predictor\n"
+        f"load_predictor({str(tiny.int8('seq_cls', attention))!r}, precision='int8', num_threads=1).predict(['北京'])"
+    )
+    environment = {**os.environ, "ONEDNN_VERBOSE": "1"}
+    log = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    products = [line for line in log.splitlines() if ",exec,cpu,inner_product," in line]
+    # Query, key, value, output and two feed-forward layers, twice; the pooler and the classifier.
+    assert len(products) == 14 and all("src_s8" in line and "wei_s8" in line for line in products)
+    # Two products of activations in each of two layers: oneDNN has only a slow reference kernel for them in INT8.
+    others = [line for line in log.splitlines() if ",exec,cpu,matmul," in line]
+    assert len(others) == 4 and not any("ref" in line.split(",")[4] or "s8" in line for line in others)
+
+
+def test_bf16_is_close_to_fp32(tiny, predictors):  # noqa: F811
+    if not supports_bf16():
+        with pytest.raises(InputError, match="no bf16 instructions"):
+            EngineConfig(precision="bf16")
+        pytest.skip("this processor has no bf16 instructions")
+    ids = np.arange(5, 45).reshape(2, 20)
+    engine = load_engine(tiny["seq_cls"], EngineConfig(precision="bf16"))
+    (bf16,), (fp32,) = (e.run(ids, np.zeros_like(ids)) for e in (engine, predictors["seq_cls"].engine))
+    assert 0 < abs(bf16 - fp32).max() < 0.1
+
+
+def test_a_precision_the_model_does_not_have_is_refused(tiny):  # noqa: F811
+    with pytest.raises(InputError, match="is not quantized, so it cannot run as INT8"):
+        load_predictor(tiny["seq_cls"], precision="int8")
+    with pytest.raises(InputError, match="is quantized, and fp32 would only imitate INT8"):
+        load_predictor(tiny.int8("seq_cls"))
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"num_threads": 1}, "Paddle Inference, oneDNN, FP32, 1 thread"),
+        ({"precision": "int8", "num_threads": 2}, "Paddle Inference, oneDNN, INT8 (fc), 2 threads"),
+        (
+            {"backend": "onnxruntime", "precision": "int8", "num_threads": 1},
+            "ONNX Runtime, CPU, INT8 (dynamic), 1 thread",
+        ),
+    ],
+)
+def test_the_engine_is_said_in_one_line(options, line):
+    assert EngineConfig(**options).describe() == line
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_a_model_is_found_by_prefix_folder_or_beginning(tmp_path):
+    for name in ("float32", "int8", "int8_mse"):
+        (tmp_path / f"{name}.pdmodel").touch()
+    for given_path, found in (("float32", "float32"), ("float", "float32"), ("int8", "int8"), ("int8.pdmodel", "int8")):
+        assert find_model(tmp_path / given_path) == tmp_path / found
+    assert find_model(tmp_path / "float32.pdiparams") == tmp_path / "float32"
+    with pytest.raises(InputError, match="can mean float32, int8, int8_mse"):
+        find_model(tmp_path)
+    with pytest.raises(InputError, match="can mean int8, int8_mse"):
+        find_model(tmp_path / "int")
+    with pytest.raises(InputError, match=r"fp16.pdmodel is missing; .* holds float32.pdmodel"):
+        find_model(tmp_path / "fp16")
+    with pytest.raises(InputError, match="holds no .pdmodel file"):
+        find_model(tmp_path / "nowhere" / "model")
+    for name in ("ner.onnx", "ner.int8.onnx", "ner.fp16.onnx"):
+        (tmp_path / name).touch()
+    assert find_model(tmp_path, ".onnx") == tmp_path / "ner"
+
+
+@pytest.fixture
+def broken(tiny, tmp_path):  # noqa: F811
+    """A copy of a good model, to be broken."""
+    for file in tiny["seq_cls"].parent.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    return tmp_path
+
+
+def damage(path, kind):
+    content = path.read_bytes()
+    if kind == "missing":
+        path.unlink()
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "half":
+        path.write_bytes(content[: len(content) // 2])
+    elif kind == "last byte":
+        path.write_bytes(content[:-1])
+    elif kind == "text":
+        path.write_bytes("这不是模型\n".encode())
+    elif kind == "zeros":
+        path.write_bytes(bytes(len(content)))
+    elif kind == "longer":
+        path.write_bytes(content + b"more")
+    else:
+        other = path.with_suffix(".pdmodel" if path.suffix == ".pdiparams" else ".pdiparams")
+        path.write_bytes(other.read_bytes())
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "half", "text", "zeros", "other"])
+@pytest.mark.parametrize("name", ["model.pdmodel", "model.pdiparams"])
+def test_a_broken_model_file_is_one_clear_line(broken, name, kind, capfd):
+    damage(broken / name, kind)
+    with pytest.raises(InputError) as refusal:
+        load_predictor(broken / "model")
+    message = str(refusal.value)
+    assert "\n" not in message and "C++" not in message and (name in message or kind == "missing")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", ["last byte", "longer"])
+def test_parameters_of_the_wrong_length_are_refused(broken, kind):
+    damage(broken / "model.pdiparams", kind)
+    with pytest.raises(InputError, match="model.pdiparams"):
+        load_predictor(broken / "model")
+
+
+def test_random_damage_never_ends_the_process(broken):
+    """In a process of its own, so that a crash in C++ is a failed test and not the end of the tests."""
+    code = (
+        "import random, sys; sys.path.insert(0, 'deploy/python')\n"
+        "from pathlib import Path\n"
+        "from ernie_predictor import InputError, load_predictor\n"
+        f"folder = Path({str(broken)!r}); random.seed(1)\n"
+        "whole = {name: (folder / name).read_bytes() for name in ('model.pdmodel', 'model.pdiparams')}\n"
+        "for attempt in range(60):\n"
+        "    name = ('model.pdmodel', 'model.pdiparams')[attempt % 2]\n"
+        "    (folder / name).write_bytes(whole[name][: random.randrange(len(whole[name]))])\n"
+        "    try:\n"
+        "        load_predictor(folder / 'model', num_threads=1)\n"
+        "        raise SystemExit(f'{name} cut short was loaded')\n"
+        "    except InputError as error:\n"
+        "        assert '\\n' not in str(error)\n"
+        "    (folder / name).write_bytes(whole[name])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-500:]
+
+
+def test_files_of_another_model_are_refused(broken):
+    vocab = (broken / "vocab.txt").read_text(encoding="utf-8")
+    (broken / "vocab.txt").write_text(vocab + "one\ntwo\n", encoding="utf-8")
+    with pytest.raises(InputError, match="vocab.txt .* tokens, the model .*: not its own file"):
+        load_predictor(broken)
+    (broken / "vocab.txt").write_text(vocab, encoding="utf-8")
+    config = (broken / "inference.json").read_text(encoding="utf-8")
+    (broken / "inference.json").write_text(config.replace('"positive"', '"positive", "neutral"'), encoding="utf-8")
+    with pytest.raises(InputError, match="inference.json .* names 3 labels, the model has 2"):
+        load_predictor(broken)
+
+
+def test_flags_are_checked_against_the_model(tiny):  # noqa: F811
+    with pytest.raises(
+        InputError, match=f"max_seq_length {MAX_POSITIONS + 1}: the model takes at most {MAX_POSITIONS}"
+    ):
+        load_predictor(tiny["seq_cls"], max_seq_length=MAX_POSITIONS + 1)
+    with pytest.raises(InputError, match="is a seq_cls model, not qa"):
+        load_predictor(tiny["seq_cls"], task_name="qa")
+    assert load_predictor(tiny["seq_cls"]).task.max_seq_length == MAX_SEQ_LENGTH
+    assert load_predictor(tiny["seq_cls"], max_seq_length=20).task.max_seq_length == 20
+
+
+def test_a_program_with_other_inputs_is_refused(broken):
+    class Sum(paddle.nn.Layer):
+        def forward(self, x):
+            return x.sum(-1)
+
+    spec = paddle.static.InputSpec([None, 4], "float32", "x")
+    paddle.jit.save(paddle.jit.to_static(Sum(), input_spec=[spec], full_graph=True), str(broken / "model"))
+    (broken / "model.pdiparams").write_bytes(b"")
+    with pytest.raises(InputError, match="model.pdiparams is empty|has the inputs x, not input_ids"):
+        load_predictor(broken / "model")
+
+
+def test_deploy_needs_no_trainer(tiny, tmp_path):  # noqa: F811
+    """deploy/python runs where paddlenlp, paddleslim, onnx and paddle2onnx are not installed."""
+    blocked = ("paddlenlp", "paddleslim", "paddle2onnx", "onnx", "onnxruntime", "fast_tokenizer", "yaml")
+    for name in blocked:
+        (tmp_path / f"{name}.py").write_text("raise ModuleNotFoundError('blocked')", encoding="utf-8")
+    command = [sys.executable, str(ROOT / "deploy/python/infer_cpu.py"), "--model_path", str(tiny["qa"])]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "qa result:" in done.stdout
+
+
+def test_a_predictor_can_be_put_together_by_hand(tiny):  # noqa: F811
+    from ernie_predictor import load_task
+
+    predictor = ErniePredictor(load_engine(tiny["qa"], EngineConfig()), load_task(tiny["qa"].parent))
+    assert predictor.predict([("谁？", "李明")]) == load_predictor(tiny["qa"]).predict([("谁？", "李明")])

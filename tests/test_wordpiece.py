@@ -1,0 +1,88 @@
+"""Token ids equal PaddleNLP's; positions are those of the text that came in."""
+
+import unicodedata
+
+import pytest
+from engine_fixtures import ANY_TEXT, corpus, make_vocab
+from hypothesis import example, given, settings
+from paddlenlp.transformers import ErnieTokenizer
+
+from wordpiece import CACHE_SIZE, WordPiece
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory):
+    """Ours and PaddleNLP's, with one vocabulary."""
+    path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
+    path.write_text("\n".join(make_vocab()) + "\n", encoding="utf-8")
+    return WordPiece.from_file(path), ErnieTokenizer(str(path))
+
+
+def reference_ids(tokenizer, text):
+    """Without the search for special tokens written in the text ("[MASK]"), which an answer must not depend on."""
+    return tokenizer.convert_tokens_to_ids(tokenizer._tokenize(text))
+
+
+def test_ids_equal_paddlenlps_over_the_corpus(tokenizers):
+    ours, reference = tokenizers
+    different = [text for text in corpus()[::3] if ours.encode(text).ids != reference_ids(reference, text)]
+    assert not different, different[:3]
+
+
+@settings(max_examples=1500, deadline=None)
+@given(ANY_TEXT)
+@example("İstanbul ΑΣ ﬁ ①½")
+@example("a\u0300\u200b\ufe0f👩‍👩‍👧\ud800")
+@example("x" * 150 + "中")
+def test_ids_equal_paddlenlps_on_generated_text(tokenizers, text):
+    ours, reference = tokenizers
+    assert ours.encode(text).ids == reference_ids(reference, text)
+
+
+@settings(max_examples=500, deadline=None)
+@given(ANY_TEXT)
+def test_positions_follow_one_another_inside_the_text(tokenizers, text):
+    tokens = tokenizers[0].encode(text)
+    assert len(tokens.ids) == len(tokens.starts) == len(tokens.ends)
+    assert all(0 <= start < end <= len(text) for start, end in zip(tokens.starts, tokens.ends))
+    # Two tokens share a character only where one character was rewritten as several ("①" has none, "㍿" has four).
+    for end, start in zip(tokens.ends, tokens.starts[1:]):
+        assert end <= start or (end - 1 == start and len(unicodedata.normalize("NFD", text[start].lower())) > 1)
+
+
+def test_a_token_covers_its_characters(tokenizers):
+    ours = tokenizers[0]
+    names = {number: token for token, number in ours.vocab.items()}
+    text = "在 Hello2018\t北京ＡＢ，Café！"
+    for number, start, end in zip(*ours.encode(text)):
+        piece = names[number].replace("##", "")
+        if piece != "[UNK]":
+            plain = unicodedata.normalize("NFD", text[start:end].lower())
+            assert "".join(char for char in plain if not unicodedata.combining(char)) == piece
+
+
+def test_nothing_of_an_empty_or_blank_text(tokenizers):
+    assert [tokenizers[0].encode(text).ids for text in ("", " \t\n", "\u3000", "\x00\x1f")] == [[], [], [], []]
+
+
+def test_case_is_kept_if_asked(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_text("[PAD]\n[CLS]\n[SEP]\n[UNK]\nA\na\n", encoding="utf-8")
+    assert WordPiece.from_file(path, lowercase=False).encode("A a").ids == [4, 5]
+    assert WordPiece.from_file(path).encode("A a").ids == [5, 5]
+
+
+def test_a_vocabulary_without_special_tokens_is_refused(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_text("hello\nworld\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"no \[PAD\], \[CLS\], \[SEP\], \[UNK\]"):
+        WordPiece.from_file(path)
+
+
+def test_memory_of_runs_is_bounded(tokenizers, monkeypatch):
+    assert CACHE_SIZE <= 1_000_000
+    monkeypatch.setattr("wordpiece.CACHE_SIZE", 10)
+    ours = WordPiece(tokenizers[0].vocab)
+    for number in range(50):
+        ours.encode(f"word{number}")
+    assert len(ours._cache) <= 10
