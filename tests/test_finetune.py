@@ -99,7 +99,7 @@ def command(small_ernie, folder, *more):
     return [
         "run_seq_cls.py", "--task_name", "sample_reviews", "--model_name_or_path", small_ernie, "--output_dir", folder,
         "--max_train_samples", 480, "--max_eval_samples", 60, "--num_train_epochs", 3, "--eval_steps", 7,
-        "--do_train", *more,
+        "--per_device_train_batch_size", 16, "--do_train", *more,
     ]  # fmt: skip
 
 
