@@ -45,8 +45,8 @@ def finetuned(small_ernie, tmp_path_factory):
             run_script(
                 SCRIPTS[task], "--task_name", SAMPLES[task], "--model_name_or_path", small_ernie,
                 "--output_dir", folder, "--max_train_samples", TRAIN_EXAMPLES[task], "--max_eval_samples", 300,
-                "--num_train_epochs", 2, "--learning_rate", 2e-3, "--max_seq_length", 96, "--per_device_train_batch_size", 32,
-                "--do_train", "--do_eval", "--do_predict", "--do_export",
+                "--num_train_epochs", 2, "--learning_rate", 2e-3, "--max_seq_length", 96,
+                "--per_device_train_batch_size", 32, "--do_train", "--do_eval", "--do_predict", "--do_export",
             )  # fmt: skip
             folders[task] = folder
         return folders[task]
