@@ -1,7 +1,7 @@
 """Make a small ERNIE from the sample text, for machines that cannot download one:
 
-    python make_small_ernie.py                        what `make demo` and the tests use
-    python make_small_ernie.py --num_hidden_layers 3 --output_dir samples/ernie-sample-zh-3l
+    python make_small_ernie.py      what `make demo` and the tests use
+    python make_small_ernie.py --num_hidden_layers 3 --neighbour_heads 6 --output_dir samples/ernie-sample-zh-3l
 
 It is ERNIE's own architecture with a vocabulary of the characters of the sample text. Name its folder
 where you would name ernie-3.0-medium-zh. With a network, use the published models: they are far better.
@@ -35,6 +35,7 @@ from wordpiece import WordPiece
 SPECIAL_TOKENS = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]"]
 MIN_COUNT = 2  # rarer characters are [UNK], so that the model learns what an unknown one is
 MASK_SHARE = 0.15
+NEIGHBOUR_OFFSETS = (-1, 1, -2, 2, -3, 3)
 POSITION_SCALE = 0.04  # about as large as the other dimensions' random values after the layer norm
 HEAD_SCALE = 1.5  # makes a matching position's attention logit about 5
 MODEL_NAME = "ernie-sample-zh"
@@ -98,7 +99,7 @@ def mask(
     return input_ids, np.flatnonzero(chosen), labels
 
 
-def set_neighbour_heads(model, offsets: Tuple[int, ...] = (-1, 1, -2, 2, -3, 3)) -> None:
+def set_neighbour_heads(model, offsets: Tuple[int, ...]) -> None:
     """Start some attention heads of every layer as ones that look at a fixed distance.
 
     From random weights a transformer learns only slowly which position is next to which, and without
@@ -121,7 +122,7 @@ def set_neighbour_heads(model, offsets: Tuple[int, ...] = (-1, 1, -2, 2, -3, 3))
     identity = np.eye(width // 2)
     for layer in model.ernie.encoder.layers:
         query, key = (projection.weight.numpy() for projection in (layer.self_attn.q_proj, layer.self_attn.k_proj))
-        for head, offset in enumerate(offsets[: config.num_attention_heads - 2]):
+        for head, offset in enumerate(offsets):
             sine, cosine = (np.diag(function(frequencies * offset)) for function in (np.sin, np.cos))
             columns = slice(head * width, (head + 1) * width)
             query[:width, columns] = HEAD_SCALE * np.block([[cosine, -sine], [sine, cosine]])
@@ -174,6 +175,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--num_hidden_layers", type=int, default=2)
     parser.add_argument("--hidden_size", type=int, default=256)
     parser.add_argument("--num_attention_heads", type=int, default=8)
+    parser.add_argument(
+        "--neighbour_heads",
+        type=int,
+        default=0,
+        choices=range(len(NEIGHBOUR_OFFSETS) + 1),
+        help="heads of every layer that start by looking at a fixed distance: 6 is good for tagging and reading",
+    )
     parser.add_argument("--max_seq_length", type=int, default=128, help="longest piece of text in training, in tokens")
     parser.add_argument("--num_train_epochs", type=float, default=0.0, help="passes over the text")
     parser.add_argument("--tokens_per_batch", type=int, default=512)
@@ -184,6 +192,8 @@ def parse_args() -> argparse.Namespace:
         raise InputError(
             f"hidden_size {args.hidden_size} does not divide by num_attention_heads {args.num_attention_heads}"
         )
+    if args.neighbour_heads > args.num_attention_heads:
+        raise InputError(f"neighbour_heads {args.neighbour_heads} is more than the {args.num_attention_heads} heads")
     return args
 
 
@@ -211,7 +221,8 @@ def main() -> None:
         attention_probs_dropout_prob=0.0,
     )
     model = ErnieForMaskedLM(config)
-    set_neighbour_heads(model)
+    if args.neighbour_heads:
+        set_neighbour_heads(model, NEIGHBOUR_OFFSETS[: args.neighbour_heads])
     losses: List[float] = []
     if args.num_train_epochs > 0:
         losses = pretrain(model, chunks(texts, tokenizer, args.max_seq_length), tokenizer, args)
