@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import EngineConfig, load_engine, supports_bf16
-from ernie_predictor import ErniePredictor, InputError, load_predictor, pad
+from ernie_predictor import ErniePredictor, InputError, Window, load_predictor, pad
 from infer import answer_in_order, strip_scores
 from model_files import find_model
 
@@ -78,6 +78,13 @@ def test_answers_do_not_depend_on_batches_or_order(predictors, task):
     reversed_answers = predictors[task].predict(inputs[::-1])[::-1]
     assert [strip_scores(a) for a in reversed_answers] == [strip_scores(a) for a in answers]
     assert len({str(answer) for answer in answers}) > 20, "the tiny model must tell texts apart"
+
+
+def test_a_batch_is_padded_on_the_right():
+    window = [Window([1, 7, 2], [0, 0, 0], 1, 0, [0], [1]), Window([1, 7, 2, 8, 2], [0, 0, 0, 1, 1], 3, 0, [0], [1])]
+    input_ids, token_type_ids = pad(window, pad_id=9)
+    assert input_ids.tolist() == [[1, 7, 2, 9, 9], [1, 7, 2, 8, 2]] and input_ids.dtype == np.int64
+    assert token_type_ids.tolist() == [[0, 0, 0, 0, 0], [0, 0, 0, 1, 1]] and token_type_ids.dtype == np.int64
 
 
 def test_the_seeds_method_gives_the_same_answers(predictors):
@@ -199,6 +206,13 @@ def test_int8_is_close_to_fp32(tiny):  # noqa: F811
     assert 0 < abs(error).mean() < 0.1 * reference.std()
 
 
+def onednn_log(code):
+    """What oneDNN says of each kernel that runs."""
+    environment = {**os.environ, "ONEDNN_VERBOSE": "1"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.parametrize("attention", [False, True])
 def test_products_with_weights_run_in_int8_and_no_others(tiny, attention):  # noqa: F811
     code = (
@@ -206,16 +220,29 @@ def test_products_with_weights_run_in_int8_and_no_others(tiny, attention):  # no
         "from ernie_predictor import load_predictor\n"
         f"load_predictor({str(tiny.int8('seq_cls', attention))!r}, precision='int8', num_threads=1).predict(['北京'])"
     )
-    environment = {**os.environ, "ONEDNN_VERBOSE": "1"}
-    log = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    ).stdout
+    log = onednn_log(code)
     products = [line for line in log.splitlines() if ",exec,cpu,inner_product," in line]
     # Query, key, value, output and two feed-forward layers, twice; the pooler and the classifier.
     assert len(products) == 14 and all("src_s8" in line and "wei_s8" in line for line in products)
     # Two products of activations in each of two layers: oneDNN has only a slow reference kernel for them in INT8.
     others = [line for line in log.splitlines() if ",exec,cpu,matmul," in line]
     assert len(others) == 4 and not any("ref" in line.split(",")[4] or "s8" in line for line in others)
+
+
+def test_another_length_does_not_reorder_the_weights(tiny):  # noqa: F811
+    """Weights in oneDNN's own layout are made once, not for every shape of the input, in time and in memory."""
+    code = (
+        "import sys; sys.path.insert(0, 'deploy/python')\n"
+        "import numpy as np\n"
+        "from engine import EngineConfig, load_engine\n"
+        f"engine = load_engine({str(tiny['seq_cls'])!r}, EngineConfig(num_threads=1))\n"
+        "for length in (20, 20, 19):\n"
+        "    print('length', flush=True)\n"
+        "    ids = np.ones((2, length), dtype=np.int64)\n"
+        "    engine.run(ids, ids)\n"
+    )
+    _, first, second, other = [log.count(",exec,cpu,reorder,") for log in onednn_log(code).split("length\n")]
+    assert first > second == other
 
 
 def test_bf16_is_close_to_fp32(tiny, predictors):  # noqa: F811

@@ -327,6 +327,10 @@ def _cpu_settings(prefix: Path, config: EngineConfig):
     settings.disable_gpu()
     settings.enable_mkldnn()
     settings.set_cpu_math_library_num_threads(config.num_threads)
+    # By default Paddle 2.6 keeps the last 10 input shapes' primitives, each with weights reordered anew:
+    # every batch of another length pays for that in time (a whole pass over the weights) and in memory
+    # (ten copies of them). With 0 weights are reordered once for all shapes.
+    settings.set_mkldnn_cache_capacity(0)
     if config.precision == "int8":
         # Only the weight matmuls: by default Paddle 2.6 also quantizes the attention's matmuls of two
         # activations, for which oneDNN has no fast INT8 kernel (10 to 30 times slower than FP32).

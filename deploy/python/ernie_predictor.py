@@ -350,12 +350,7 @@ def load_task(
     return TASKS[config.task](tokenizer, config.labels, max_seq_length or config.max_seq_length, config.doc_stride)
 
 
-class Prepared(NamedTuple):
-    """Some examples in their order, and all their windows; windows[i] belongs to examples[owners[i]]."""
-
-    examples: List[Dict]
-    windows: List[Window]
-    owners: List[int]
+Prepared = Tuple[Dict, List[Window]]  # an example and its windows
 
 
 class ErniePredictor:
@@ -412,7 +407,9 @@ class ErniePredictor:
                 group = following.result()
 
     def run_windows(self, windows: Sequence[Window], batch_size: int = 32, sort: bool = True) -> List[Tuple]:
-        """The model's outputs for each window, in the order of `windows`, without those for padding.
+        """The model's outputs for each window, in the order of `windows`.
+
+        Outputs for each token go on after the window's own with those of the batch's padding.
 
         Args:
             windows: of any number and length.
@@ -430,29 +427,24 @@ class ErniePredictor:
                 outputs[i] = tuple(output[row] for output in logits)
         return outputs
 
-    def _prepare(self, inputs: Iterable[Any], most_windows: int) -> Iterator[Prepared]:
-        """Groups of examples with about `most_windows` windows together."""
-        group = Prepared([], [], [])
+    def _prepare(self, inputs: Iterable[Any], most_windows: int) -> Iterator[List[Prepared]]:
+        """Groups of prepared inputs with about `most_windows` windows together."""
+        group: List[Prepared] = []
+        count = 0
         for number, given in enumerate(inputs, start=1):
             example = as_example(self.task.name, given, f"input {number}")
-            windows = self.task.windows(example)
-            group.owners.extend([len(group.examples)] * len(windows))
-            group.examples.append(example)
-            group.windows.extend(windows)
-            if len(group.windows) >= most_windows:
+            group.append((example, self.task.windows(example)))
+            count += len(group[-1][1])
+            if count >= most_windows:
                 yield group
-                group = Prepared([], [], [])
-        if group.examples:
+                group, count = [], 0
+        if group:
             yield group
 
-    def _answers(self, group: Prepared, batch_size: int) -> Iterator[Dict]:
-        outputs = self.run_windows(group.windows, batch_size)
-        end = 0
-        for number, example in enumerate(group.examples):
-            begin = end
-            while end < len(group.owners) and group.owners[end] == number:
-                end += 1
-            yield self.task.decode(example, group.windows[begin:end], outputs[begin:end])
+    def _answers(self, group: List[Prepared], batch_size: int) -> Iterator[Dict]:
+        outputs = iter(self.run_windows([window for _, windows in group for window in windows], batch_size))
+        for example, windows in group:
+            yield self.task.decode(example, windows, [next(outputs) for _ in windows])
 
     def _check_match(self) -> None:
         """The files beside a model must belong to it."""
