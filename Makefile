@@ -8,15 +8,8 @@ READY := $(VENV)/.ready
 FIND_PYTHON := for python in python3.9 "$$(pyenv prefix 3.9 2>/dev/null)/bin/python" "$$(uv python find 3.9 2>/dev/null)" python3 python; do \
 	"$$python" -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 9))' >/dev/null 2>&1 && echo "$$python" && break; done
 
-SAMPLE_MODEL := samples/ernie-sample-zh
-DEMO_MODEL := best_models/DEMO
-
 demo: $(READY)
-	$(BIN)/python make_sample_data.py
-	$(BIN)/python make_small_ernie.py --output_dir $(SAMPLE_MODEL)
-	$(BIN)/python run_seq_cls.py --task_name sample_reviews --model_name_or_path $(SAMPLE_MODEL) \
-		--output_dir $(DEMO_MODEL) --overwrite_output_dir
-	$(BIN)/python infer.py --task_name sample_reviews --model_path $(DEMO_MODEL)/export/model --show 10
+	$(BIN)/python demo.py
 
 test: $(READY)
 	$(BIN)/python -m pytest -q tests
@@ -48,4 +41,4 @@ $(READY): requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) samples best_models .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) samples best_models reproduce speed serving_load .pytest_cache .ruff_cache .hypothesis

@@ -25,6 +25,7 @@ from files import print_row, write_json
 from utils import METRICS, Parser, run
 
 WARM_UP_BATCHES = 5
+EXCERPT = 15  # characters shown before and after an answer
 PERF_SLICE = 2048  # examples that every way of running does before the next ones: a slower minute hits all alike
 
 
@@ -122,7 +123,10 @@ def shown_entities(example: Example, result: Dict) -> Tuple[str, str, str]:
 
 
 def shown_answer(example: Example, result: Dict) -> Tuple[str, str, str]:
-    return f"{example['question']} | {example['context']}", result["answer"], example["answers"][0]
+    first, last = result["pos"] or (0, 0)  # None for an empty context
+    begin = max(0, first - EXCERPT)
+    excerpt = example["context"][begin : last + 1 + EXCERPT]
+    return f"{example['question']} | {'...' * (begin > 0)}{excerpt}", result["answer"], example["answers"][0]
 
 
 SHOWN = {"seq_cls": shown_label, "token_cls": shown_entities, "qa": shown_answer}

@@ -37,7 +37,9 @@ MIN_COUNT = 2  # rarer characters are [UNK], so that the model learns what an un
 MASK_SHARE = 0.15
 NEIGHBOUR_OFFSETS = (-1, 1, -2, 2, -3, 3)
 POSITION_SCALE = 0.04  # about as large as the other dimensions' random values after the layer norm
+SEGMENT_SCALE = 0.04
 HEAD_SCALE = 1.5  # makes a matching position's attention logit about 5
+MATCH_SCALE = 1.0
 MODEL_NAME = "ernie-sample-zh"
 
 
@@ -99,38 +101,84 @@ def mask(
     return input_ids, np.flatnonzero(chosen), labels
 
 
-def set_neighbour_heads(model, offsets: Tuple[int, ...]) -> None:
-    """Start some attention heads of every layer as ones that look at a fixed distance.
+def structure_heads(model, neighbour_heads: int, matching_heads: int) -> None:
+    """Start attention heads of every layer with something to look at, from where they are learnt on.
 
-    From random weights a transformer learns only slowly which position is next to which, and without
-    that no name and no word. Here the first dimensions of an embedding are kept for the position, as
-    sines and cosines (Vaswani et al. 2017, section 3.5); a query that is rotated by the angle of an
-    offset then matches the key at that offset. All of it is learnt on from there. Initializing attention
-    with structure for want of data follows Trockman and Kolter 2023 (mimetic initialization).
+    From random weights a transformer learns only slowly which token is next to which and which are the
+    same, and without that it finds no name, no word, and no passage that a question is about. The first
+    heads start by looking at a fixed distance, the following ones at the same character in the other
+    segment. Initializing attention with structure for want of data follows Trockman and Kolter 2023
+    (mimetic initialization).
     """
-    embeddings, config = model.ernie.embeddings, model.config
-    width = config.hidden_size // config.num_attention_heads
-    frequencies = np.geomspace(2.8, 1.4, width // 2)
-    angles = np.arange(config.max_position_embeddings)[:, None] * frequencies
-    positions = embeddings.position_embeddings.weight.numpy()
-    positions[:, :width] = POSITION_SCALE * np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
-    embeddings.position_embeddings.weight.set_value(positions)
-    for embedding in (embeddings.word_embeddings, embeddings.token_type_embeddings):
-        weight = embedding.weight.numpy()
-        weight[:, :width] = 0
-        embedding.weight.set_value(weight)
-    identity = np.eye(width // 2)
+    width = model.config.hidden_size // model.config.num_attention_heads
+    set_positions(model.ernie.embeddings, width)
+    if matching_heads:
+        set_segments(model.ernie.embeddings, width)
     for layer in model.ernie.encoder.layers:
         query, key = (projection.weight.numpy() for projection in (layer.self_attn.q_proj, layer.self_attn.k_proj))
-        for head, offset in enumerate(offsets):
-            sine, cosine = (np.diag(function(frequencies * offset)) for function in (np.sin, np.cos))
-            columns = slice(head * width, (head + 1) * width)
-            query[:width, columns] = HEAD_SCALE * np.block([[cosine, -sine], [sine, cosine]])
-            key[:width, columns] = HEAD_SCALE * np.block([[identity, 0 * identity], [0 * identity, identity]])
+        heads = [slice(head * width, (head + 1) * width) for head in range(neighbour_heads + matching_heads)]
+        for columns, offset in zip(heads, NEIGHBOUR_OFFSETS[:neighbour_heads]):
+            query[:width, columns], key[:width, columns] = neighbour_weights(width, offset)
+        for columns in heads[neighbour_heads:]:
+            query[:, columns], key[:, columns] = matching_weights(len(query), width)
         layer.self_attn.q_proj.weight.set_value(query)
         layer.self_attn.k_proj.weight.set_value(key)
         for projection in (layer.self_attn.v_proj, layer.self_attn.out_proj):
             paddle.nn.initializer.XavierNormal()(projection.weight)
+
+
+def position_frequencies(width: int) -> np.ndarray:
+    return np.geomspace(2.8, 1.4, width // 2)
+
+
+def set_positions(embeddings, width: int) -> None:
+    """Keep the first dimensions of an embedding for the position, as sines and cosines (Vaswani et al. 2017, 3.5)."""
+    positions = embeddings.position_embeddings.weight.numpy()
+    angles = np.arange(len(positions))[:, None] * position_frequencies(width)
+    positions[:, :width] = POSITION_SCALE * np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    embeddings.position_embeddings.weight.set_value(positions)
+    for embedding in (embeddings.word_embeddings, embeddings.token_type_embeddings):
+        set_dimensions(embedding, slice(0, width), 0)
+
+
+def set_segments(embeddings, dimension: int) -> None:
+    """Keep one dimension for the segment, and the ones behind it for the character alone."""
+    for embedding in (embeddings.word_embeddings, embeddings.position_embeddings):
+        set_dimensions(embedding, slice(dimension, dimension + 1), 0)
+    for embedding in (embeddings.position_embeddings, embeddings.token_type_embeddings):
+        set_dimensions(embedding, slice(dimension + 1, None), 0)
+    segments = np.arange(len(embeddings.token_type_embeddings.weight))
+    set_dimensions(embeddings.token_type_embeddings, dimension, SEGMENT_SCALE * np.where(segments == 0, 1, -1))
+
+
+def set_dimensions(embedding, dimensions, values) -> None:
+    weight = embedding.weight.numpy()
+    weight[:, dimensions] = values
+    embedding.weight.set_value(weight)
+
+
+def neighbour_weights(width: int, offset: int) -> Tuple[np.ndarray, np.ndarray]:
+    """(query, key) weights [width, width] of a head that looks `offset` tokens on.
+
+    A query that is rotated by the angle of the offset matches the key at that offset.
+    """
+    frequencies = position_frequencies(width)
+    sine, cosine = (np.diag(function(frequencies * offset)) for function in (np.sin, np.cos))
+    return HEAD_SCALE * np.block([[cosine, -sine], [sine, cosine]]), HEAD_SCALE * np.eye(width)
+
+
+def matching_weights(hidden_size: int, width: int) -> Tuple[np.ndarray, np.ndarray]:
+    """(query, key) weights [hidden_size, width] of a head that looks for the same character in the other segment.
+
+    Both project the character's dimensions alike and at random; the segment's has opposite signs.
+    """
+    weights = np.zeros((hidden_size, width))
+    characters = hidden_size - width - 1
+    random_matrix = paddle.randn([characters, width - 1]).numpy()
+    weights[width + 1 :, : width - 1] = MATCH_SCALE * np.linalg.qr(random_matrix)[0]
+    query, key = weights, weights.copy()
+    query[width, -1], key[width, -1] = HEAD_SCALE, -HEAD_SCALE
+    return query, key
 
 
 def pretrain(model, sequences: List[List[int]], tokenizer: WordPiece, args) -> List[float]:
@@ -182,6 +230,13 @@ def parse_args() -> argparse.Namespace:
         choices=range(len(NEIGHBOUR_OFFSETS) + 1),
         help="heads of every layer that start by looking at a fixed distance: 6 is good for tagging and reading",
     )
+    parser.add_argument(
+        "--matching_heads",
+        type=int,
+        default=0,
+        help="heads of every layer that start by looking at the same character in the other segment: 2 is good for "
+        "reading",
+    )
     parser.add_argument("--max_seq_length", type=int, default=128, help="longest piece of text in training, in tokens")
     parser.add_argument("--num_train_epochs", type=float, default=0.0, help="passes over the text")
     parser.add_argument("--tokens_per_batch", type=int, default=512)
@@ -192,8 +247,11 @@ def parse_args() -> argparse.Namespace:
         raise InputError(
             f"hidden_size {args.hidden_size} does not divide by num_attention_heads {args.num_attention_heads}"
         )
-    if args.neighbour_heads > args.num_attention_heads:
-        raise InputError(f"neighbour_heads {args.neighbour_heads} is more than the {args.num_attention_heads} heads")
+    if not 0 <= args.matching_heads <= args.num_attention_heads - args.neighbour_heads:
+        raise InputError(
+            f"neighbour_heads {args.neighbour_heads} and matching_heads {args.matching_heads} are not among the "
+            f"{args.num_attention_heads} heads"
+        )
     return args
 
 
@@ -221,8 +279,8 @@ def main() -> None:
         attention_probs_dropout_prob=0.0,
     )
     model = ErnieForMaskedLM(config)
-    if args.neighbour_heads:
-        set_neighbour_heads(model, NEIGHBOUR_OFFSETS[: args.neighbour_heads])
+    if args.neighbour_heads or args.matching_heads:
+        structure_heads(model, args.neighbour_heads, args.matching_heads)
     losses: List[float] = []
     if args.num_train_epochs > 0:
         losses = pretrain(model, chunks(texts, tokenizer, args.max_seq_length), tokenizer, args)

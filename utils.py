@@ -29,7 +29,7 @@ from paddlenlp.utils.log import logger  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import deploy_path  # noqa: E402, F401
-from compression.config import CompressConfig, DynabertConfig, PTQConfig  # noqa: E402, F401
+from compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig  # noqa: E402, F401
 from data import DATASETS, DatasetSpec, Example, find_dataset  # noqa: E402
 from ernie_predictor import (  # noqa: E402
     InputError,
@@ -85,6 +85,9 @@ class FinetuneArguments(TrainingArguments):
     early_stopping_patience: Optional[int] = field(
         default=None, metadata={"help": "stop after so many evaluations without a better metric"}
     )
+    token_dropout: float = field(
+        default=0.0, metadata={"help": "share of a training text's tokens that become [MASK], anew at every step"}
+    )
     logging_steps: int = field(default=10, metadata={"help": "show the loss every so many steps"})
     report_to: Optional[List[str]] = field(default_factory=list, metadata={"help": "e.g. visualdl"})
     skip_profile_timer: Optional[bool] = field(default=True, metadata={"help": "no per-step timers"})
@@ -92,6 +95,8 @@ class FinetuneArguments(TrainingArguments):
     def __post_init__(self):
         if not (self.do_train or self.do_eval or self.do_predict or self.do_export):
             self.do_train = self.do_eval = self.do_export = True
+        if not 0 <= self.token_dropout < 1:
+            raise InputError(f"token_dropout is {self.token_dropout}: give a share from 0 up to, but not, 1")
         self.wants_eval = self.do_eval
         self.device = choose_device(self.device)
         self.evaluation_strategy = "steps"
@@ -140,7 +145,8 @@ def parse_arguments(family: "TaskFamily", *more: Type, argv: Optional[List[str]]
     if "-h" in argv or "--help" in argv:
         parser.parse_args(argv)
     spec = choose_dataset(family, data_args)
-    settings = read_config(Path(data_args.config), family.config_section, spec.name)
+    sections = [family.config_section, *(["Compression"] if CompressionArguments in more else [])]
+    settings = read_config(Path(data_args.config), sections, spec.name)
     known = {setting.name: setting for kind in types for setting in fields(kind)}
     unknown = sorted(set(settings) - set(known))
     if unknown:
@@ -171,12 +177,14 @@ def choose_dataset(family: "TaskFamily", data_args: DataArguments) -> DatasetSpe
     return spec
 
 
-def read_config(path: Path, section: str, dataset: str) -> Dict:
-    """DefaultArgs and the data set's own settings of a config.yml, the latter first."""
+def read_config(path: Path, sections: List[str], dataset: str) -> Dict:
+    """DefaultArgs of a config.yml and the data set's own settings in some sections; a later one beats an earlier."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        defaults, own = content.get("DefaultArgs") or {}, (content.get(section) or {}).get(dataset) or {}
-        return {**defaults, **own}
+        settings = dict(content.get("DefaultArgs") or {})
+        for section in sections:
+            settings.update((content.get(section) or {}).get(dataset) or {})
+        return settings
     except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
         raise InputError(f"{path} is not a config of these scripts ({' '.join(str(error).split())})") from None
 

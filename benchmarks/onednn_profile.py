@@ -23,14 +23,14 @@ from math import prod  # noqa: E402
 from typing import Dict, List, NamedTuple  # noqa: E402
 
 import numpy as np  # noqa: E402
-from processor import describe_processor  # noqa: E402
 
 from commands import run_command  # noqa: E402
 from engine import EngineConfig, load_engine, usable_processors  # noqa: E402
+from processor import describe_processor  # noqa: E402
 
 BATCHES = 10
 BEGIN, SECONDS = "measuring begins", "measured seconds"
-LARGE = 2048  # rows and columns of the product that shows the processor's limit
+LARGE = 2048  # rows and columns of numpy's product
 
 
 class Primitive(NamedTuple):
@@ -73,7 +73,7 @@ def run_batches(args: argparse.Namespace) -> None:
     print(SECONDS, time.perf_counter() - start, flush=True)
 
 
-def fp32_limit(num_threads: int) -> float:
+def numpy_speed(num_threads: int) -> float:
     """Operations a second of a large FP32 matrix product; numpy must be started with this number of threads."""
     code = (
         f"import numpy as np, time; a = np.ones(({LARGE}, {LARGE}), np.float32); a @ a; t = time.perf_counter()\n"
@@ -85,7 +85,7 @@ def fp32_limit(num_threads: int) -> float:
     return float(done.stdout)
 
 
-def print_table(primitives: List[Primitive], seconds: float, limit: float) -> None:
+def print_table(primitives: List[Primitive], seconds: float, numpys: float) -> None:
     groups: Dict[tuple, List[Primitive]] = {}
     for primitive in primitives:
         groups.setdefault((primitive.kind, primitive.kernel), []).append(primitive)
@@ -94,10 +94,10 @@ def print_table(primitives: List[Primitive], seconds: float, limit: float) -> No
     rows.sort(key=lambda row: -row[1])
     rows.append(("outside oneDNN", total - sum(row[1] for row in rows), []))
     width = max(len(name) for name, _, _ in rows)
-    print(f"{'':<{width}}   ms a batch   share    GOP/s   of FP32 limit ({limit / 1e9:.0f} GFLOP/s)")
+    print(f"{'':<{width}}   ms a batch   share    GOP/s   of numpy's FP32 ({numpys / 1e9:.0f} GFLOP/s)")
     for name, milliseconds, group in rows:
         speed = sum(p.operations for p in group) / (milliseconds / 1000) if group else 0.0
-        figures = f"{speed / 1e9:7.1f}   {speed / limit:6.0%}" if speed else ""
+        figures = f"{speed / 1e9:7.1f}   {speed / numpys:6.0%}" if speed else ""
         print(f"{name:<{width}}   {milliseconds / BATCHES:10.2f}   {milliseconds / total:5.1%}  {figures}".rstrip())
     print(f"{'together':<{width}}   {total / BATCHES:10.2f}")
 
@@ -122,7 +122,7 @@ def main() -> None:
     machine = describe_processor(args.num_threads)
     print(f"{machine['processor']} ({', '.join(machine['features'])}), {args.num_threads} threads")
     primitives = [parse_line(line) for line in log if line.startswith("onednn_verbose,exec")]
-    print_table(primitives, seconds, fp32_limit(args.num_threads))
+    print_table(primitives, seconds, numpy_speed(args.num_threads))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,65 @@
-"""Draw what speed.py measured, one bar a row and one panel a length:
+"""Draw what the other scripts wrote, as one PNG:
 
-python benchmarks/plot.py speed/speed.json speed/speed.png
+    python benchmarks/plot.py speed speed/speed.png speed/speed.json
+    python benchmarks/plot.py compression compression.png best_models/TNEWS/compress/report.json
+    python benchmarks/plot.py training training.png ernie=best_models/TNEWS/results.json
+
+speed: one bar a row and one panel a length. compression: accuracy against speed of every compressed
+model, one panel a report. training: losses and dev metric over the steps, one column a data set and
+one line a file. A file may be NAME=FILE; its name is its folder's otherwise.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
+from typing import Dict, List, NamedTuple
 
 import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 
+# Okabe and Ito's colours, which colour-blind readers tell apart; (pruned, INT8) to name, colour and marker.
+FORMS = {
+    (False, False): ("FP32", "#000000", "s"),
+    (True, False): ("pruned", "#0072B2", "o"),
+    (False, True): ("INT8", "#D55E00", "^"),
+    (True, True): ("pruned + INT8", "#009E73", "D"),
+}
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+PANELS_ABREAST = 3
+LABEL_HEIGHT = 10  # points from one label to the next
 
-def main(source: str, target: str) -> None:
-    content = json.loads(Path(source).read_text(encoding="utf-8"))
+pyplot.rcParams.update(
+    {
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": "#dddddd",
+        "legend.frameon": False,
+        "figure.constrained_layout.use": True,
+    }
+)
+
+
+class Source(NamedTuple):
+    """A JSON file under the name it has in the picture."""
+
+    name: str
+    content: Dict
+
+    @classmethod
+    def read(cls, argument: str) -> "Source":
+        name, equals, path = argument.partition("=")
+        path = Path(path if equals else argument)
+        folder = path.parent.parent if path.parent.name == "compress" else path.parent
+        return cls(name if equals else folder.name, json.loads(path.read_text(encoding="utf-8")))
+
+
+def draw_speed(sources: List[Source]):
+    (source,) = sources
+    content = source.content
     rows = content["rows"]
     lengths = list(dict.fromkeys(row["length"] for row in rows))
     height = 1.5 + 0.4 * len(rows) / len(lengths)
@@ -25,12 +70,126 @@ def main(source: str, target: str) -> None:
         panel.bar_label(bars, [f"{row['ratio']['median']:.2f}x" for row in here], padding=3)
         panel.set_yticks(range(len(here)), [f"{row['model']}: {row['engine'].rsplit(', ', 1)[0]}" for row in here])
         panel.set_xlabel(f"texts a second, {length} tokens")
+        panel.grid(axis="y", visible=False)
         panel.margins(x=0.15)
     panels[0][0].invert_yaxis()
     figure.suptitle(f"{content['processor']}, {content['num_threads']} threads, batches of {content['batch_size']}")
-    figure.tight_layout()
-    figure.savefig(target, dpi=120)
+    return figure
+
+
+def draw_compression(sources: List[Source]):
+    columns = min(len(sources), PANELS_ABREAST)
+    rows_of_panels = -(-len(sources) // columns)
+    size = (6 * columns, 4.8 * rows_of_panels)
+    figure, panels = pyplot.subplots(rows_of_panels, columns, figsize=size, squeeze=False)
+    for panel in panels.flat[len(sources) :]:
+        panel.set_axis_off()
+    for panel, source in zip(panels.flat, sources):
+        report = source.content
+        metric = report["metric"]
+        rows = report["models"]
+        for form, (name, colour, marker) in FORMS.items():
+            here = [row for row in rows if (bool(row["width"]), row["precision"] == "int8") == form]
+            if here:
+                speeds, values = [row["speedup"] for row in here], [100 * row["metrics"][metric] for row in here]
+                panel.scatter(speeds, values, s=36, color=colour, marker=marker, label=name, zorder=3)
+        original = next(row for row in rows if row["model"] == report["original"])
+        panel.axhline(100 * original["metrics"][metric], color="#999999", linewidth=0.8, linestyle="--", zorder=1)
+        panel.set_title(f"{report['task_name']}, {source.name}")
+        panel.set_xlabel("speed, as a multiple of FP32")
+        panel.set_ylabel(f"dev {metric.replace('_', ' ')}, %")
+        panel.margins(x=0.28, y=0.12)
+    handles = {label: handle for panel in panels.flat for handle, label in zip(*panel.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
+    figure.draw_without_rendering()  # the panels get their final size, by which labels are placed
+    for panel, source in zip(panels.flat, sources):
+        label_points(panel, source.content["models"], source.content["metric"])
+    return figure
+
+
+def label_points(panel, rows: List[Dict], metric: str) -> None:
+    """What each model is, right of its point, and moved up as far as it takes for labels not to lie on each other."""
+    points_per_pixel = 72 / panel.figure.dpi
+    placed: List[List[float]] = []
+    for row in sorted(rows, key=lambda row: row["metrics"][metric]):
+        point = (row["speedup"], 100 * row["metrics"][metric])
+        text = label_of(row)
+        x, y = (value * points_per_pixel for value in panel.transData.transform(point))
+        width = 5.0 * len(text)
+        height = y
+        for left, right, other in sorted(placed, key=lambda place: place[2]):
+            if left < x + width and x < right and abs(height - other) < LABEL_HEIGHT:
+                height = other + LABEL_HEIGHT
+        placed.append([x, x + width, height])
+        panel.annotate(
+            text,
+            point,
+            xytext=(10, height - y),
+            textcoords="offset points",
+            fontsize=7.5,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": "#bbbbbb", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3},
+            in_layout=False,  # the panels keep their size
+        )
+
+
+def label_of(row: Dict) -> str:
+    """FP32, or width, algorithm and number of calibration texts: "0.75", "hist 16", "0.75 hist 16 emb"."""
+    parts = [row["width"], row["algorithm"], row["calibration_texts"], "emb" if row.get("int8_embeddings") else None]
+    return " ".join(str(part) for part in parts if part is not None) or "FP32"
+
+
+def draw_training(sources: List[Source]):
+    """Above the losses, below the dev metric with its best value marked."""
+    datasets = list(dict.fromkeys(source.content["dataset"] for source in sources))
+    names = list(dict.fromkeys(source.name for source in sources))
+    size = (5 * len(datasets), 6.4)
+    figure, panels = pyplot.subplots(2, len(datasets), figsize=size, squeeze=False, sharex="col")
+    for source in sources:
+        training = source.content["training"]
+        above, below = panels[:, datasets.index(source.content["dataset"])]
+        colour = LINES[names.index(source.name) % len(LINES)]
+        ((metric, best),) = training["best"].items()
+        losses = [entry for entry in training["history"] if "loss" in entry]
+        evaluated = [entry for entry in training["history"] if "eval_loss" in entry]
+        steps = [entry["step"] for entry in evaluated]
+        values = [100 * entry[f"eval_{metric}"] for entry in evaluated]
+        above.plot([e["step"] for e in losses], [e["loss"] for e in losses], color=colour, alpha=0.35, linewidth=0.9)
+        above.plot(steps, [e["eval_loss"] for e in evaluated], color=colour, marker=".", label=source.name)
+        below.plot(steps, values, color=colour, marker=".", label=source.name)
+        if values:
+            highest = max(range(len(values)), key=values.__getitem__)
+            below.plot(steps[highest], values[highest], marker="o", markersize=9, fillstyle="none", color=colour)
+            below.annotate(
+                f"{100 * best:.1f}",
+                (steps[highest], values[highest]),
+                (0, -14),
+                textcoords="offset points",
+                ha="center",
+            )
+        above.set_title(source.content["dataset"])
+        below.set_ylabel(f"dev {metric.replace('_', ' ')}, %")
+        below.set_xlabel("steps")
+        below.margins(y=0.15)
+    panels[0][0].set_ylabel("loss: training (thin), dev (bold)")
+    for panel in panels.flat:
+        panel.set_xlim(left=0)
+    handles = {label: handle for panel in panels.flat for handle, label in zip(*panel.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles)))
+    return figure
+
+
+KINDS = {"speed": draw_speed, "compression": draw_compression, "training": draw_training}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("target", help="the PNG")
+    parser.add_argument("sources", nargs="+", metavar="[NAME=]FILE")
+    args = parser.parse_args()
+    KINDS[args.kind]([Source.read(source) for source in args.sources]).savefig(args.target, dpi=120)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

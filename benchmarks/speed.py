@@ -209,8 +209,8 @@ def plot(folder: Path) -> None:
     paddle 2.6.2 exports the symbols of the zlib inside it, and Pillow 11.3, which writes the file, crashes in those.
     """
     with publish(folder) as temporary:
-        command = [sys.executable, ROOT / "benchmarks" / "plot.py", folder / "speed.json", temporary / "speed.png"]
-        subprocess.run(list(map(str, command)), check=True)
+        command = [ROOT / "benchmarks" / "plot.py", "speed", temporary / "speed.png", folder / "speed.json"]
+        subprocess.run([sys.executable, *map(str, command)], check=True)
 
 
 def main() -> None:

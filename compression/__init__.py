@@ -1,11 +1,11 @@
-"""Smaller and faster models from a fine-tuned one: DynaBERT width pruning and post-training quantization.
+"""Smaller and faster models from a fine-tuned one: DynaBERT width pruning and quantization to INT8.
 
 Read it in this order: config.py (what can be asked for), pipeline.py (what compress() does, step by
-step), pruning.py, thresholds.py and quantization.py (how), report.py (which model is the best), and
-work.py (how an interrupted run goes on).
+step), pruning.py, thresholds.py, quantization.py and quantization_aware.py (how), report.py (which
+model is the best), and work.py (how an interrupted run goes on).
 """
 
-from compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig
+from compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig, QATConfig
 from compression.pipeline import compress
 
-__all__ = ["CompressConfig", "CompressionArguments", "DynabertConfig", "PTQConfig", "compress"]
+__all__ = ["CompressConfig", "CompressionArguments", "DynabertConfig", "PTQConfig", "QATConfig", "compress"]

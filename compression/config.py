@@ -51,6 +51,8 @@ class PTQConfig:
         quantize_activation_matmuls: also quantize the attention's two products of activations, for
             engines that have a fast INT8 kernel for them. Paddle Inference on CPUs has none and
             leaves them in FP32.
+        quantize_embeddings: also write each INT8 model with its word embeddings as INT8, one scale a
+            token, beside the one without: a smaller file, for the embeddings are most of a small model.
     """
 
     algo_list: List[str] = field(default_factory=lambda: ["hist"])
@@ -60,6 +62,7 @@ class PTQConfig:
     output_filename_prefix: str = "int8"
     weight_quantize_type: str = "abs_max"
     quantize_activation_matmuls: bool = False
+    quantize_embeddings: bool = False
 
     def __post_init__(self):
         unknown = [algorithm for algorithm in self.algo_list if algorithm not in ALGORITHMS]
@@ -76,11 +79,32 @@ class PTQConfig:
 
 
 @dataclass
+class QATConfig:
+    """Quantization-aware training, after pruning where there is any.
+
+    Attributes:
+        num_train_epochs: passes over the training set; the trainer's max_steps comes before it.
+        learning_rate_share: the learning rate as a share of the trainer's; it falls linearly to 0.
+        output_filename_prefix: file name of the models.
+    """
+
+    num_train_epochs: float = 1.0
+    learning_rate_share: float = 0.1
+    output_filename_prefix: str = "int8"
+
+    def __post_init__(self):
+        for name in ("num_train_epochs", "learning_rate_share"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name} of quantization-aware training is {getattr(self, name)}: give more than 0")
+
+
+@dataclass
 class CompressConfig:
-    """What trainer.compress() takes: a config for each of its two steps."""
+    """What trainer.compress() takes: a config for each of its steps; qat_config None leaves that one out."""
 
     prune_config: DynabertConfig = field(default_factory=DynabertConfig)
     quantization_config: PTQConfig = field(default_factory=PTQConfig)
+    qat_config: Optional[QATConfig] = None
 
     def to_dict(self) -> Dict:
         return asdict(self)
@@ -112,6 +136,12 @@ class CompressionArguments:
         default=False, metadata={"help": "quantize the attention's products of activations too"}
     )
 
+    quantize_embeddings: bool = field(
+        default=False, metadata={"help": "also write INT8 models with INT8 word embeddings: smaller files"}
+    )
+    qat: bool = field(default=False, metadata={"help": "also train for INT8 (quantization-aware training)"})
+    qat_epochs: float = field(default=1.0, metadata={"help": "passes over the training set for --qat"})
+
     def config(self) -> CompressConfig:
         return CompressConfig(
             prune_config=DynabertConfig(width_mult_list=self.width_mult_list),
@@ -122,7 +152,9 @@ class CompressionArguments:
                 input_filename_prefix=self.input_filename_prefix,
                 weight_quantize_type=self.weight_quantize_type,
                 quantize_activation_matmuls=self.quantize_activation_matmuls,
+                quantize_embeddings=self.quantize_embeddings,
             ),
+            qat_config=QATConfig(num_train_epochs=self.qat_epochs) if self.qat else None,
         )
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
@@ -11,7 +12,8 @@ from tqdm import tqdm
 
 from compression.config import CompressConfig, PTQConfig, Width, check_input_dir, find_widths
 from compression.pruning import Supernet, compute_importance, narrow_model, train_widths
-from compression.quantization import calibrate, folder_name, write_quantized
+from compression.quantization import calibrate, folder_name, thresholds_of_inputs, write_quantized
+from compression.quantization_aware import train_quantized
 from compression.report import measure, print_report, summarize, write_report
 from compression.work import WorkFolder, fingerprint
 from ernie_predictor import InputError
@@ -29,6 +31,7 @@ class Exported(NamedTuple):
     width: Optional[str] = None
     algorithm: Optional[str] = None
     calibration_texts: Optional[int] = None
+    int8_embeddings: bool = False
 
 
 def compress(
@@ -43,8 +46,9 @@ def compress(
 
     Writes to output_dir inference/infer.* (the model as it came), 0.75/float32.* (pruned),
     0.75/hist16/int8.* (pruned and quantized), hist16/int8.* (quantized only) and report.json. With
-    quantization_config.input_dir only that model is quantized, to hist16/int8.*. Training follows
-    trainer.args. An interrupted call goes on when it is made again.
+    quantization_config.input_dir only that model is quantized, to hist16/int8.*. With qat_config, 0.75/qat/int8.*
+    or, without pruning, qat/int8.* are trained for INT8; with quantize_embeddings each INT8 model stands
+    in hist16_embeddings/ too. Training follows trainer.args. An interrupted call goes on when it is made again.
 
     Args:
         trainer: a trainer.FinetuneTrainer with the fine-tuned model, in one process.
@@ -53,7 +57,8 @@ def compress(
 
     Returns:
         the report: {"task_name", "metric", "original", "best_int8", "models": [{"model", "precision",
-        "width", "algorithm", "calibration_texts", "metrics", "change", "bytes", "texts_per_second", "speedup"}]}.
+        "width", "algorithm", "calibration_texts", "int8_embeddings", "metrics", "change", "bytes",
+        "texts_per_second", "speedup"}]}.
 
     Raises:
         InputError: something cannot work; nothing has been written by then.
@@ -74,6 +79,9 @@ def compress(
         sources = [(input_prefix, None)] if input_prefix else [(output_dir / m.model, m.width) for m in models]
         for prefix, width in sources:
             models += quantize(trainer, prefix, width, config.quantization_config, output_dir, work)
+    if config.qat_config:
+        for width in widths or [None]:
+            models.append(train_for_int8(trainer, width, config, output_dir, work))
     rows = [work.once(f"measured {model.model}", partial(measured, trainer, model, output_dir)) for model in models]
 
     report = {"task_name": task_name, "seed": trainer.args.seed, **summarize(rows, trainer.args.metric_for_best_model)}
@@ -165,25 +173,52 @@ def quantize(
 ) -> List[Exported]:
     """Quantize one FP32 model by the whole grid; see quantization.py."""
     models = []
-    for candidate in itertools.product(config.algo_list, config.batch_size_list):
-        folders = ([width] if width else []) + [folder_name(candidate), config.output_filename_prefix]
-        models.append(Exported("/".join(folders), "int8", width, *candidate))
+    embeddings = (False, True) if config.quantize_embeddings else (False,)
+    for *candidate, int8_embeddings in itertools.product(config.algo_list, config.batch_size_list, embeddings):
+        name = folder_name(*candidate) + ("_embeddings" if int8_embeddings else "")
+        folders = ([width] if width else []) + [name, config.output_filename_prefix]
+        models.append(Exported("/".join(folders), "int8", width, *candidate, int8_embeddings))
     missing = [model for model in models if not work.is_done(model.model)]
     if not missing:
         return models
     thresholds = calibrate(prefix, calibration_texts(trainer, max(config.batch_size_list)), config)
 
     def write(model: Exported) -> None:
-        target = output_dir / model.model
-        with publish(target.parent) as temporary:
-            chosen = thresholds[model.algorithm, model.calibration_texts]
-            write_quantized(prefix, chosen, config, temporary / target.name)
-            write_vocab(trainer.task.tokenizer, temporary)
-            trainer.inference_config.save(temporary)
+        chosen = thresholds[model.algorithm, model.calibration_texts]
+        export_int8(trainer, prefix, chosen, config, output_dir / model.model, model.int8_embeddings)
 
     for model in tqdm(missing, desc=f"INT8 models of {prefix}"):
         work.once(model.model, partial(write, model))
     return models
+
+
+def export_int8(trainer, prefix: Path, thresholds: Dict, config: PTQConfig, target: Path, embeddings=False) -> None:
+    """Write the INT8 program of the model PREFIX as TARGET.pdmodel, with what it takes to serve it."""
+    with publish(target.parent) as temporary:
+        write_quantized(prefix, thresholds, config, temporary / target.name, embeddings)
+        write_vocab(trainer.task.tokenizer, temporary)
+        trainer.inference_config.save(temporary)
+
+
+def train_for_int8(
+    trainer, width: Optional[Width], config: CompressConfig, output_dir: Path, work: WorkFolder
+) -> Exported:
+    """Train a model for INT8, the pruned one of a width or the unpruned one; see quantization_aware.py."""
+    folders = ([width.name] if width else []) + ["qat", config.qat_config.output_filename_prefix]
+    model = Exported("/".join(folders), "int8", width and width.name, "qat")
+
+    def train() -> None:
+        start = narrow_model(trainer.model, width, work.load(f"best-{width.name}")) if width else trainer.model
+        with paddle.utils.unique_name.guard("qat_"):
+            trained = train_quantized(trainer, start, config.qat_config)
+            with tempfile.TemporaryDirectory() as folder:
+                prefix = Path(folder) / "float32"
+                export(trainer, trained.model, prefix)
+                thresholds = thresholds_of_inputs(prefix, trained.input_ranges)
+                export_int8(trainer, prefix, thresholds, config.quantization_config, output_dir / model.model)
+
+    work.once(model.model, train)
+    return model
 
 
 def calibration_texts(trainer, count: int) -> List[Dict]:
@@ -194,5 +229,6 @@ def calibration_texts(trainer, count: int) -> List[Dict]:
 
 
 def measured(trainer, model: Exported, output_dir: Path) -> Dict:
-    figures = measure(output_dir / model.model, model.precision, trainer.eval_examples, trainer.metric)
+    original = output_dir / ORIGINAL
+    figures = measure(output_dir / model.model, model.precision, trainer.eval_examples, trainer.metric, original)
     return {**model._asdict(), **figures}

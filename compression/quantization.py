@@ -56,9 +56,9 @@ def loaded_program(prefix: Path) -> Iterator[LoadedProgram]:
         paddle.disable_static()
 
 
-def folder_name(candidate: Candidate) -> str:
-    """hist16 for ("hist", 16)."""
-    return f"{candidate[0]}{candidate[1]}"
+def folder_name(algorithm: str, calibration_texts: int) -> str:
+    """hist16 for "hist" and 16."""
+    return f"{algorithm}{calibration_texts}"
 
 
 # ---------------------------------------------------------------- calibration
@@ -96,6 +96,17 @@ def activations(program: static.Program, of_activation_matmuls: bool) -> List[st
     return list(dict.fromkeys(names))
 
 
+def thresholds_of_inputs(prefix: Path, input_ranges: Dict[str, float]) -> Dict[str, float]:
+    """The threshold of every activation that is quantized, from the range of the input of each weight's matmul.
+
+    Args:
+        input_ranges: by the name of the weight, as quantization-aware training has learnt them.
+    """
+    with loaded_program(prefix) as model:
+        matmuls = [(op.input("X")[0], op.input("Y")[0]) for op in _matmuls(model.program)]
+    return {activation: input_ranges[weight] for activation, weight in matmuls if weight in input_ranges}
+
+
 def _activations_of(model: LoadedProgram, names: List[str], texts: Sequence[Dict], what: str):
     """(name, values) of every activation for every text, the texts in order."""
     for text in tqdm(texts, desc=f"calibration: {what}", leave=False):
@@ -114,11 +125,14 @@ def _parameters(program: static.Program) -> set:
 # ---------------------------------------------------------------- writing
 
 
-def write_quantized(prefix: Path, thresholds: Dict[str, float], config: PTQConfig, target: Path) -> None:
+def write_quantized(
+    prefix: Path, thresholds: Dict[str, float], config: PTQConfig, target: Path, embeddings: bool = False
+) -> None:
     """Write the INT8 program of an FP32 model, with the given thresholds of its activations, as TARGET.pdmodel.
 
     Every quantized matmul gets quantize_linear and dequantize_linear operators before it, which
-    Paddle Inference turns into INT8 kernels when it loads the model.
+    Paddle Inference turns into INT8 kernels when it loads the model. With `embeddings` the word
+    embeddings become INT8 too.
 
     With weight_quantize_type "abs_max" the weights stay FP32 in the file, behind such operators too,
     and the engine quantizes them when it loads the model, with one scale a matrix. That is not a
@@ -147,10 +161,53 @@ def write_quantized(prefix: Path, thresholds: Dict[str, float], config: PTQConfi
             if config.weight_quantize_type == "channel_wise_abs_max":
                 QuantWeightPass(model.scope, place).apply(graph)
         program = graph.to_program()
+        if embeddings:
+            _quantize_embeddings(program, model.scope)
         block = program.global_block()
         feeds = [block.var(name) for name in model.feeds]
         fetches = [block.var(variable.name) for variable in model.fetches]
         static.save_inference_model(str(target), feeds, fetches, model.executor, program=program)
+
+
+def _quantize_embeddings(program: static.Program, scope: static.Scope) -> None:
+    """Store the largest table that ids are looked up in as INT8 with one scale a row.
+
+    Ids look up rows of INT8 and their scales, and the product of the two is what the FP32 table gave, to
+    half a step: only looked-up rows are turned into FP32, never the table.
+    """
+    block = program.global_block()
+    lookups = [i for i, op in enumerate(block.ops) if op.type == "lookup_table_v2"]
+    index = max(lookups, key=lambda i: block.var(block.ops[i].input("W")[0]).shape[0])
+    op = block.ops[index]
+    table, ids, output = op.input("W")[0], block.var(op.input("Ids")[0]), block.var(op.output("Out")[0])
+    weights = np.array(scope.find_var(table).get_tensor())
+    scales = np.maximum(np.abs(weights).max(axis=1, keepdims=True) / 127, 1e-12)
+
+    def parameter(name: str, values: np.ndarray):
+        scope.var(name).get_tensor().set(values, paddle.CPUPlace())
+        return block.create_var(name=name, shape=values.shape, dtype=str(values.dtype), persistable=True)
+
+    def looked_up(name: str, dtype: str, width: int):
+        return block.create_var(name=f"{output.name}.{name}", shape=[*output.shape[:-1], width], dtype=dtype)
+
+    rows = parameter(f"{table}.int8", np.round(weights / scales).astype(np.int8))
+    row_scales = parameter(f"{table}.scales", scales)
+    integers = looked_up("int8", "int8", weights.shape[1])
+    floats = looked_up("float", "float32", weights.shape[1])
+    factors = looked_up("scales", "float32", 1)
+    attributes = {"padding_idx": op.attr("padding_idx")}
+    types = {"in_dtype": integers.dtype, "out_dtype": floats.dtype}
+    block._remove_op(index)
+    for number, (kind, inputs, result, attrs) in enumerate(
+        (
+            ("lookup_table_v2", {"W": [rows], "Ids": [ids]}, integers, attributes),
+            ("lookup_table_v2", {"W": [row_scales], "Ids": [ids]}, factors, attributes),
+            ("cast", {"X": [integers]}, floats, types),
+            ("elementwise_mul", {"X": [floats], "Y": [factors]}, output, {}),
+        )
+    ):
+        block._insert_op(index + number, type=kind, inputs=inputs, outputs={"Out": [result]}, attrs=attrs)
+    block._remove_var(table)
 
 
 def _weight_thresholds(model: LoadedProgram, quantize_type: str) -> Dict[str, np.ndarray]:

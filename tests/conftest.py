@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-for folder in (ROOT, ROOT / "deploy" / "python"):
+for folder in (ROOT, ROOT / "deploy" / "python", ROOT / "deploy" / "serving"):
     sys.path.insert(0, str(folder))
 
 SAMPLES = {"seq_cls": "sample_reviews", "token_cls": "sample_people_daily", "qa": "sample_reading"}

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paddle import nn
 
-from compression import CompressConfig, DynabertConfig, PTQConfig
+from compression import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig, QATConfig
 from compression.config import ALGORITHMS
+from compression.quantization_aware import train_quantized
 from ernie_predictor import InputError, QuestionAnswering, SequenceClassification, load_predictor
 from trainer import check_finetuned
-from utils import QA, SEQ_CLS, TOKEN_CLS
+from utils import QA, SEQ_CLS, TOKEN_CLS, parse_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -78,7 +80,7 @@ def test_the_report_names_every_model_and_the_best(compressed):
     assert {row["model"] for row in report["models"]} == {"inference/infer"} | {
         f"{algorithm}{size}/int8" for algorithm in ALGORITHMS for size in (2, 8)
     }
-    order = [(-row["metrics"]["accuracy"], -row["texts_per_second"]) for row in report["models"]]
+    order = [(-row["metrics"]["accuracy"], -row["speedup"]) for row in report["models"]]
     assert order == sorted(order)
     assert report["best_int8"] == next(row["model"] for row in report["models"] if row["precision"] == "int8")
     original = next(row for row in report["models"] if row["model"] == report["original"])
@@ -251,3 +253,46 @@ def test_a_folder_that_is_no_fine_tuned_model_is_refused(tmp_path):
     trainer.inference_config.save(tmp_path)
     with pytest.raises(InputError, match="2 others"):
         check_finetuned(str(tmp_path), SequenceClassification, ["a", "b"])
+
+
+def test_training_for_int8_and_int8_embeddings_stand_in_the_report_beside_the_rest(tmp_path):
+    trainer = tiny_trainer(tmp_path / "state")
+    config = CompressConfig(quantization_config=PTQConfig(quantize_embeddings=True), qat_config=QATConfig())
+    report = trainer.compress("x", str(tmp_path / "out"), compress_config=config)
+    rows = {row["model"]: row for row in report["models"]}
+    assert {"0.75/qat/int8", "0.75/hist4_embeddings/int8", "hist4_embeddings/int8"} <= set(rows)
+    logits = {}
+    for model in ("0.75/float32", "0.75/qat/int8", "hist4/int8", "hist4_embeddings/int8"):
+        predictor = load_predictor(tmp_path / "out" / model, precision=rows[model]["precision"], num_threads=1)
+        windows = [window for example in trainer.eval_examples for window in predictor.task.windows(example)]
+        logits[model] = np.array([output[0] for output in predictor.run_windows(windows, 8)])
+    assert not np.allclose(logits["0.75/float32"], logits["0.75/qat/int8"], atol=1e-4), "the weights were trained on"
+    vocabulary = trainer.model.config.vocab_size
+    shrunk = rows["hist4/int8"]["bytes"] - rows["hist4_embeddings/int8"]["bytes"]
+    assert 0.8 * vocabulary * (3 * HIDDEN - 4) < shrunk < vocabulary * 3 * HIDDEN
+    assert np.abs(logits["hist4/int8"] - logits["hist4_embeddings/int8"]).max() < 0.1
+
+
+def test_training_for_int8_learns_the_ranges_it_writes(tmp_path):
+    trainer = tiny_trainer(tmp_path / "state", max_steps=30, eval_steps=10)
+    model = trainer.model
+    weights = {name: value.numpy().copy() for name, value in model.state_dict().items()}
+    trained, ranges = train_quantized(trainer, model, QATConfig(learning_rate_share=1.0))
+    linears = {layer.weight.name for layer in trained.sublayers() if isinstance(layer, nn.Linear)}
+    assert set(ranges) == linears and all(0.01 < value < 100 for value in ranges.values())
+    assert all(np.array_equal(weights[name], value.numpy()) for name, value in model.state_dict().items())
+    assert any(not np.array_equal(weights[name], value.numpy()) for name, value in trained.state_dict().items())
+
+
+def test_the_compression_section_of_the_config_beats_the_data_sets_own(tmp_path):
+    config = tmp_path / "config.yml"
+    config.write_text(
+        "SequenceClassification:\n  tnews: {num_train_epochs: 3, weight_decay: 0.5}\n"
+        "Compression:\n  tnews: {num_train_epochs: 1}\n"
+    )
+    argv = ["--task_name", "tnews", "--config", str(config), "--device", "cpu", "--model_name_or_path", "m"]
+    compressing = parse_arguments(SEQ_CLS, CompressionArguments, argv=argv)[2]
+    assert (compressing.num_train_epochs, compressing.weight_decay) == (1, 0.5)
+    assert parse_arguments(SEQ_CLS, argv=argv)[2].num_train_epochs == 3
+    typed = parse_arguments(SEQ_CLS, CompressionArguments, argv=[*argv, "--num_train_epochs", "7"])[2]
+    assert typed.num_train_epochs == 7

@@ -17,7 +17,7 @@ from typing import Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
-from model_files import PARAMETERS, PROGRAM, InputError, ModelInfo, find_model, inspect_model
+from model_files import PARAMETERS, PROGRAM, InputError, ModelInfo, find_model, import_paddle, inspect_model
 
 PADDLE, TENSORRT, ONNX, ONNX_TENSORRT = "paddle", "tensorrt", "onnxruntime", "onnxruntime_tensorrt"
 
@@ -119,6 +119,7 @@ class EngineConfig:
 
 def supports_bf16() -> bool:
     """Whether Paddle has bf16 kernels for this processor."""
+    import_paddle()
     from paddle.base import core
 
     return core.supports_bfloat16()
@@ -130,8 +131,7 @@ def gpu_is_usable() -> bool:
 
 
 def _cuda_problem() -> Optional[str]:
-    import paddle
-
+    paddle = import_paddle()
     if not paddle.is_compiled_with_cuda():
         return "the installed paddlepaddle is the CPU build: install paddlepaddle-gpu, or use --device cpu"
     if paddle.device.cuda.device_count() == 0:

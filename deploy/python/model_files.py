@@ -5,6 +5,8 @@ runs with wrong weights when the last tensor of a .pdiparams file is cut short, 
 here first.
 """
 
+import contextlib
+import io
 import struct
 import warnings
 from pathlib import Path
@@ -19,6 +21,13 @@ QUANTIZE_OPS = ("fake_quantize", "fake_channel_wise_quantize", "quantize_linear"
 
 class InputError(ValueError):
     """Something the user gave is wrong; the message is one line that says what, where and what to do."""
+
+
+def import_paddle():
+    """Paddle, imported without what it writes to stderr about any OMP_NUM_THREADS but 1."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        import paddle
+    return paddle
 
 
 class ModelInfo(NamedTuple):
@@ -112,6 +121,7 @@ def _arguments(slots) -> List[str]:
 
 def _read_program(path: Path):
     """The operators and variables of a .pdmodel file (BlockDesc of Paddle's framework.proto)."""
+    import_paddle()
     from google.protobuf.message import DecodeError
     from paddle.base.proto import framework_pb2
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
 MAX_CHARS_PER_WORD = 100  # longer words are one [UNK], as in BERT
-CACHE_SIZE = 200_000
+CACHE_SIZE = 20_000
 
 CJK_RANGES = (
     (0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F),

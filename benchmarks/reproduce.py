@@ -1,0 +1,612 @@
+"""Reproduce the published tables: fine-tune, compress and measure, data set by data set and model by model.
+
+    python benchmarks/reproduce.py                                    all nine data sets, five sizes of ERNIE 3.0
+    python benchmarks/reproduce.py --datasets tnews msra_ner cmrc2018 --models ernie-3.0-medium-zh
+    python benchmarks/reproduce.py --samples                          the sample sets, without a network or a GPU
+    python benchmarks/reproduce.py --datasets tnews --grid            search hyper-parameters, keep what is best on dev
+
+Every step is a command of this repository and is printed before it runs; its hyper-parameters are those
+of config.yml. Results are kept under --output_dir: what is finished there with the same settings is not
+run again, and an interrupted step goes on. Ends with tables.md, tables.json, compression.png and
+training.png there. Further flags go to the run and compress scripts (--max_train_samples 500).
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
+
+import argparse  # noqa: E402
+import itertools  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import shlex  # noqa: E402
+import shutil  # noqa: E402
+import signal  # noqa: E402
+import subprocess  # noqa: E402
+from dataclasses import dataclass, field  # noqa: E402
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple  # noqa: E402
+
+import yaml  # noqa: E402
+
+import demo  # noqa: E402
+import published  # noqa: E402
+from commands import Parser, run_command  # noqa: E402
+from data import DATASETS, find_dataset  # noqa: E402
+from engine import PADDLE, TENSORRT, gpu_is_usable, usable_processors  # noqa: E402
+from ernie_predictor import InputError  # noqa: E402
+from files import check_writable, publish, write_json  # noqa: E402
+from processor import describe_processor  # noqa: E402
+from published import Figures  # noqa: E402
+from tables import (  # noqa: E402
+    METRICS,
+    VARIANTS,
+    Table,
+    clue_table,
+    compression_table,
+    main_figure,
+    sample_accuracy_table,
+    sample_compression_table,
+    speed_table,
+)
+
+CLUE_DATASETS = [name for name, spec in DATASETS.items() if spec.builder]
+SAMPLE_DATASETS = [name for name, spec in DATASETS.items() if not spec.builder]
+MODELS = [name for name in published.CLUE if name != "ernie-3.0-xbase-zh"]
+# The published advice: 3/4 for 6 layers, 2/3 for 12.
+WIDTHS = {"ernie-3.0-base-zh": "2/3"}
+DEFAULT_WIDTH = "3/4"
+PICTURES = ("compression", "training")
+PUBLISHED_SPEED = "seed: model only, in order"  # infer.py's name for the published way of measuring
+# Which small ERNIE each sample set is trained from stands in demo.py; how it is trained, in config.yml.
+SAMPLE_MODELS = {model.dataset: model for model in (demo.REVIEWS, demo.NAMES, demo.QUESTIONS)}
+SMALL_ERNIE = "small ERNIE"  # their name in the tables
+
+
+# ---------------------------------------------------------------- steps
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command with what it leaves.
+
+    Attributes:
+        name: what it is, for people; no two steps have the same.
+        command: what a user types after `python`.
+        is_finished: whether its results are there, whole.
+        settings: what decides the result besides the command: hyper-parameters, what it starts from.
+        owns: what to remove when command or settings are others than before.
+    """
+
+    name: str
+    command: List[str]
+    is_finished: Callable[[], bool]
+    settings: Dict[str, Any] = field(default_factory=dict)
+    owns: Optional[Path] = None
+
+
+class Runner:
+    """Runs steps and keeps a journal of their settings, so that a finished one is not run again.
+
+    The journal says with which settings a step was started; whether it ended, its results say.
+    """
+
+    def __init__(self, journal: Path):
+        self.path = journal
+        self.started: Dict[str, Dict] = read_json(journal) or {}
+        self.ran: List[str] = []
+        self.found: List[str] = []
+        self.failed: List[str] = []
+
+    def run(self, step: Step) -> bool:
+        """Run a step unless it is finished; whether its results are there. A failure is one line on stderr."""
+        settings = {"command": step.command, **step.settings}
+        before = self.started.get(step.name)
+        if before == settings and step.is_finished():
+            print(f"finished before: {step.name}", flush=True)
+            self.found.append(step.name)
+            return True
+        if before is not None and before != settings:
+            print(f"other settings than before, from the start: {step.name}")
+            remove(step.owns)
+        self.started[step.name] = settings
+        write_json(self.path, self.started)
+        print(f"\n--- {step.name}\n$ python {shlex.join(step.command)}", flush=True)
+        status = subprocess.run([sys.executable, *step.command]).returncode
+        if status == 0 and step.is_finished():
+            self.ran.append(step.name)
+            return True
+        self.fail(step.name, f"exit status {status}" if status else "its results are not there")
+        return False
+
+    def fail(self, name: str, reason: str) -> None:
+        self.failed.append(name)
+        print(f"failed: {name} ({reason}); what needs it is left out", file=sys.stderr, flush=True)
+
+
+def remove(path: Optional[Path]) -> None:
+    if path is not None and path.is_dir():
+        shutil.rmtree(path)
+    elif path is not None:
+        path.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Optional[Any]:
+    """The content of a JSON file; None when there is none that is whole."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+# ---------------------------------------------------------------- one model on one data set
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Hyper-parameters to try; epochs of None are those of config.yml."""
+
+    learning_rates: List[str]
+    batch_sizes: List[int]
+    epochs: List[Optional[str]]
+
+    def points(self) -> Iterator[Tuple[str, List[str]]]:
+        """(name of its folder, flags) of every combination."""
+        for rate, size, epochs in itertools.product(self.learning_rates, self.batch_sizes, self.epochs):
+            flags = ["--learning_rate", rate, "--per_device_train_batch_size", str(size)]
+            name = f"lr{rate}-bs{size}"
+            if epochs is not None:
+                name, flags = f"{name}-ep{epochs}", [*flags, "--num_train_epochs", epochs]
+            yield name, flags
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model on a data set: what all steps of one row and column of the tables have in common.
+
+    Attributes:
+        model: its name in the tables.
+        source: what --model_name_or_path is for fine-tuning.
+        folder: where everything of it goes.
+        flags: further flags of run_*.py and compress_*.py.
+    """
+
+    model: str
+    source: str
+    dataset: str
+    folder: Path
+    flags: List[str]
+    config: Dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset}, {self.model}"
+
+    def finetune(self, point: str = "", flags: Tuple[str, ...] = ()) -> Step:
+        """Fine-tuning, by config.yml or at a point of the grid."""
+        folder = self.finetuned_folder(point)
+        # A point of a grid needs no export: only the best one goes on, to be compressed.
+        files = [folder / "results.json"] + ([] if point else [folder / "export" / "model.pdiparams"])
+        command = [
+            f"run_{DATASETS[self.dataset].task}.py",
+            *("--task_name", self.dataset, "--model_name_or_path", self.source, "--output_dir", str(folder)),
+            *(["--do_train", "--do_eval"] if point else []),
+            *flags,
+            *self.flags,
+        ]
+        return Step(
+            f"fine-tune {self.name}{', ' * bool(point)}{point}",
+            command,
+            lambda: all(file.exists() for file in files) and "dev" in (read_json(files[0]) or {}),
+            {"config": self.config},
+            owns=folder,
+        )
+
+    def finetuned_folder(self, point: str = "") -> Path:
+        return self.folder.with_name(f"{self.folder.name}-{point}") if point else self.folder
+
+    def compress(self, folder: Path, compression: List[str], point: str = "", flags: Tuple[str, ...] = ()) -> Step:
+        """Pruning and quantization of the fine-tuned model in a folder, likewise."""
+        command = [
+            f"compress_{DATASETS[self.dataset].task}.py",
+            *("--task_name", self.dataset, "--model_name_or_path", str(folder), "--output_dir", str(folder)),
+            *compression,
+            *flags,
+            *self.flags,
+        ]
+        training = (read_json(folder / "results.json") or {}).get("training", {})
+        model = {key: value for key, value in training.items() if key != "history"}
+        target = folder / "compress"
+        return Step(
+            f"compress {self.name}{', ' * bool(point)}{point}",
+            command,
+            (target / "report.json").exists,
+            {"config": hyper_parameters(self.dataset, compressing=True), "model": model},
+            owns=target,
+        )
+
+    def infer(self, compressed: Path, variant: str, device: str, flags: List[str]) -> Optional[Step]:
+        """Accuracy and speed of the best model of a variant; None when the report has none."""
+        found = best_model(read_json(compressed / "report.json"), variant)
+        if found is None:
+            return None
+        precision = variant.split()[-1].lower()
+        prefix = compressed / found["model"]
+        result = infer_result(prefix, self.dataset, device, precision)
+        command = [
+            "infer.py",
+            *("--task_name", self.dataset, "--model_path", str(prefix), "--device", device),
+            *("--precision", precision, "--perf"),
+            *(["--use_trt"] if device == "gpu" else []),
+            *flags,
+        ]
+        return Step(
+            f"measure {self.name}, {variant} on the {device.upper()}",
+            command,
+            lambda: "speed" in (read_json(result) or {}),
+            {"model": found},
+            owns=result,
+        )
+
+
+def best_model(report: Optional[Dict], variant: str) -> Optional[Dict]:
+    """The row of the best model of a variant; FP16 runs the FP32 files."""
+    wanted = (variant.startswith("pruned"), variant.endswith("INT8"))
+    rows = (report or {"models": []})["models"]  # the best first
+    return next((row for row in rows if (row["width"] is not None, row["precision"] == "int8") == wanted), None)
+
+
+def infer_result(prefix: Path, dataset: str, device: str, precision: str) -> Path:
+    """Where infer.py writes what it measures."""
+    return Path(f"{prefix}.{dataset}.{TENSORRT if device == 'gpu' else PADDLE}-{device}-{precision}.json")
+
+
+def dev_metric(results: Path) -> float:
+    """The metric that decided which state of a run was kept; below all others when there is none."""
+    training = (read_json(results) or {}).get("training")
+    return next(iter(training["best"].values())) if training else float("-inf")
+
+
+def int8_metric(report: Path) -> float:
+    """The metric of the best pruned INT8 model of a compression, which is what is compressed for."""
+    content = read_json(report)
+    row = best_model(content, "pruned + INT8")
+    return row["metrics"][content["metric"]] if row else float("-inf")
+
+
+# ---------------------------------------------------------------- all of them
+
+
+class Reproduction:
+    """What was asked for, run step by step, and its tables."""
+
+    def __init__(self, args: argparse.Namespace, runner: Runner):
+        self.args, self.runner = args, runner
+        self.folder: Path = args.output_dir
+        self.flags = [*args.rest, *(["--device", args.device] if args.device else [])]
+        self.use_gpu = args.device == "gpu" if args.device else has_gpu(args.num_threads)
+        self.infer_flags: List[str] = []
+        for flag, value in (("--num_threads", args.num_threads), ("--max_samples", args.max_eval_samples)):
+            self.infer_flags += [flag, str(value)] if value else []
+        if args.max_eval_samples:
+            self.flags += ["--max_eval_samples", str(args.max_eval_samples)]
+        self.grid = Grid(args.grid_learning_rates, args.grid_batch_sizes, args.grid_epochs or [None])
+        # Finished models: model to data set to {"finetuned": folder, "compressed": folder, "flags"}. Kept, so that the
+        # tables hold what earlier calls with other data sets and models have finished.
+        self.models_file = self.folder / "models.json"
+        self.models: Dict[str, Dict[str, Dict[str, str]]] = read_json(self.models_file) or {}
+
+    def subjects(self) -> Iterator[Subject]:
+        for dataset, source in itertools.product(self.args.datasets, self.args.models or [None]):
+            model = SMALL_ERNIE if source is None else Path(source).name
+            source = source or SAMPLE_MODELS[dataset].ernie
+            folder = self.folder / model.replace(" ", "_") / dataset.upper()
+            yield Subject(model, source, dataset, folder, self.flags, hyper_parameters(dataset))
+
+    def run(self) -> None:
+        subjects = list(self.subjects())
+        for number, subject in enumerate(subjects, 1):
+            print(f"\n=== {number} of {len(subjects)}: {subject.name}", flush=True)
+            self.reproduce(subject)
+            write_json(self.models_file, self.models)
+            self.write_tables()
+
+    def reproduce(self, subject: Subject) -> None:
+        """Fine-tune, compress and measure; ends at the first step that fails, the others of the list go on."""
+        entry = self.models.setdefault(subject.model, {}).setdefault(subject.dataset, {})
+        entry["flags"] = shlex.join(subject.flags)
+        if not self.args.models and not self.runner.run(make_small_ernie(SAMPLE_MODELS[subject.dataset])):
+            return
+        finetuned = self.finetune(subject)
+        if finetuned is None:
+            return
+        entry["finetuned"] = str(finetuned)
+        if subject.model not in self.compressed_models():
+            return
+        compressed = self.compress(subject, finetuned)
+        if compressed is None:
+            return
+        entry["compressed"] = str(compressed)
+        if self.args.samples or subject.dataset in published.SPEED_DATASETS:
+            for device in ("cpu", "gpu") if self.use_gpu else ("cpu",):
+                for variant in VARIANTS[device]:
+                    step = subject.infer(compressed, variant, device, self.infer_flags)
+                    if step is not None:
+                        self.runner.run(step)
+
+    def compressed_models(self) -> List[str]:
+        if self.args.samples:
+            return list(self.models)
+        return [Path(model).name for model in self.args.compress_models]
+
+    def finetune(self, subject: Subject) -> Optional[Path]:
+        """The folder of the fine-tuned model, with --grid that of the best on the dev set; None after a failure."""
+        if "fine-tune" not in self.args.grid:
+            return subject.folder if self.runner.run(subject.finetune()) else None
+        best: Optional[Path] = None
+        for point, flags in self.grid.points():
+            folder = subject.finetuned_folder(point)
+            if not self.runner.run(subject.finetune(point, tuple(flags))):
+                continue
+            if best is None or dev_metric(folder / "results.json") > dev_metric(best / "results.json"):
+                best, folder = folder, best
+            if folder is not None:  # of the others, results.json is enough
+                (folder / "model_state.pdparams").unlink(missing_ok=True)
+        if best is None:
+            return None
+        point = best.name[len(subject.folder.name) + 1 :]
+        print(f"best fine-tuning of {subject.name}: {point} ({100 * dev_metric(best / 'results.json'):.2f})")
+        if not (best / "model_state.pdparams").exists():  # the best of a smaller grid than before
+            remove(best)
+            return best if self.runner.run(subject.finetune(point, tuple(dict(self.grid.points())[point]))) else None
+        return best
+
+    def compress(self, subject: Subject, finetuned: Path) -> Optional[Path]:
+        """The folder of the compressed models, with --grid that with the best pruned INT8 model."""
+        args = self.args
+        compression = ["--width_mult_list", *(args.width_mult_list or [WIDTHS.get(subject.model, DEFAULT_WIDTH)])]
+        compression += ["--algo_list", *args.algo_list, "--batch_size_list", *map(str, args.batch_size_list)]
+        compression += [flag for flag in ("--qat", "--quantize_embeddings") if getattr(args, flag[2:])]
+        if "compress" not in args.grid:
+            return finetuned / "compress" if self.runner.run(subject.compress(finetuned, compression)) else None
+        best: Optional[Path] = None
+        for point, flags in self.grid.points():
+            folder = finetuned.with_name(f"{finetuned.name}-pruned-{point}")
+            link_model(finetuned, folder)
+            if self.runner.run(subject.compress(folder, compression, point, tuple(flags))):
+                report = folder / "compress" / "report.json"
+                if best is None or int8_metric(report) > int8_metric(best / "report.json"):
+                    best = report.parent
+        if best is not None:
+            metric = 100 * int8_metric(best / "report.json")
+            print(f"best compression of {subject.name}: {best.parent.name} ({metric:.2f})")
+        return best
+
+    # -- results
+
+    def finetuned_scores(self) -> Dict[str, Dict[str, Figures]]:
+        """Model to data set to metrics of the fine-tuned model, in percent."""
+        scores: Dict[str, Dict[str, Figures]] = {}
+        for model, dataset, entry in self.entries("finetuned"):
+            results = read_json(Path(entry["finetuned"]) / "results.json") or {}
+            if "dev" in results:
+                scores.setdefault(model, {})[dataset] = percent(dataset, results["dev"])
+        return scores
+
+    def compressed_scores(self, wanted: str) -> Dict[str, Dict[str, Figures]]:
+        """Variant to data set to metrics; FP16 as measured on the GPU, the others as report.json has them."""
+        scores: Dict[str, Dict[str, Figures]] = {}
+        for variant, dataset, folder, row in self.compressed_rows(wanted, VARIANTS["accuracy"]):
+            metrics = row["metrics"]
+            if variant.endswith("FP16"):
+                result = read_json(infer_result(folder / row["model"], dataset, "gpu", "fp16"))
+                metrics = result and result["metrics"]
+            if metrics:
+                scores.setdefault(variant, {})[dataset] = percent(dataset, metrics)
+        return scores
+
+    def speeds(self, wanted: str, device: str) -> Dict[str, Dict[str, Figures]]:
+        """Variant to data set to (texts/s, main metric in percent), by infer.py --perf."""
+        speeds: Dict[str, Dict[str, Figures]] = {}
+        for variant, dataset, folder, row in self.compressed_rows(wanted, VARIANTS[device]):
+            precision = variant.split()[-1].lower()
+            result = read_json(infer_result(folder / row["model"], dataset, device, precision)) or {}
+            if "speed" in result:
+                speed = result["speed"]["texts_per_second"][PUBLISHED_SPEED]
+                metric = main_figure(percent(dataset, result["metrics"]))
+                speeds.setdefault(variant, {})[dataset] = (speed, metric)
+        return speeds
+
+    def entries(self, key: str) -> Iterator[Tuple[str, str, Dict[str, str]]]:
+        for model, datasets in self.models.items():
+            for dataset, entry in datasets.items():
+                if key in entry:
+                    yield model, dataset, entry
+
+    def compressed_rows(self, wanted: str, variants: Tuple[str, ...]) -> Iterator[Tuple[str, str, Path, Dict]]:
+        """(variant, data set, compress folder, row of the report's best model of it) of a model."""
+        for model, dataset, entry in self.entries("compressed"):
+            folder = Path(entry["compressed"])
+            report = read_json(folder / "report.json")
+            rows = ((variant, best_model(report, variant)) for variant in variants)
+            yield from ((variant, dataset, folder, row) for variant, row in rows if row and model == wanted)
+
+    def tables(self) -> List[Table]:
+        samples = self.args.samples
+        tables = [sample_accuracy_table(self.finetuned_scores()) if samples else clue_table(self.finetuned_scores())]
+        tables[0].notes += self.limits()
+        compressed = dict.fromkeys(model for model, _, _ in self.entries("compressed"))
+        for model in compressed or [SMALL_ERNIE if samples else published.COMPRESSED_MODEL]:
+            make = sample_compression_table if samples else compression_table
+            tables.append(make(model, self.compressed_scores(model)))
+            tables[-1].notes += [] if self.use_gpu else ["FP16 needs a GPU and was not run here."]
+            for device in ("cpu", "gpu"):
+                speeds = self.speeds(model, device)
+                datasets = SAMPLE_DATASETS if samples else published.SPEED_DATASETS
+                tables.append(speed_table(model, device, speeds, datasets, self.speed_notes(device)))
+        return tables
+
+    def limits(self) -> List[str]:
+        """What is not as config.yml and whole data sets would have it: further flags, points of a grid."""
+        places: Dict[str, List[str]] = {}
+        for model, dataset, entry in self.entries("finetuned"):
+            if entry["flags"]:
+                places.setdefault(entry["flags"], []).append(f"{dataset} ({model})")
+        notes = [f"Run with {flags}: {', '.join(where)}." for flags, where in places.items()]
+        points = [
+            f"{dataset} ({model}) {Path(entry['finetuned']).name[len(dataset) + 1 :]}"
+            for model, dataset, entry in self.entries("finetuned")
+            if len(Path(entry["finetuned"]).name) > len(dataset)
+        ]
+        return notes + ([f"Best of a grid on the dev set: {', '.join(points)}."] if points else [])
+
+    def speed_notes(self, device: str) -> List[str]:
+        if device == "gpu":
+            return [] if self.use_gpu else ["Not run here: there is no GPU that the installed Paddle can use."]
+        machine = describe_processor(self.args.num_threads or usable_processors())
+        versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+        return [f"Measured: {machine['processor']}, {machine['num_threads']} threads, {versions}."]
+
+    def write_tables(self) -> str:
+        """Write tables.md, with the pictures that are there, and tables.json; returns the Markdown."""
+        tables = self.tables()
+        command = f"python benchmarks/reproduce.py {shlex.join(sys.argv[1:])}".rstrip()
+        pictures = [f"![{kind}]({kind}.png)\n" for kind in PICTURES if (self.folder / f"{kind}.png").exists()]
+        text = "\n".join([f"`{command}`", "", *(table.markdown() for table in tables), *pictures])
+        with publish(self.folder) as temporary:
+            (temporary / "tables.md").write_text(text, encoding="utf-8")
+        machine = describe_processor(self.args.num_threads or usable_processors())
+        content = {"command": command, "machine": machine, "tables": [table.to_dict() for table in tables]}
+        write_json(self.folder / "tables.json", content)
+        return text
+
+    def draw(self) -> List[str]:
+        """compression.png and training.png, of what there is to draw; returns the files."""
+        sources: Dict[str, List[str]] = {kind: [] for kind in PICTURES}
+        for model, _, entry in self.entries("compressed"):
+            sources["compression"].append(f"{model}={Path(entry['compressed']) / 'report.json'}")
+        for model, _, entry in self.entries("finetuned"):
+            sources["training"].append(f"{model}={Path(entry['finetuned']) / 'results.json'}")
+        drawn = []
+        for kind, named in sources.items():
+            files = [source for source in named if Path(source.partition("=")[2]).exists()]
+            if files:
+                with publish(self.folder) as temporary:
+                    command = [str(ROOT / "benchmarks" / "plot.py"), kind, str(temporary / f"{kind}.png"), *files]
+                    status = subprocess.run([sys.executable, *command]).returncode
+                if status:
+                    self.runner.fail(f"draw {kind}.png", f"exit status {status}")
+                else:
+                    drawn.append(str(self.folder / f"{kind}.png"))
+        return drawn
+
+
+def hyper_parameters(dataset: str, compressing: bool = False) -> Dict[str, Any]:
+    """What config.yml says for a data set: for fine-tuning, or for compression."""
+    content = yaml.safe_load((ROOT / "config.yml").read_text(encoding="utf-8"))
+    settings, own = content.pop("DefaultArgs", {}), content.pop("Compression", {}).get(dataset, {})
+    for section in content.values():
+        settings.update(section.get(dataset, {}))
+    return {**settings, **own} if compressing else settings
+
+
+def percent(dataset: str, metrics: Dict[str, float]) -> Figures:
+    return tuple(100 * metrics[name] for name in METRICS[DATASETS[dataset].task])
+
+
+def make_small_ernie(model: demo.Model) -> Step:
+    return Step(f"make {model.ernie}", model.make_ernie(), (ROOT / model.ernie / "model_state.pdparams").exists)
+
+
+def link_model(source: Path, target: Path) -> None:
+    """A folder with the files of a model, so that compress/ in it is a compression of its own."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in source.iterdir():
+        link = target / file.name
+        if file.is_file() and not link.exists():
+            link.symlink_to(file.resolve())
+
+
+def has_gpu(num_threads: Optional[int]) -> bool:
+    """Whether Paddle can use a GPU; paddle is imported only where it is built for one."""
+    return "paddlepaddle-gpu" in describe_processor(num_threads or 1)["versions"] and gpu_is_usable()
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--datasets", nargs="+", help="default: all nine, with --samples the three sample sets")
+    parser.add_argument("--models", nargs="+", help="names or folders; default: the five sizes")
+    parser.add_argument("--compress_models", nargs="+", default=[published.COMPRESSED_MODEL], help="which to compress")
+    parser.add_argument("--samples", action="store_true", help="the sample sets, with a small ERNIE made for them")
+    parser.add_argument("--output_dir", help="default: reproduce, with --samples reproduce/samples")
+    parser.add_argument("--device", choices=["cpu", "gpu"], help="default: gpu where there is one")
+    parser.add_argument("--num_threads", type=int, help="of infer.py; default: all processors")
+    parser.add_argument("--max_eval_samples", type=int, help="use only so many dev examples")
+    parser.add_argument("--width_mult_list", nargs="+", help="default: 3/4, for 12 layers 2/3")
+    parser.add_argument("--algo_list", nargs="+", default=["hist", "mse"], help="quantization algorithms")
+    parser.add_argument("--batch_size_list", nargs="+", type=int, default=[4, 8, 16], help="calibration texts")
+    parser.add_argument("--qat", action="store_true", help="compress by quantization-aware training, too")
+    parser.add_argument("--quantize_embeddings", action="store_true", help="INT8 models with INT8 embeddings, too")
+    parser.add_argument(
+        "--grid",
+        nargs="*",
+        choices=["fine-tune", "compress"],
+        help="search for fine-tuning, for pruning, or (without a word) for both; keeps what is best on dev",
+    )
+    parser.add_argument("--grid_learning_rates", nargs="+", default=["1e-5", "2e-5", "3e-5", "5e-5"])
+    parser.add_argument("--grid_batch_sizes", nargs="+", type=int, default=[16, 32, 64])
+    parser.add_argument("--grid_epochs", nargs="+", help="default: config.yml's")
+    args, args.rest = parser.parse_known_args()
+    args.grid = [] if args.grid is None else args.grid or ["fine-tune", "compress"]
+    args.datasets = [find_dataset(name).name for name in args.datasets or known_datasets(args.samples)]
+    wrong = [name for name in args.datasets if name not in known_datasets(args.samples)]
+    if wrong:
+        where = "is not a sample set: leave --samples out" if args.samples else "is a sample set: give --samples"
+        raise InputError(f"--datasets {wrong[0]} {where}")
+    taken = {"--task_name", "--dataset", "--model_name_or_path", "--model_path"} & set(args.rest)
+    if taken or (args.rest and not args.rest[0].startswith("--")):
+        raise InputError(f"{' '.join(taken) or args.rest[0]}: give data sets with --datasets and models with --models")
+    args.models = [from_root(name) if Path(name).is_dir() else name for name in args.models or []]
+    if not args.models and not args.samples:
+        args.models = MODELS
+    args.output_dir = Path(from_root(args.output_dir or ("reproduce/samples" if args.samples else "reproduce")))
+    return args
+
+
+def from_root(path: str) -> str:
+    """A path as it is typed in the repository's root."""
+    absolute = Path(path).resolve()
+    return str(absolute.relative_to(ROOT) if ROOT in absolute.parents else absolute)
+
+
+def known_datasets(samples: bool) -> List[str]:
+    return SAMPLE_DATASETS if samples else CLUE_DATASETS
+
+
+def main() -> None:
+    args = parse_arguments()
+    os.chdir(ROOT)  # the commands are typed there
+    check_writable(args.output_dir)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the command that runs, too
+    runner = Runner(args.output_dir / "steps.json")
+    reproduction = Reproduction(args, runner)
+    try:
+        reproduction.run()
+        drawn = reproduction.draw()
+        print(f"\n{reproduction.write_tables()}")
+    except KeyboardInterrupt:
+        print("interrupted: the same command line goes on where it stopped", file=sys.stderr)
+        sys.exit(130)
+    if not runner.ran and not runner.failed:
+        print(f"nothing to run: all {len(runner.found)} steps were finished before")
+    else:
+        print(f"{len(runner.ran)} steps run, {len(runner.found)} finished before, {len(runner.failed)} failed")
+    print("wrote " + ", ".join([str(args.output_dir / name) for name in ("tables.md", "tables.json")] + drawn))
+    if runner.failed:
+        print(f"error: {len(runner.failed)} steps failed: {'; '.join(runner.failed)}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run_command(main)

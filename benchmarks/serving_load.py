@@ -1,0 +1,325 @@
+"""A service under load, beside the same predictor called directly:
+
+    python benchmarks/serving_load.py --model_path best_models/TNEWS/export/model
+    python benchmarks/serving_load.py --model_path best_models/TNEWS/export/model --duration 60 --texts_per_request 1
+
+Four parts, in this order:
+  1. direct calls and saturating clients in turn, so that a slower minute hits both: the ratio of their texts/s;
+  2. saturating clients for --duration seconds: wrong and lost answers, and the memory of the worker;
+  3. half of that many requests a second, at fixed times: latencies from the moment each was due (p50, p99);
+  4. single texts from many clients, with batching across requests and without, in turn: the ratio.
+Clients and service share the machine's processors. Every answer is compared with the predictor's own. Prints a table
+and writes serving_load.json.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python"), str(ROOT / "deploy" / "serving")]
+
+import argparse  # noqa: E402
+import statistics  # noqa: E402
+import tempfile  # noqa: E402
+import threading  # noqa: E402
+import time  # noqa: E402
+from itertools import count  # noqa: E402
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple  # noqa: E402
+
+from benchmarks.serving_process import ServiceProcess  # noqa: E402
+from commands import Parser, run_command  # noqa: E402
+from data import load_examples  # noqa: E402
+from engine import usable_processors  # noqa: E402
+from ernie_predictor import INPUT_FIELDS, ErniePredictor, InputError, load_predictor  # noqa: E402
+from files import write_json  # noqa: E402
+from model_to_serving import convert  # noqa: E402
+from processor import describe_processor  # noqa: E402
+from protocol import Code  # noqa: E402
+from rpc_client import Client, RequestError  # noqa: E402
+
+DATA = {"seq_cls": "sample_reviews", "token_cls": "sample_people_daily", "qa": "sample_reading"}
+SCORES = ("confidence", "score")  # their last digits depend on the batch
+SLICES = 4
+WARM_UP_SECONDS = 3.0
+LATE_CLIENTS = 64  # threads that send part 3's requests
+
+
+class Outcome(NamedTuple):
+    """What became of the requests of one run.
+
+    Attributes:
+        texts_per_second: of answered texts.
+        sent, answered, refused, lost: requests; refused because the queue was full, lost for any other reason.
+        wrong: texts whose answer is not the predictor's own.
+        seconds: latency of each answered request.
+    """
+
+    texts_per_second: float
+    sent: int
+    answered: int
+    refused: int
+    lost: int
+    wrong: int
+    seconds: List[float]
+
+
+class Texts:
+    """Texts of the task's sample set with the predictor's own answers, handed out in groups, round and round."""
+
+    def __init__(self, predictor: ErniePredictor, most: int):
+        fields = ("tokens",) if predictor.task.name == "token_cls" else INPUT_FIELDS[predictor.task.name]
+        examples = load_examples(DATA[predictor.task.name], "test")[:most]
+        self.texts = [{name: example[name] for name in fields} for example in examples]
+        self.expected = [without_scores(answer) for answer in predictor.predict_iter(self.texts)]
+        self._numbers = count()
+
+    def group(self, size: int) -> Tuple[List[Dict], List[Dict]]:
+        """The next `size` texts and their answers."""
+        begin = next(self._numbers) * size
+        places = [(begin + i) % len(self.texts) for i in range(size)]
+        return [self.texts[i] for i in places], [self.expected[i] for i in places]
+
+
+def without_scores(answer: Dict) -> Dict:
+    return {name: value for name, value in answer.items() if name not in SCORES}
+
+
+class Load:
+    """Threads that send requests to a service and count what comes back."""
+
+    def __init__(self, service: ServiceProcess, texts: Texts, size: int, threads: int):
+        self.texts = texts
+        self.size = size
+        # A connection for a few threads each, as clients on other machines would have.
+        clients = [Client([service.endpoint], timeout=120, retries=0) for _ in range(max(1, threads // 8))]
+        self._clients = [clients[i % len(clients)] for i in range(threads)]
+        self._lock = threading.Lock()
+
+    def saturate(self, seconds: float) -> Outcome:
+        """Every thread sends its next request as soon as it has the last answer."""
+        end = time.monotonic() + seconds
+        return self._run(lambda: time.monotonic() if time.monotonic() < end else None)
+
+    def at_rate(self, requests_per_second: float, seconds: float) -> Outcome:
+        """Requests at fixed times, whether or not earlier ones are answered; latencies count from those times."""
+        begin, numbers, total = time.monotonic(), count(), int(requests_per_second * seconds)
+
+        def next_due() -> Optional[float]:
+            number = next(numbers)
+            return begin + number / requests_per_second if number < total else None
+
+        return self._run(next_due)
+
+    def _run(self, next_due) -> Outcome:
+        counts = dict.fromkeys(("sent", "answered", "refused", "lost", "wrong"), 0)
+        latencies: List[float] = []
+
+        def work(client: Client) -> None:
+            while (due := next_due()) is not None:
+                time.sleep(max(due - time.monotonic(), 0))
+                texts, expected = self.texts.group(self.size)
+                fate, wrong = ask(client, texts, expected)
+                with self._lock:
+                    counts["sent"] += 1
+                    counts[fate] += 1
+                    counts["wrong"] += wrong
+                    if fate == "answered":
+                        latencies.append(time.monotonic() - due)
+
+        started = time.monotonic()
+        threads = [threading.Thread(target=work, args=(client,)) for client in self._clients]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        speed = counts["answered"] * self.size / (time.monotonic() - started)
+        return Outcome(texts_per_second=speed, seconds=latencies, **counts)
+
+
+def ask(client: Client, texts: List[Dict], expected: List[Dict]) -> Tuple[str, int]:
+    """What became of one request ("answered", "refused" or "lost"), and how many of its answers are wrong."""
+    try:
+        answers = client.predict(texts)
+    except RequestError as error:
+        return "refused" if error.code == Code.BUSY else "lost", 0
+    if len(answers) != len(texts):
+        return "lost", 0
+    return "answered", sum(without_scores(answer) != wanted for answer, wanted in zip(answers, expected))
+
+
+def call_directly(predictor: ErniePredictor, texts: Texts, batch_size: int, seconds: float) -> float:
+    """Texts/s of predict(), one batch after the other."""
+    done, started = 0, time.monotonic()
+    while time.monotonic() < started + seconds:
+        predictor.predict(texts.group(batch_size)[0], batch_size)
+        done += batch_size
+    return done / (time.monotonic() - started)
+
+
+class MemoryWatch:
+    """Resident memory of processes, sampled once a second while the block runs."""
+
+    def __init__(self, pids: List[int]):
+        self.pids = pids
+        self.samples: List[int] = []
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def _watch(self) -> None:
+        while not self._end.wait(1.0):
+            self.samples.append(sum(resident_kilobytes(pid) for pid in self.pids))
+
+    def __enter__(self) -> "MemoryWatch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def growth(self) -> Dict[str, float]:
+        """Medians of the second and of the last tenth of the samples, in MB, and the latter over the former."""
+        tenth = max(1, len(self.samples) // 10)
+        parts = (self.samples[tenth : 2 * tenth + 1], self.samples[-tenth:])
+        early, late = (statistics.median(part) / 1024 for part in parts)
+        return {"early_mb": early, "late_mb": late, "ratio": late / early}
+
+
+def resident_kilobytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    return 0
+
+
+def percentiles(seconds: List[float]) -> Dict[str, float]:
+    """p50 and p99 in milliseconds."""
+    ordered = sorted(seconds) or [float("nan")]
+    return {f"p{p}_ms": 1000 * ordered[min(len(ordered) - 1, len(ordered) * p // 100)] for p in (50, 99)}
+
+
+def measure(args: argparse.Namespace, folder: Path) -> Dict[str, Any]:
+    """All figures, by part."""
+    model_dir = convert(args.model_path, folder)
+    engine = {"precision": args.precision, "num_threads": args.num_threads, "batch_size": args.batch_size}
+    predictor = load_predictor(model_dir, **engine)
+    texts = Texts(predictor, args.max_texts)
+    flags = [f"--precision={args.precision}", f"--thread_num={args.num_threads}", f"--batch_size={args.batch_size}"]
+    flags += [f"--queue_size={4 * args.clients}", f"--max_texts={args.batch_size}", "--timeout=60000"]
+    flags += ["--max_windows=100000"]
+    task, size = predictor.task.name, args.texts_per_request
+    print(f"{predictor.engine.config.describe()}, {len(texts.texts)} texts, {args.clients} clients", flush=True)
+    services = {name: ServiceProcess(task, model_dir, *flags, f"--auto_batching={name}") for name in ("true", "false")}
+    try:
+        return {
+            "engine": predictor.engine.config.describe(),
+            **against_direct(args, predictor, texts, services["true"], size),
+            **under_load(args, texts, services["true"], size),
+            "batching": with_and_without_batching(args, texts, services),
+        }
+    finally:
+        for service in services.values():
+            service.stop()
+
+
+def against_direct(args, predictor: ErniePredictor, texts: Texts, service: ServiceProcess, size: int) -> Dict[str, Any]:
+    load = Load(service, texts, size, args.clients)
+    load.saturate(WARM_UP_SECONDS)
+    call_directly(predictor, texts, args.batch_size, WARM_UP_SECONDS)
+    direct, served = [], []
+    for _ in range(SLICES):
+        direct.append(call_directly(predictor, texts, args.batch_size, args.slice))
+        served.append(load.saturate(args.slice).texts_per_second)
+    return {
+        "direct_texts_per_second": statistics.median(direct),
+        "served_texts_per_second": statistics.median(served),
+        "served_over_direct": statistics.median(s / d for s, d in zip(served, direct)),
+    }
+
+
+def under_load(args, texts: Texts, service: ServiceProcess, size: int) -> Dict[str, Any]:
+    with MemoryWatch(service.workers()) as memory:
+        full = Load(service, texts, size, args.clients).saturate(args.duration)
+    half = Load(service, texts, size, LATE_CLIENTS).at_rate(full.texts_per_second / size / 2, args.duration / 5)
+    return {
+        "full_load": {**facts(full), **percentiles(full.seconds)},
+        "half_load": {**facts(half), **percentiles(half.seconds)},
+        "memory": memory.growth(),
+    }
+
+
+def with_and_without_batching(args, texts: Texts, services: Dict[str, ServiceProcess]) -> Dict[str, Any]:
+    loads = {name: Load(service, texts, 1, args.clients) for name, service in services.items()}
+    speeds: Dict[str, List[float]] = {name: [] for name in loads}
+    for load in loads.values():
+        load.saturate(WARM_UP_SECONDS)
+    for _ in range(SLICES):
+        for name, load in loads.items():
+            speeds[name].append(load.saturate(args.slice).texts_per_second)
+    return {
+        "on_texts_per_second": statistics.median(speeds["true"]),
+        "off_texts_per_second": statistics.median(speeds["false"]),
+        "on_over_off": statistics.median(on / off for on, off in zip(speeds["true"], speeds["false"])),
+    }
+
+
+def facts(outcome: Outcome) -> Dict[str, Any]:
+    return {name: value for name, value in outcome._asdict().items() if name != "seconds"}
+
+
+def print_table(figures: Dict[str, Any]) -> None:
+    full, half, memory, batching = (figures[name] for name in ("full_load", "half_load", "memory", "batching"))
+    rows = [
+        ("direct", f"{figures['direct_texts_per_second']:.1f} texts/s"),
+        ("served", f"{figures['served_texts_per_second']:.1f} texts/s, {figures['served_over_direct']:.2f} of direct"),
+    ]
+    for name, load in (("full load", full), ("half load", half)):
+        fates = ", ".join(f"{load[fate]} {fate}" for fate in ("answered", "refused", "lost"))
+        rows.append((name, f"{load['sent']} requests: {fates}; {load['wrong']} wrong answers"))
+        rows.append((f"{name}, latency", f"p50 {load['p50_ms']:.1f} ms, p99 {load['p99_ms']:.1f} ms"))
+    rows.append(
+        ("memory", f"{memory['early_mb']:.0f} MB, at the end {memory['late_mb']:.0f} MB: {memory['ratio']:.3f}")
+    )
+    rows.append(
+        (
+            "batching",
+            f"on {batching['on_texts_per_second']:.1f} texts/s, off {batching['off_texts_per_second']:.1f}: "
+            f"{batching['on_over_off']:.2f}x",
+        )
+    )
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(f"{name:<{width}}   {value}")
+
+
+def main() -> None:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model_path", required=True, help="prefix or folder of an exported model")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--num_threads", type=int, default=usable_processors())
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--duration", type=float, default=300.0, help="seconds of full load; half load takes a fifth")
+    parser.add_argument("--slice", type=float, default=15.0, help="seconds of each slice of a comparison")
+    parser.add_argument("--clients", type=int, default=64, help="requests at the same time")
+    parser.add_argument("--texts_per_request", type=int, default=1, help="in parts 1 to 3")
+    parser.add_argument("--max_texts", type=int, default=900, help="different texts")
+    parser.add_argument("--output_dir", default="serving_load", help="where serving_load.json goes")
+    args = parser.parse_args()
+    for name in ("batch_size", "duration", "slice", "clients", "texts_per_request", "max_texts"):
+        if getattr(args, name) <= 0:
+            raise InputError(f"--{name} is {getattr(args, name)}: give a number above 0")
+    if args.texts_per_request > args.batch_size:
+        raise InputError(f"--texts_per_request {args.texts_per_request}: give at most the batch size")
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(args, Path(folder) / "serving")
+    machine = describe_processor(args.num_threads)
+    print(f"{machine['processor']}, {args.num_threads} threads of {machine['usable_processors']}")
+    print_table(figures)
+    path = Path(args.output_dir) / "serving_load.json"
+    settings = {name: value for name, value in vars(args).items() if name != "output_dir"}
+    write_json(path, {**machine, "settings": settings, **figures})
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    run_command(main)

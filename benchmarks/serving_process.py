@@ -1,0 +1,77 @@
+"""A service started as a child process on free ports, for the load benchmark and the tests."""
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Callable, List
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVING = ROOT / "deploy" / "serving"
+START_SECONDS = 180  # on a machine that does other things too
+
+
+class ServiceProcess:
+    """A *_service.py command that has said that it is ready.
+
+    Attributes:
+        endpoint, http, monitor: host:port of gRPC, HTTP and the monitor; empty where it is off.
+        lines, errors: what it has printed so far, on stdout and stderr.
+    """
+
+    def __init__(self, task: str, model_dir, *flags: str):
+        self.task = task
+        command = [sys.executable, SERVING / f"{task}_service.py", f"--model_dir={model_dir}"]
+        command += [f"--{name}=0" for name in ("rpc_port", "http_port", "monitor_port")] + list(flags)
+        self.process = subprocess.Popen(
+            list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.lines: List[str] = []
+        self.errors: List[str] = []
+        for stream, lines in ((self.process.stdout, self.lines), (self.process.stderr, self.errors)):
+            threading.Thread(target=lines.extend, args=(stream,), daemon=True).start()
+        try:
+            wait_until(lambda: "ready\n" in self.lines or self.process.poll() is not None)
+        except TimeoutError:
+            self.process.kill()
+            raise
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the service ended: {''.join(self.errors)}")
+        said = "".join(self.lines)
+        self.endpoint = re.search(r"gRPC +(\S+)", said).group(1)
+        self.http, self.monitor = (
+            next(iter(re.findall(rf"{name} +http://([^/\s]+)/", said)), "") for name in ("HTTP", "monitor")
+        )
+
+    def workers(self) -> List[int]:
+        """Process ids of the workers."""
+        # /proc/PID/children needs a kernel option that not every machine has; the parent is field 4 of stat.
+        parents = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                parents[int(path.parent.name)] = int(path.read_text().rsplit(")", 1)[1].split()[1])
+            except (OSError, IndexError):
+                continue
+        return sorted(pid for pid, parent in parents.items() if parent == self.process.pid)
+
+    def stop(self) -> int:
+        """SIGTERM. Returns the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+    """Return when the condition holds.
+
+    Raises:
+        TimeoutError: it does not within so many seconds.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {seconds} seconds in vain")
+        time.sleep(0.02)

@@ -1,0 +1,123 @@
+"""Real services on loopback for the tests, and a service with an engine of a few lines where no model is needed."""
+
+import http.client
+import json
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Dict, Tuple
+
+import grpc
+import numpy as np
+import pytest
+
+from benchmarks.serving_process import ROOT, SERVING, ServiceProcess, wait_until  # noqa: F401
+from ernie_predictor import ErniePredictor, SequenceClassification
+from model_to_serving import convert
+from protocol import RPC_METHOD, TEXTS
+from rpc_client import Client, load_messages
+from wordpiece import WordPiece
+
+
+class RunningService(ServiceProcess):
+    """A running service, and ways to ask it."""
+
+    def client(self, **options) -> Client:
+        return Client([self.endpoint], **options)
+
+    def rpc(self, request: bytes, timeout: float = 60.0) -> bytes:
+        """Any bytes as a pipeline request; what gRPC says of it is raised as grpc.RpcError."""
+        channel = grpc.insecure_channel(self.endpoint, [("grpc.max_send_message_length", -1)])
+        with channel:
+            return channel.unary_unary(RPC_METHOD)(request, timeout=timeout)
+
+    def post(self, body: bytes, path: str = "", headers: Dict[str, str] = {}) -> Tuple[int, Dict]:  # noqa: B006
+        """Status and JSON of an HTTP request."""
+        return self._http(self.http, "POST", path or f"/{self.task}/prediction", body, headers)
+
+    def get(self, path: str, monitor: bool = True) -> Tuple[int, Any]:
+        return self._http(self.monitor if monitor else self.http, "GET", path, None, {})
+
+    @staticmethod
+    def _http(address: str, method: str, path: str, body, headers) -> Tuple[int, Any]:
+        connection = http.client.HTTPConnection(address, timeout=60)
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            content = response.read().decode()
+            is_json = response.getheader("Content-Type", "").startswith("application/json")
+            return response.status, json.loads(content) if is_json else content
+        finally:
+            connection.close()
+
+    def metric(self, name: str) -> float:
+        """A value of /metrics, where workers' counts arrive once a second."""
+        values = dict(line.rsplit(" ", 1) for line in self.get("/metrics")[1].splitlines() if line[0] != "#")
+        return float(values.get(name, 0))
+
+
+def pack(texts, **fields) -> bytes:
+    """A pipeline request."""
+    request = load_messages().Request(key=[TEXTS], value=[json.dumps(texts)], **fields)
+    return request.SerializeToString()
+
+
+def unpack(response: bytes):
+    return load_messages().Response.FromString(response)
+
+
+@pytest.fixture(scope="session")
+def serving_dir(finetuned, tmp_path_factory):
+    """The serving folder of the model fine-tuned for a task."""
+    folders: Dict[str, Path] = {}
+
+    def get(task: str) -> Path:
+        if task not in folders:
+            folders[task] = convert(finetuned(task) / "export", tmp_path_factory.mktemp("serving") / task)
+        return folders[task]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def services(serving_dir):
+    """The running service of a task, started when first asked for."""
+    running: Dict[str, RunningService] = {}
+
+    def get(task: str) -> RunningService:
+        if task not in running:
+            running[task] = RunningService(task, serving_dir(task), "--thread_num=1", "--max_texts=200")
+        return running[task]
+
+    yield get
+    assert {task: service.stop() for task, service in running.items()} == dict.fromkeys(running, 0)
+
+
+POISON, SLOW = "毒", "慢"
+VOCAB = {token: number for number, token in enumerate(["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"好坏ab", POISON, SLOW])}
+
+
+class ToyEngine:
+    """Logits that depend on the sum of the ids; fails on POISON, and takes `seconds` for a batch that holds SLOW."""
+
+    info = SimpleNamespace(vocab_size=None, max_positions=None, num_labels=None)
+    prefix = "toy"
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+
+    def clone(self) -> "ToyEngine":
+        return self
+
+    def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray]:
+        if (input_ids == VOCAB[POISON]).any():
+            raise RuntimeError("poison")
+        if (input_ids == VOCAB[SLOW]).any():
+            time.sleep(self.seconds)
+        total = input_ids.sum(axis=1)
+        return (np.stack([total % 7, total % 5], axis=1).astype(np.float32),)
+
+
+def toy_predictor(seconds: float = 0.5) -> ErniePredictor:
+    task = SequenceClassification(WordPiece(VOCAB), ["negative", "positive"], max_seq_length=32)
+    return ErniePredictor(ToyEngine(seconds), task)

@@ -1,0 +1,340 @@
+"""What the READMEs and the scripts' docstrings tell a reader to type exists, parses and, where that is cheap, runs."""
+
+import ast
+import importlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple, Tuple
+
+import pytest
+from conftest import ROOT, SAMPLES, run_script
+
+READMES = sorted(path for path in (ROOT / "README.md", ROOT / "README_zh.md") if path.exists())
+DOCUMENTS = READMES + sorted(ROOT.glob("deploy/*/README.md"))
+SCRIPTS = [
+    path for folder in (ROOT, ROOT / "benchmarks", *ROOT.glob("deploy/*")) for path in sorted(folder.glob("*.py"))
+]
+
+# What else a reader may be told to type, and why it is not parsed here.
+ALLOWED = {
+    "paddle2onnx": "another project's command; it is run below",
+    "curl": "asks a service that the command before it started",
+    "pip": "installs packages",
+    ".venv/bin/pip": "installs packages",
+    "uv": "installs packages",
+    "python3.9": "makes the environment by hand, before there is one",
+    "git": "fetches the repository",
+    "cd": "goes into it",
+    "docker": "another machine's business",
+    "kubectl": "another machine's business",
+    "mkdir": "of the shell",
+    "cat": "of the shell",
+    "cp": "of the shell",
+    "kill": "of the shell",
+    "sleep": "of the shell",
+}
+PYTHONS = ("python", ".venv/bin/python")
+ALLOWED_MODULES = {"json.tool", "venv", "pip", "http.server"}  # of Python itself
+LAUNCHER = ["-m", "paddle.distributed.launch"]
+LAUNCHER_FLAGS = {"--nproc_per_node", "--log_dir"}
+
+
+class Command(NamedTuple):
+    """A command line as it stands in a document."""
+
+    document: Path
+    words: Tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.document.relative_to(ROOT)}: {shlex.join(self.words)}"
+
+
+# ---------------------------------------------------------------- reading the documents
+
+
+def code_blocks(document: Path) -> List[Tuple[str, str]]:
+    """(language, code) of every fenced block."""
+    text = document.read_text(encoding="utf-8")
+    return re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def shell_lines(code: str) -> Iterator[List[str]]:
+    """The words of every command of a piece of shell: continued lines and quotes over several lines are one command."""
+    pending = ""
+    here_document = None
+    for line in code.splitlines():
+        if here_document:
+            here_document = None if line.strip() == here_document else here_document
+            continue
+        pending += line[:-1] + " " if line.endswith("\\") else line
+        if line.endswith("\\"):
+            continue
+        lexer = shlex.shlex(pending, posix=True, punctuation_chars=";&|<>")
+        lexer.whitespace_split = True
+        try:
+            words = list(lexer)
+        except ValueError:  # a quote that ends in a later line
+            pending += "\n"
+            continue
+        found = re.search(r"<<-?\s*['\"]?(\w+)", pending)
+        here_document = found and found[1]
+        pending = ""
+        yield from split_commands(words)
+    assert not pending.strip(), f"unfinished command: {pending}"
+
+
+def split_commands(words: List[str]) -> Iterator[List[str]]:
+    """Commands between && ; | and &, without assignments before them and redirections after them."""
+    command: List[str] = []
+    for word in [*words, ";"]:
+        if word and set(word) <= set(";&|"):
+            while command and re.match(r"\w+=", command[0]):
+                command.pop(0)
+            if command:
+                yield command
+            command = []
+        else:
+            command.append(word)
+
+
+def without_redirections(words: List[str]) -> List[str]:
+    for number, word in enumerate(words):
+        if word and set(word) <= set("<>"):
+            return words[:number]
+    return words
+
+
+def commands_of(document: Path) -> Iterator[Command]:
+    """Of a document's shell blocks and its `python ...` and `make ...` between back quotes; of a script's docstring."""
+    if document.suffix == ".py":
+        text = ast.get_docstring(ast.parse(document.read_text(encoding="utf-8"))) or ""
+        text = re.sub(r"\\\n\s*", "", text)
+        pieces = re.findall(r"^ *(python .*?)(?:  .*)?$", text, flags=re.MULTILINE)
+    else:
+        text = document.read_text(encoding="utf-8")
+        prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+        pieces = [code for language, code in code_blocks(document) if language in ("bash", "sh", "shell")]
+        pieces += [" ".join(piece.split()) for piece in re.findall(r"`((?:python|make)\s[^`]+)`", prose)]
+    for piece in pieces:
+        for words in shell_lines(piece):
+            words = [word for word in without_redirections(words) if word != "..."]
+            yield Command(document, tuple(words))
+
+
+COMMANDS = list(dict.fromkeys(command for document in DOCUMENTS for command in commands_of(document)))
+DOCSTRING_COMMANDS = [command for script in SCRIPTS for command in commands_of(script)]
+
+
+def runs_a_script(command: Command) -> bool:
+    """Whether it is one of the repository's scripts, and not `python -m json.tool` or `python -c ...`."""
+    words = command.words
+    if words[0] not in PYTHONS or words[1] == "-c":
+        return False
+    return words[1] != "-m" or words[1:3] == tuple(LAUNCHER) or words[2] not in ALLOWED_MODULES
+
+
+def script_of(command: Command) -> List[str]:
+    """[script, argument, ...] of a python command, with the launcher and the interpreter taken off."""
+    words = list(command.words[1:])
+    if words[:2] == LAUNCHER:
+        start = next(i for i, word in enumerate(words) if word.endswith(".py"))
+        unknown = {word for word in words[2:start] if word.startswith("--")} - LAUNCHER_FLAGS
+        assert not unknown, f"{command}: {unknown} of paddle.distributed.launch"
+        return words[start:]
+    if words[0] == "-m":
+        return [words[1].replace(".", "/") + ".py", *words[2:]]
+    return words
+
+
+# ---------------------------------------------------------------- everything exists
+
+
+def test_the_documents_hold_commands():
+    assert len(COMMANDS) > 20 and len(DOCSTRING_COMMANDS) > 20
+    assert {"run_seq_cls.py", "compress_qa.py", "infer.py"} <= {word for c in COMMANDS for word in c.words}
+
+
+def test_every_python_command_is_taken_by_its_scripts_parser():
+    commands = list({c.words: c for c in COMMANDS + DOCSTRING_COMMANDS if runs_a_script(c)}.values())
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "parse_commands.py")],
+        input=json.dumps([script_of(command) for command in commands]),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    problems = json.loads(done.stdout.splitlines()[-1])
+    wrong = [f"{command}\n    {problem}" for command, problem in zip(commands, problems) if problem]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.words[0] not in PYTHONS], ids=str)
+def test_every_other_command_is_a_make_target_or_allowed(command):
+    if command.words[0] == "make":
+        targets = re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+        assert set(command.words[1:]) <= set(targets)
+    else:
+        assert command.words[0] in ALLOWED, f"{command.words[0]} is not in ALLOWED, with its reason"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_flags_and_files_in_the_text_exist(document):
+    """Flags between back quotes stand in some script; so do the files that are linked."""
+    text = document.read_text(encoding="utf-8")
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS + sorted(ROOT.glob("compression/*.py")))
+    known = set(re.findall(r"[\w-]+", sources + (ROOT / "Makefile").read_text()))
+    flags = {flag for code in re.findall(r"`([^`\n]+)`", text) for flag in re.findall(r"--([a-z][\w-]+)", code)}
+    assert not [flag for flag in flags if flag not in known and f"--{flag}" not in known]
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert not [link for link in links if link and not (document.parent / link).exists()]
+
+
+PYTHON_BLOCKS = [(path, code) for path in DOCUMENTS for language, code in code_blocks(path) if language == "python"]
+
+
+@pytest.mark.parametrize(("document", "code"), PYTHON_BLOCKS, ids=lambda value: getattr(value, "name", "code"))
+def test_python_blocks_compile_and_what_they_import_exists(document, code):
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                importlib.import_module(name.name)
+        elif isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(node.module)
+            missing = [name.name for name in node.names if name.name != "*" and not hasattr(module, name.name)]
+            assert not missing, f"{node.module} has no {', '.join(missing)}"
+
+
+@pytest.mark.skipif(len(READMES) < 2, reason="there is one README")
+def test_both_readmes_have_the_same_code():
+    english, chinese = (code_blocks(path) for path in READMES)
+    for number, (ours, theirs) in enumerate(zip(english, chinese), 1):
+        assert ours == theirs, f"code block {number}"
+    assert len(english) == len(chinese)
+
+
+# ---------------------------------------------------------------- and runs
+
+STAND_INS = {"tnews": "sample_reviews", "msra_ner": "sample_people_daily", "cmrc2018": "sample_reading"}
+FOLDERS = {
+    "seq_cls": ("TNEWS", "SAMPLE_REVIEWS", "DEMO"),
+    "token_cls": ("MSRA_NER", "SAMPLE_PEOPLE_DAILY"),
+    "qa": ("CMRC2018", "SAMPLE_READING"),
+}
+COMPRESS_LIMITS = ["--max_train_samples", "16", "--max_eval_samples", "16", "--num_train_epochs", "1"]
+COMPRESS_LIMITS += ["--max_seq_length", "48", "--algo_list", "hist", "--batch_size_list", "4", "16"]
+EXAMPLE_TEXT = '"房间宽敞明亮，早餐也很丰富。"\n'
+
+
+def with_stand_ins(words: List[str], folder: Path) -> List[str]:
+    """A command with sample sets for those that need a network, and with the tests' small models."""
+    replaced = []
+    for word in words:
+        name = word.rpartition("clue ")[2]
+        if name in STAND_INS:
+            word = STAND_INS[name]
+        elif word.startswith("best_models/") or word in ("texts.jsonl", "answers.jsonl"):
+            word = str(folder / word)
+        elif word == "PREFIX":
+            word = str(folder / "best_models" / "TNEWS" / "export" / "model")
+        elif word in (".", "./"):
+            word = str(folder / "state")
+        replaced.append(word)
+    return replaced
+
+
+@pytest.fixture(scope="module")
+def workplace(finetuned, tmp_path_factory) -> Path:
+    """A folder with best_models/, fine-tuned by the tests and compressed by the README's own commands."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "texts.jsonl").write_text(EXAMPLE_TEXT, encoding="utf-8")
+    for task, names in FOLDERS.items():
+        first = folder / "best_models" / names[0]
+        shutil.copytree(finetuned(task), first)
+        for name in names[1:]:
+            first.with_name(name).symlink_to(first)
+    compressed = set()
+    for words in (list(c.words) for c in COMMANDS if c.document.name == "README.md" and c.words[0] in PYTHONS):
+        if words[1].startswith("compress_") and words[1] not in compressed:
+            compressed.add(words[1])
+            run_script(*with_stand_ins(words[1:], folder), *COMPRESS_LIMITS)
+    assert len(compressed) == 3
+    return folder
+
+
+def cheap_commands() -> Iterator[Command]:
+    """Commands of inference, which small models answer in seconds; those of README_zh.md are the same."""
+    seen = set()
+    for command in COMMANDS:
+        words = command.words
+        runs = words[0] == "paddle2onnx" or (words[0] in PYTHONS and words[1].endswith(("infer.py", "infer_cpu.py")))
+        if runs and words not in seen and "--device gpu" not in " ".join(words) and "--use_trt" not in words:
+            seen.add(words)
+            yield command
+
+
+@pytest.mark.parametrize("command", cheap_commands(), ids=str)
+def test_it_runs(workplace, command):
+    words = with_stand_ins(list(command.words), workplace)
+    (workplace / "answers.jsonl").unlink(missing_ok=True)
+    if words[0] == "paddle2onnx":
+        program = Path(sys.executable).with_name("paddle2onnx")
+        done = subprocess.run([program, *words[1:]], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return
+    limits = ["--max_samples", "32"] if words[1] == "infer.py" else []
+    assert run_script(*words[1:], *limits).stdout
+
+
+def needs_a_gpu() -> Dict[str, Command]:
+    """One command of each script that asks for a GPU."""
+    wanted = [c for c in COMMANDS if c.words[0] in PYTHONS and {"--use_trt", "gpu"} & set(c.words)]
+    wanted += [c for c in COMMANDS if c.words[0] in PYTHONS and c.words[1].endswith("infer_gpu.py")]
+    return {command.words[1]: command for command in wanted}
+
+
+@pytest.mark.parametrize("command", needs_a_gpu().values(), ids=str)
+def test_where_there_is_no_gpu_it_is_said_in_one_line(workplace, command):
+    import paddle
+
+    if paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count():
+        pytest.skip("there is a GPU")
+    done = run_script(*with_stand_ins(list(command.words[1:]), workplace), check=False)
+    assert is_one_line(done) and re.search("paddlepaddle-gpu|CUDA|TensorRT", done.stderr), done.stderr
+
+
+NETWORK = {
+    "compress_seq_cls.py": "tnews",
+    "compress_token_cls.py": "msra_ner",
+    "compress_qa.py": "cmrc2018",
+    "infer.py": "tnews",
+}
+
+
+@pytest.mark.parametrize("script", NETWORK)
+def test_without_a_network_it_is_said_in_one_line(finetuned, tmp_path, script):
+    """The README's own commands; test_finetune.py has those of the run scripts."""
+    words = next(list(c.words[1:]) for c in COMMANDS if c.words[1:2] == (script,) and NETWORK[script] in str(c))
+    task = next(task for task, names in FOLDERS.items() if NETWORK[script].upper() in names)
+    if script == "infer.py":
+        words[words.index("--model_path") + 1] = str(finetuned(task) / "export" / "model")
+    environment = {**os.environ, "HOME": str(tmp_path), "PPNLP_HOME": str(tmp_path)}
+    environment.update({f"{name}_proxy": "http://127.0.0.1:9" for name in ("http", "https")})
+    done = run_script(*words, check=False, env=environment)
+    assert is_one_line(done) and f"data set {NETWORK[script]} cannot be had" in done.stderr, done.stderr
+
+
+def is_one_line(done: subprocess.CompletedProcess) -> bool:
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    return done.returncode not in (0, 1) and len(errors) == 1 and "Traceback" not in done.stderr
+
+
+def test_sample_sets_stand_for_every_task():
+    assert set(STAND_INS.values()) == set(SAMPLES.values())

@@ -1,0 +1,190 @@
+"""A service with an engine of a few lines: its queue, time limit, batching and errors, and what it makes of Serving."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+import yaml
+from serving_fixtures import POISON, ROOT, SERVING, SLOW, toy_predictor, wait_until
+
+from metrics import Metrics, prometheus_text
+from pipeline_ops import EXIT_DEAF, RequestOp, pb2
+from protocol import TEXTS, Code, fields_of_rpc
+from rpc_client import Client, RequestError
+from service import Service, rpc_server
+from service_config import TYPES, ServiceConfig
+from supervisor import reserve
+
+
+@pytest.mark.parametrize("task", ["seq_cls", "token_cls", "qa"])
+def test_the_config_files_name_every_option_and_bind_to_loopback(task):
+    content = yaml.safe_load((SERVING / f"{task}_config.yml").read_text())
+    assert list(sorted(content)) == sorted(TYPES)
+    defaults = {name: value for name, value in content.items() if name not in ("model_dir", *PORTS)}
+    assert defaults == {name: getattr(ServiceConfig("x"), name) for name in defaults}
+    assert content["host"] == "127.0.0.1"
+
+
+PORTS = ("rpc_port", "http_port", "monitor_port")
+
+
+def toy_service(seconds=0.5, **options) -> Service:
+    return Service(ServiceConfig("toy", **options), toy_predictor(seconds), Metrics())
+
+
+def ask(service: Service, texts):
+    return service.answer(lambda: {TEXTS: texts})
+
+
+def ask_all(service: Service, requests):
+    """The responses to requests that are all made at once, in their order."""
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return list(pool.map(lambda texts: ask(service, texts), requests))
+
+
+def test_a_full_queue_refuses():
+    service = toy_service(queue_size=4)
+    codes = [response.err_no for response in ask_all(service, [[SLOW]] * 12)]
+    assert set(codes) == {Code.OK, Code.BUSY} and codes.count(Code.OK) == 4
+    assert ask(service, ["好"]).err_no == Code.OK and service.in_flight == 0
+    assert "4 requests are waiting" in next(r.err_msg for r in ask_all(service, [[SLOW]] * 12) if r.err_no == Code.BUSY)
+
+
+def test_the_time_limit_holds_and_late_answers_do_no_harm():
+    service = toy_service(seconds=1.0, timeout=300)
+    started = time.monotonic()
+    responses = ask_all(service, [[SLOW], ["好"], ["坏"]])
+    assert Code.TIMEOUT in {response.err_no for response in responses} and time.monotonic() - started < 0.9
+    wait_until(lambda: ask(service, ["好"]).err_no == Code.OK, 10)
+    assert service.in_flight == 0 and not service._call.__self__._cv_pool and not service._call.__self__._fetch_buffer
+
+
+def test_the_clients_own_deadline_counts():
+    service = toy_service(seconds=1.0)
+    assert service.answer(lambda: {TEXTS: [SLOW]}, seconds=0.1).err_no == Code.TIMEOUT
+
+
+def test_a_request_that_fails_leaves_its_batch_alone():
+    service = toy_service(auto_batching_timeout=300.0)
+    requests = [["好a"], [POISON], ["坏", POISON], ["好", "坏b"]]
+    responses = ask_all(service, requests)
+    assert [response.err_no for response in responses] == [Code.OK, Code.FAILED, Code.FAILED, Code.OK]
+    predictor = toy_predictor()
+    for texts, response in zip(requests, responses):
+        if response.err_no == Code.OK:
+            assert json.loads(response.value[0]) == predictor.predict(texts)
+    assert service.metrics.snapshot()["ernie_batch_windows_count"] == 1
+
+
+@pytest.mark.parametrize(("on", "batches"), [(True, 1), (False, 6)])
+def test_batching_can_be_turned_off(on, batches):
+    service = toy_service(auto_batching=on, auto_batching_timeout=500.0)
+    assert {response.err_no for response in ask_all(service, [["好", "坏"]] * 6)} == {Code.OK}
+    snapshot = service.metrics.snapshot()
+    assert snapshot["ernie_batch_windows_count"] == batches and snapshot["ernie_batch_windows_sum"] == 12
+
+
+def test_draining_answers_what_was_accepted():
+    service = toy_service()
+    with ThreadPoolExecutor(4) as pool:
+        accepted = [pool.submit(ask, service, [SLOW]) for _ in range(3)]
+        wait_until(lambda: service.in_flight == 3, 10)
+        pool.submit(service.drain)
+        wait_until(lambda: service.stopping, 10)
+        assert ask(service, ["好"]).err_no == Code.STOPPING
+        assert {future.result().err_no for future in accepted} == {Code.OK}
+
+
+def test_more_calls_than_the_server_takes_are_refused_by_grpc():
+    service = toy_service(seconds=1.0, queue_size=2)
+    _, address = reserve("127.0.0.1", 0)
+    server = rpc_server(service, address)
+    client = Client([address], retries=0)
+
+    def code(_):
+        try:
+            return Code.OK if client.predict([SLOW]) else None
+        except RequestError as error:
+            return error.code
+
+    with ThreadPoolExecutor(60) as pool:
+        codes = list(pool.map(code, range(60)))
+    server.stop(None).wait()
+    assert set(codes) == {Code.OK, Code.BUSY} and codes.count(Code.BUSY) >= 30
+
+
+def test_the_client_asks_again_where_a_server_is_full():
+    service = toy_service(seconds=0.3, queue_size=1)
+    _, address = reserve("127.0.0.1", 0)
+    server = rpc_server(service, address)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: Client([address], retries=8).predict([SLOW]), range(4)))
+    server.stop(None).wait()
+    assert answers == [toy_predictor(0).predict([SLOW])] * 4
+
+
+def test_the_pipeline_takes_only_what_was_read():
+    """Serving's own RequestOp would unpickle this."""
+    request = pb2.Request(tensors=[pb2.Tensor(name="x", elem_type=13, byte_data=b"x")])
+    with pytest.raises(TypeError, match="only what read_request accepted"):
+        RequestOp().unpack_request_package(request)
+    with pytest.raises(TypeError, match="tensors are not taken"):
+        RequestOp().proto_tensor_2_numpy(request.tensors[0])
+    with pytest.raises(Exception, match="tensors are not taken"):
+        fields_of_rpc(request)
+
+
+def test_metrics_are_prometheus_text():
+    metrics = Metrics()
+    metrics.request(Code.OK, texts=3, seconds=0.03)
+    metrics.request(Code.BUSY, texts=0, seconds=0.0)
+    metrics.batch(3)
+    text = prometheus_text(metrics.snapshot())
+    assert 'ernie_requests_total{err_no="0"} 1\n' in text and "ernie_texts_total 3\n" in text
+    assert (
+        'ernie_request_seconds_bucket{le="0.02"} 1\n' in text and 'ernie_request_seconds_bucket{le="0.05"} 2\n' in text
+    )
+    assert re.fullmatch(r"(# (HELP|TYPE) \w+ .+\n|\w+(\{\w+=\"[^\"]+\"\})? [0-9.e-]+\n)+", text)
+
+
+def test_the_log_folder_of_serving_is_not_left_behind():
+    argv = [sys.executable, "-c", "import sys; sys.path[:0] = ['deploy/serving', 'deploy/python']; import pipeline_ops"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and not (ROOT / "PipelineServingLogs").exists(), done.stderr
+
+
+def test_grpc_is_the_health_check_of_kubernetes():
+    service = toy_service()
+    _, address = reserve("127.0.0.1", 0)
+    server = rpc_server(service, address)
+    with grpc.insecure_channel(address) as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert check(b"") == b"\x08\x01"
+        service.stopping = True
+        assert check(b"") == b"\x08\x02"
+    server.stop(None).wait()
+
+
+def test_a_process_whose_model_thread_ends_ends_too():
+    code = (
+        "import sys; sys.path[:0] = ['deploy/serving', 'deploy/python', '.', 'tests']\n"
+        "import pipeline_ops, time; from serving_fixtures import toy_predictor\n"
+        "def run(*args): raise ValueError('a fault of the library')\n"
+        "pipeline_ops.pipeline.Op._run = run\n"
+        "pipeline_ops.build_pipeline(toy_predictor(), pipeline_ops.Batching(8, True, 0.0), 1, None); time.sleep(60)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == EXIT_DEAF and "a fault of the library" in done.stderr
+
+
+def test_a_model_that_is_stuck_is_noticed():
+    service = toy_service(seconds=1.0, timeout=100)
+    assert ask(service, [SLOW]).err_no == Code.TIMEOUT
+    assert service._model_op.busy_seconds() > 0 and not service.is_stuck
+    service._model_op._busy_since = {0: time.monotonic() - 61}
+    assert service.is_stuck
