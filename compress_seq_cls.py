@@ -3,11 +3,12 @@
     python compress_seq_cls.py --dataset "clue tnews" --model_name_or_path best_models/TNEWS --output_dir ./
     python compress_seq_cls.py --task_name sample_reviews --model_name_or_path best_models/SAMPLE_REVIEWS
 
-Several to choose from: --width_mult_list 3/4 1/2 --algo_list hist mse --batch_size_list 4 8 16.
-The models and report.json go to compress/ in the model's folder; --output_dir holds the trainer's own
-state. --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the
-hyper-parameters of config.yml unless a flag gives them. An interrupted run goes on when its command is
-given again.
+By default one width (--width_mult_list 3/4) and six INT8 models of it (--algo_list hist mse
+--batch_size_list 4 8 16) to choose from.
+The models and report.json go to compress/ in the model's folder, and so does the state of an
+interrupted run, which goes on when its command is given again; --output_dir is PaddleNLP's, and nothing
+is left there. --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the
+hyper-parameters of config.yml unless a flag gives them.
 """
 
 from utils import SEQ_CLS, parse_arguments, run  # isort: skip  (sets up paddle before it is imported)
@@ -20,7 +21,6 @@ from trainer import build_trainer
 
 def main() -> None:
     model_args, data_args, args, compression_args = parse_arguments(SEQ_CLS, CompressionArguments)
-    compress_config = compression_args.config()
     args.do_train = True
     trainer = build_trainer(SEQ_CLS, model_args, data_args, args, finetuned=True)
 
@@ -29,7 +29,7 @@ def main() -> None:
         os.path.join(model_args.model_name_or_path, "compress"),
         pruning=compression_args.pruning,
         quantization=compression_args.quantization,
-        compress_config=compress_config,
+        compress_config=compression_args.config(len(trainer.eval_dataset)),
     )
 
 

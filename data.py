@@ -174,7 +174,7 @@ def _question(context: str, qa: Dict, place: str) -> Example:
     for answer in answers:
         text = text_field(answer, "text", place)
         start = answer.get("answer_start")
-        if not isinstance(start, int) or context[start : start + len(text)] != text:
+        if not text or not isinstance(start, int) or context[start : start + len(text)] != text:
             start = nearest(context, text, start if isinstance(start, int) else 0)
         if start < 0:
             raise InputError(f"{place}: the answer {text!r} is not in its context")
@@ -279,22 +279,32 @@ def find_dataset(name: str) -> DatasetSpec:
     return DATASETS[key]
 
 
+LABEL_FILES = ("labels.json", "labels.txt")
+
+
 def load_labels(spec: DatasetSpec, data_dir: Optional[str] = None) -> List[str]:
-    """The classes, from labels.json ({"label": ...} a line) or labels.txt of data_dir, else the data set's own."""
+    """The classes, from labels.json ({"label": ...} a line) or labels.txt (one a line) of data_dir, else the data set's
+    own.
+
+    Raises:
+        InputError: the file cannot be read, or names no classes of the task.
+    """
     if data_dir is None or spec.task == "qa":
         return list(spec.labels)
-    lines, text = Path(data_dir) / "labels.json", Path(data_dir) / "labels.txt"
-    if lines.exists():
-        labels = [str(item.get("label", "")) for _, item in json_lines(lines)]
-    elif text.exists():
-        labels = text.read_text(encoding="utf-8").split()
-    else:
+    path = next((path for name in LABEL_FILES if (path := Path(data_dir) / name).exists()), None)
+    if path is None:
         return list(spec.labels)
-    path = lines if lines.exists() else text
+    try:
+        if path.suffix == ".json":
+            labels = [str(item.get("label", "")) for _, item in json_lines(path)]
+        else:
+            labels = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error})") from None
     if len(labels) < 2 or len(set(labels)) != len(labels) or "" in labels:
         raise InputError(f"{path}: at least two different labels are needed, found {labels}")
-    if spec.task == "token_cls" and "O" not in labels:
-        raise InputError(f"{path}: BIO tags are expected, with 'O' for no entity, found {', '.join(labels)}")
+    if spec.task == "token_cls" and ("O" not in labels or any(tag[:2] not in ("B-", "I-", "O") for tag in labels)):
+        raise InputError(f"{path}: BIO tags are expected (B-PER, I-PER, ..., O), found {', '.join(labels)}")
     return labels
 
 

@@ -87,14 +87,16 @@ def run(command: List[str], env=None) -> None:
         raise InputError(f"{command[0]} failed")
 
 
-def run_to_log(command: List[str], log: Path, env) -> None:
-    """Run a command whose output goes to a file.
+def run_to_log(command: List[str], log: Path, env, running: List[subprocess.Popen]) -> None:
+    """Run a command whose output goes to a file; its process is added to `running`.
 
     Raises:
         InputError: it failed; the message ends with its last words.
     """
     with open(ROOT / log, "w", encoding="utf-8") as file:
-        status = subprocess.run([sys.executable, *command], cwd=ROOT, env=env, stdout=file, stderr=file).returncode
+        process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=env, stdout=file, stderr=file)
+        running.append(process)
+        status = process.wait()
     if status:
         words = (ROOT / log).read_text(encoding="utf-8", errors="replace").strip().split("\n")[-LOG_LINES_SHOWN:]
         raise InputError(f"{command[0]} failed, see {log}: {' | '.join(words)}")
@@ -106,16 +108,23 @@ def finetune_all() -> None:
     Two processes with half of the processors each train more texts a second than one with all of them.
     """
     env = {**os.environ, "OMP_NUM_THREADS": str(max(1, usable_processors() // 2))}
+    running: List[subprocess.Popen] = []
     with ThreadPoolExecutor(max_workers=1) as beside:
         others = []
         for model in (QUESTIONS, NAMES):
             log = FOLDER / f"{model.name}.log"
             print(f"beside what follows, log in {log}:\n$ python {' '.join(model.finetune())}", flush=True)
-            others.append(beside.submit(run_to_log, model.finetune(), log, env))
-        run(REVIEWS.finetune(), env)
-        print("\nwaiting for the other two", flush=True)
-        for other in others:
-            other.result()
+            others.append(beside.submit(run_to_log, model.finetune(), log, env, running))
+        try:
+            run(REVIEWS.finetune(), env)
+            print("\nwaiting for the other two", flush=True)
+            for other in others:
+                other.result()
+        except BaseException:
+            beside.shutdown(wait=False, cancel_futures=True)
+            for process in running:
+                process.terminate()
+            raise
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ import deploy_path  # noqa: F401
 from data import Example, find_dataset, load_examples
 from deploy.paddle2onnx.ernie_predictor import load_onnx_predictor
 from engine import PADDLE, TENSORRT, gpu_is_usable
-from ernie_predictor import ErniePredictor, InputError, bio_spans, join_tokens, load_predictor, pad
+from ernie_predictor import ErniePredictor, InputError, bio_spans, join_tokens, load_predictor
 from files import print_row, write_json
 from utils import METRICS, Parser, run
 
@@ -174,7 +174,7 @@ def time_model(predictor: ErniePredictor, examples: List[Example], batch_size: i
     """Seconds that the engine alone takes for batches of windows in fixed order."""
     windows = [window for example in examples for window in predictor.task.windows(example)]
     groups = [windows[begin : begin + batch_size] for begin in range(0, len(windows), batch_size)]
-    batches = [pad(group, predictor.task.tokenizer.pad_id) for group in groups]
+    batches = [predictor.pad(group) for group in groups]
     start = time.perf_counter()
     for batch in batches:
         predictor.engine.run(*batch)

@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Tuple
 
-from files import InputError, publish
+from files import InputError, publish, write_json
 
 SEED = 1998
 SAMPLES = Path(__file__).resolve().parent / "samples"
@@ -259,7 +259,7 @@ def make(name: str, output_dir: Path = SAMPLES) -> Tuple[Path, Dict[str, int]]:
     if not counts_file.exists():
         with publish(folder) as temporary:
             counts = WRITERS[name](temporary)
-            (temporary / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+        write_json(counts_file, counts)  # the last to come: it says that the others are there
     return folder, json.loads(counts_file.read_text(encoding="utf-8"))
 
 

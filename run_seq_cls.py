@@ -18,13 +18,14 @@ from trainer import build_trainer
 def main() -> None:
     model_args, data_args, args = parse_arguments(SEQ_CLS)
     trainer = build_trainer(SEQ_CLS, model_args, data_args, args)
+    test_examples = load_examples(data_args.task_name, "test", data_args.data_dir) if args.do_predict else []
 
     if args.do_train:
         trainer.finetune()
     if args.wants_eval:
         trainer.evaluate_dev()
     if args.do_predict:
-        trainer.predict_test(load_examples(data_args.task_name, "test", data_args.data_dir))
+        trainer.predict_test(test_examples)
     if args.do_export:
         trainer.export()
 

@@ -1,26 +1,30 @@
 """PaddleNLP's Trainer with what fine-tuning here needs besides: batches of like length, answers instead of
 logits at evaluation, checkpoints that survive a kill, and models that are whole or not there."""
 
+import errno
 import json
 import os
 import random
 import shutil
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Dict, List, Optional
 
 import paddle
 from paddlenlp.trainer import EarlyStoppingCallback, IntervalStrategy, ProgressCallback, Trainer, TrainerCallback
+from paddlenlp.trainer.trainer import TRAINER_STATE_NAME
+from paddlenlp.trainer.trainer_callback import TrainerState
 from paddlenlp.trainer.trainer_utils import get_last_checkpoint, set_seed, speed_metrics
 from paddlenlp.transformers import AutoTokenizer
 from paddlenlp.utils.log import logger
 from tqdm import tqdm
 
-import utils  # before paddlenlp: it sets threads, warnings and paths
 from data import DatasetSpec, find_dataset, load_examples, load_labels
 from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, InferenceConfig, InputError
 from files import check_writable, print_row, publish, unwritable, write_json
+from model_files import inspect_model
 from utils import Collator, Features, TaskFamily
 from wordpiece import WordPiece
 
@@ -114,15 +118,16 @@ class FinetuneTrainer(Trainer):
     Args:
         family, task: the task family and its task object.
         inference_config: what export writes beside the model.
+        origin: what else decides the result of a run: the model it starts from, where the data are from.
         The others are PaddleNLP's; train_dataset and eval_dataset are `utils.Features`.
     """
 
-    def __init__(self, family: TaskFamily, task, inference_config: InferenceConfig, args, **kwargs):
+    def __init__(self, family: TaskFamily, task, inference_config: InferenceConfig, origin: Dict, args, **kwargs):
         args.label_names = family.label_names
         args.metric_for_best_model, args.greater_is_better = family.best_metric, True
         collator = Collator(task.tokenizer.pad_id)
         super().__init__(args=args, criterion=family.criterion, data_collator=collator, **kwargs)
-        self.family, self.task, self.inference_config = family, task, inference_config
+        self.family, self.task, self.inference_config, self.origin = family, task, inference_config, origin
         self.metric = family.metric
         self.remove_callback(ProgressCallback)
         for callback in (Progress, EvaluateAtEnd):
@@ -200,6 +205,7 @@ class FinetuneTrainer(Trainer):
             "history": [entry for entry in self.state.log_history if "loss" in entry or "eval_loss" in entry],
         }
         if self.args.should_save:
+            remove_derived(folder)
             self.save_best(folder)
             update_results(folder, self.inference_config, settings, {"training": report})
             remove_checkpoints(folder)
@@ -273,10 +279,12 @@ class FinetuneTrainer(Trainer):
         """All that decides the result of a run."""
         settings = {key: value for key, value in self.args.to_dict().items() if key not in NOT_SETTINGS}
         settings.update(
+            self.origin,
             max_seq_length=self.task.max_seq_length,
             doc_stride=self.task.doc_stride,
             dataset=self.inference_config.dataset,
             train_examples=len(self.train_dataset.examples),
+            dev_examples=len(self.eval_dataset.examples),
         )
         return json.loads(json.dumps(settings, default=str))
 
@@ -315,7 +323,10 @@ def resumable_checkpoint(folder: Path, settings: Dict) -> Optional[str]:
     Raises:
         InputError: the folder holds a run with other settings.
     """
-    for checkpoint in folder.glob("checkpoint-*"):
+    found = list(folder.glob("checkpoint-*"))
+    if found and not (folder / SETTINGS_FILE).exists():
+        raise InputError(f"{folder} holds checkpoints of another program ({found[0].name}): give another --output_dir")
+    for checkpoint in found:
         if not (checkpoint / COMPLETE_FILE).exists():
             shutil.rmtree(checkpoint)
     checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
@@ -329,17 +340,30 @@ def resumable_checkpoint(folder: Path, settings: Dict) -> Optional[str]:
             f"{folder} holds an interrupted run with other settings ({shown}): "
             f"give another --output_dir, or --overwrite_output_dir to start anew"
         )
+    state = TrainerState.load_from_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
+    if state.best_model_checkpoint:  # as the folder is called now
+        state.best_model_checkpoint = str(folder / Path(state.best_model_checkpoint).name)
+        state.save_to_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
     return checkpoint
 
 
 def remove_checkpoints(folder: Path) -> None:
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
-    shutil.rmtree(folder / "runs", ignore_errors=True)  # the Trainer's empty log folder
+    for logs in [*(folder / "runs").glob("*"), folder / "runs"]:  # unless --report_to has filled them
+        with suppress(OSError):
+            logs.rmdir()
+
+
+def remove_derived(folder: Path) -> None:
+    """Remove what was made from the model that stood in a folder before: its exported form and its results."""
+    shutil.rmtree(folder / "export", ignore_errors=True)
+    (folder / RESULTS_FILE).unlink(missing_ok=True)
 
 
 def remove_run(folder: Path) -> None:
-    remove_checkpoints(folder)
+    if (folder / SETTINGS_FILE).exists():  # checkpoints of other programs are not ours to remove
+        remove_checkpoints(folder)
     for name in (RESULTS_FILE, SETTINGS_FILE):
         (folder / name).unlink(missing_ok=True)
 
@@ -369,10 +393,20 @@ def export_static(model, tokenizer: WordPiece, config: InferenceConfig, folder: 
     static = paddle.jit.to_static(model, input_spec=specs, full_graph=True)
     with publish(folder) as temporary:
         paddle.jit.save(static, str(temporary / prefix))
+        check_written(temporary / prefix, folder)
         (temporary / f"{prefix}.pdiparams.info").unlink(missing_ok=True)  # names for debugging; nothing reads it
         write_vocab(tokenizer, temporary)
         config.save(temporary)
     model.forward.rollback()  # the model can be trained and called as before
+
+
+def check_written(prefix: Path, folder: Path) -> None:
+    """Raises InputError where PREFIX's files are not whole: Paddle 2.6.2 says nothing when a disk is full."""
+    try:
+        inspect_model(prefix)
+    except InputError:
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise unwritable(folder, full) from None
 
 
 def write_predictions(path: Path, family: TaskFamily, spec: DatasetSpec, examples, results) -> None:
@@ -396,8 +430,7 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
     """Data, tokenizer, model and trainer from a script's arguments.
 
     `finetuned` says that the model must be one that was fine-tuned for this task and these labels, as
-    it must without --do_train. Without --do_train and without a model's name, the model is the one
-    trained before, in output_dir.
+    it must without --do_train.
 
     Raises:
         InputError: the data or the model cannot be used; nothing has been written by then.
@@ -409,8 +442,6 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
     splits = ("dev", "train") if args.do_train else ("dev",)
     examples = {split: load_examples(spec.name, split, data_args.data_dir)[: most[split]] for split in splits}
     name = model_args.model_name_or_path
-    if not args.do_train and name == utils.DEFAULT_MODEL and os.path.isdir(args.output_dir):
-        name = args.output_dir
     if finetuned or not args.do_train:
         check_finetuned(name, family.task, labels)
     tokenizer, wordpiece, lowercase = load_tokenizer(name)
@@ -437,6 +468,7 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
         family,
         task,
         config,
+        {"model_name_or_path": name, "data_dir": data_args.data_dir},
         args,
         model=model,
         tokenizer=tokenizer,

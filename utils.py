@@ -32,6 +32,8 @@ import deploy_path  # noqa: E402, F401
 from compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig  # noqa: E402, F401
 from data import DATASETS, DatasetSpec, Example, find_dataset  # noqa: E402
 from ernie_predictor import (  # noqa: E402
+    INFERENCE_FILE,
+    InferenceConfig,
     InputError,
     QuestionAnswering,
     SequenceClassification,
@@ -64,6 +66,10 @@ class DataArguments:
     max_eval_samples: Optional[int] = field(default=None, metadata={"help": "use only so many dev examples"})
     config: str = field(default=str(CONFIG_FILE), metadata={"help": "hyper-parameters per data set"})
 
+    def __post_init__(self):
+        check_at_least(self, 1, "max_train_samples", "max_eval_samples")
+        check_at_least(self, 0, "doc_stride")
+
 
 @dataclass
 class ModelArguments:
@@ -95,6 +101,7 @@ class FinetuneArguments(TrainingArguments):
     def __post_init__(self):
         if not (self.do_train or self.do_eval or self.do_predict or self.do_export):
             self.do_train = self.do_eval = self.do_export = True
+        check_at_least(self, 1, "per_device_train_batch_size", "per_device_eval_batch_size", "eval_steps")
         if not 0 <= self.token_dropout < 1:
             raise InputError(f"token_dropout is {self.token_dropout}: give a share from 0 up to, but not, 1")
         self.wants_eval = self.do_eval
@@ -103,6 +110,14 @@ class FinetuneArguments(TrainingArguments):
         eval_steps = self.eval_steps
         super().__post_init__()  # would take logging_steps for eval_steps
         self.eval_steps = eval_steps
+
+
+def check_at_least(arguments, least: int, *names: str) -> None:
+    """Raises InputError where one of the named values is less than `least`."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name} {value}: give a number from {least} on")
 
 
 def choose_device(device: Optional[str]) -> str:
@@ -144,6 +159,7 @@ def parse_arguments(family: "TaskFamily", *more: Type, argv: Optional[List[str]]
     parser = Parser(types, description=sys.modules["__main__"].__doc__)
     if "-h" in argv or "--help" in argv:
         parser.parse_args(argv)
+    refuse_flags_without_effect(argv)
     spec = choose_dataset(family, data_args)
     sections = [family.config_section, *(["Compression"] if CompressionArguments in more else [])]
     settings = read_config(Path(data_args.config), sections, spec.name)
@@ -161,9 +177,47 @@ def parse_arguments(family: "TaskFamily", *more: Type, argv: Optional[List[str]]
     if rest:
         raise InputError(f"unknown flag {rest[0]}; see --help")
     parsed[1].task_name = parsed[1].dataset = spec.name
-    if parsed[2].output_dir is None:
-        parsed[2].output_dir = os.path.join("best_models", spec.name.upper())
+    follow_the_model(*parsed[:3], typed_flags(argv), trains=parsed[2].do_train and CompressionArguments not in more)
     return tuple(parsed)
+
+
+# What the trainer sets by itself: the best state is kept by the task's metric, and an interrupted run is found.
+WITHOUT_EFFECT = {
+    **dict.fromkeys(("save_steps", "save_strategy", "evaluation_strategy"), "--eval_steps says when that is done"),
+    **dict.fromkeys(
+        ("metric_for_best_model", "greater_is_better", "load_best_model_at_end"), "the task's metric decides"
+    ),
+    "resume_from_checkpoint": "an interrupted run goes on when its command is given again",
+}
+
+
+def typed_flags(argv: List[str]) -> List[str]:
+    """The names of the flags on a command line."""
+    return [word[2:].split("=")[0] for word in argv if word.startswith("--")]
+
+
+def refuse_flags_without_effect(argv: List[str]) -> None:
+    for flag in typed_flags(argv):
+        if flag in WITHOUT_EFFECT:
+            raise InputError(f"--{flag} has no effect here: {WITHOUT_EFFECT[flag]}")
+
+
+def follow_the_model(model_args, data_args, args, typed: List[str], trains: bool) -> None:
+    """Without training, what a fine-tuned model brings along comes before config.yml: its folder and its lengths.
+
+    Where no model is named, it is the one that was trained before, in output_dir.
+    """
+    folder = Path(args.output_dir or os.path.join("best_models", data_args.task_name.upper()))
+    if not trains and model_args.model_name_or_path == DEFAULT_MODEL and folder.is_dir():
+        model_args.model_name_or_path = str(folder)
+    model = Path(model_args.model_name_or_path)
+    if not trains and (model / INFERENCE_FILE).exists():
+        known = InferenceConfig.load(model)
+        for name in ("max_seq_length", "doc_stride"):
+            if name not in typed:
+                setattr(data_args, name, getattr(known, name))
+        folder = Path(args.output_dir or model)
+    args.output_dir = str(folder)
 
 
 def choose_dataset(family: "TaskFamily", data_args: DataArguments) -> DatasetSpec:

@@ -209,8 +209,10 @@ def measure(args: argparse.Namespace, folder: Path) -> Dict[str, Any]:
     flags += ["--max_windows=100000"]
     task, size = predictor.task.name, args.texts_per_request
     print(f"{predictor.engine.config.describe()}, {len(texts.texts)} texts, {args.clients} clients", flush=True)
-    services = {name: ServiceProcess(task, model_dir, *flags, f"--auto_batching={name}") for name in ("true", "false")}
+    services: Dict[str, ServiceProcess] = {}
     try:
+        for name in ("true", "false"):
+            services[name] = ServiceProcess(task, model_dir, *flags, f"--auto_batching={name}")
         return {
             "engine": predictor.engine.config.describe(),
             **against_direct(args, predictor, texts, services["true"], size),

@@ -10,6 +10,7 @@ from ernie_predictor import InputError
 
 ALGORITHMS = ("KL", "abs_max", "min_max", "avg", "hist", "mse")
 WEIGHT_QUANTIZE_TYPES = ("abs_max", "channel_wise_abs_max")
+CALIBRATION_SIZES = (4, 8, 16)  # which the scripts try
 # 0.667 typed for 2/3 of 12 heads means 8 of them.
 HEADS_TOLERANCE = 0.02
 
@@ -112,7 +113,7 @@ class CompressConfig:
 
 @dataclass
 class CompressionArguments:
-    """The flags of the compress scripts."""
+    """The flags of the compress scripts, which by default try several INT8 models and name the best."""
 
     pruning: bool = field(default=True, metadata={"help": "prune the width"})
     quantization: bool = field(default=True, metadata={"help": "quantize to INT8"})
@@ -120,10 +121,10 @@ class CompressionArguments:
         default_factory=lambda: ["3/4"], metadata={"help": "shares of heads and neurons to keep, e.g. 3/4 2/3"}
     )
     algo_list: List[str] = field(
-        default_factory=lambda: ["hist"], metadata={"help": f"quantization algorithms: {' '.join(ALGORITHMS)}"}
+        default_factory=lambda: ["hist", "mse"], metadata={"help": f"quantization algorithms: {' '.join(ALGORITHMS)}"}
     )
-    batch_size_list: List[int] = field(
-        default_factory=lambda: [4], metadata={"help": "numbers of calibration texts, e.g. 4 8 16"}
+    batch_size_list: Optional[List[int]] = field(
+        default=None, metadata={"help": "numbers of calibration texts; 4 8 16, if the dev set has as many"}
     )
     input_dir: Optional[str] = field(
         default=None, metadata={"help": "quantize the exported model in this folder instead"}
@@ -135,19 +136,23 @@ class CompressionArguments:
     quantize_activation_matmuls: bool = field(
         default=False, metadata={"help": "quantize the attention's products of activations too"}
     )
-
     quantize_embeddings: bool = field(
         default=False, metadata={"help": "also write INT8 models with INT8 word embeddings: smaller files"}
     )
     qat: bool = field(default=False, metadata={"help": "also train for INT8 (quantization-aware training)"})
     qat_epochs: float = field(default=1.0, metadata={"help": "passes over the training set for --qat"})
 
-    def config(self) -> CompressConfig:
+    def __post_init__(self):
+        self.config()  # what is wrong is refused before anything is loaded
+
+    def config(self, available: int = CALIBRATION_SIZES[-1]) -> CompressConfig:
+        """The config that these flags mean, for a dev set with `available` windows to calibrate with."""
+        sizes = self.batch_size_list or sorted({min(size, available) for size in CALIBRATION_SIZES})
         return CompressConfig(
             prune_config=DynabertConfig(width_mult_list=self.width_mult_list),
             quantization_config=PTQConfig(
                 algo_list=self.algo_list,
-                batch_size_list=self.batch_size_list,
+                batch_size_list=sizes,
                 input_dir=self.input_dir,
                 input_filename_prefix=self.input_filename_prefix,
                 weight_quantize_type=self.weight_quantize_type,

@@ -47,6 +47,7 @@ def tiny_trainer(
         family,
         task,
         config,
+        {},
         args,
         model=tiny_model(architecture, HEAD_OF_TASK[task.name], len(vocab), len(labels) or 2, dropout),
         train_dataset=Features(family, task, train),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.serving_process import ROOT, SERVING, ServiceProcess, wait_until  # noqa: F401
+from engine import EngineConfig
 from ernie_predictor import ErniePredictor, SequenceClassification
 from model_to_serving import convert
 from protocol import RPC_METHOD, TEXTS
@@ -101,6 +102,7 @@ class ToyEngine:
     """Logits that depend on the sum of the ids; fails on POISON, and takes `seconds` for a batch that holds SLOW."""
 
     info = SimpleNamespace(vocab_size=None, max_positions=None, num_labels=None)
+    config = EngineConfig()
     prefix = "toy"
 
     def __init__(self, seconds: float):
@@ -108,6 +110,9 @@ class ToyEngine:
 
     def clone(self) -> "ToyEngine":
         return self
+
+    def padded_length(self, length: int) -> int:
+        return length
 
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray]:
         if (input_ids == VOCAB[POISON]).any():

@@ -132,9 +132,10 @@ def test_a_bad_file_is_named_with_its_line(tmp_path, name, file, content, said):
     assert said in str(error.value) and file in str(error.value) and "\n" not in str(error.value)
 
 
-def test_an_answer_that_is_not_in_its_context(tmp_path):
-    write_squad(tmp_path, {**QUESTION, "answers": [{"text": "江泽民", "answer_start": 0}]})
-    with pytest.raises(InputError, match="question 'Q1': the answer '江泽民' is not in its context"):
+@pytest.mark.parametrize("answer", ["江泽民", ""])
+def test_an_answer_that_is_not_in_its_context(tmp_path, answer):
+    write_squad(tmp_path, {**QUESTION, "answers": [{"text": answer, "answer_start": 0}]})
+    with pytest.raises(InputError, match=f"question 'Q1': the answer '{answer}' is not in its context"):
         load_examples("cmrc2018", "train", str(tmp_path))
 
 
@@ -152,6 +153,24 @@ def test_unknown_data_set():
 def test_own_labels_must_be_two_and_different(tmp_path, labels):
     (tmp_path / "labels.txt").write_text(labels, encoding="utf-8")
     with pytest.raises(InputError, match="at least two different labels"):
+        load_labels(find_dataset("tnews"), str(tmp_path))
+
+
+def test_a_label_may_hold_a_space(tmp_path):
+    (tmp_path / "labels.txt").write_text("很 好\n\n很 坏\n", encoding="utf-8")
+    assert load_labels(find_dataset("tnews"), str(tmp_path)) == ["很 好", "很 坏"]
+
+
+@pytest.mark.parametrize("labels", ["B-PER\nM-PER\nE-PER\nO\n", "B-PER\nI-PER\n"])
+def test_tags_of_another_scheme_are_refused(tmp_path, labels):
+    (tmp_path / "labels.txt").write_text(labels, encoding="utf-8")
+    with pytest.raises(InputError, match="labels.txt: BIO tags are expected"):
+        load_labels(find_dataset("msra_ner"), str(tmp_path))
+
+
+def test_labels_in_another_encoding(tmp_path):
+    (tmp_path / "labels.txt").write_bytes("好评\n差评\n".encode("gbk"))
+    with pytest.raises(InputError, match="labels.txt cannot be read"):
         load_labels(find_dataset("tnews"), str(tmp_path))
 
 

@@ -5,8 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compression import CompressionArguments
 from data import load_examples
-from ernie_predictor import InputError, QuestionAnswering, SequenceClassification, TokenClassification
+from ernie_predictor import (
+    InferenceConfig,
+    InputError,
+    QuestionAnswering,
+    SequenceClassification,
+    TokenClassification,
+)
 from make_small_ernie import build_vocab
 from trainer import LengthGroupedSampler
 from utils import (
@@ -197,6 +204,11 @@ def test_the_design_s_commands_parse():
         (["--task_name", "msra_ner"], "is not for this script"),
         (["--task_name", "tnewz"], "unknown data set 'tnewz'"),
         ([], "give the data set with --task_name"),
+        (["--task_name", "tnews", "--save_steps", "5"], "--save_steps has no effect here"),
+        (["--task_name", "tnews", "--metric_for_best_model=loss"], "--metric_for_best_model has no effect here"),
+        (["--task_name", "tnews", "--doc_stride", "-5"], "--doc_stride -5: give a number from 0 on"),
+        (["--task_name", "tnews", "--max_eval_samples", "0"], "--max_eval_samples 0: give a number from 1 on"),
+        (["--task_name", "tnews", "--per_device_train_batch_size", "0"], "--per_device_train_batch_size 0: give"),
     ],
 )
 def test_wrong_arguments(argv, said):
@@ -211,6 +223,32 @@ def test_wrong_config(tmp_path, content):
     with pytest.raises(InputError, match="config.yml") as error:
         parse("--task_name", "tnews", "--config", str(path))
     assert "\n" not in str(error.value)
+
+
+def test_without_training_a_models_own_lengths_and_folder_count(tmp_path):
+    InferenceConfig("seq_cls", ["0", "1"], max_seq_length=256, doc_stride=7).save(tmp_path)
+    model = ("--task_name", "tnews", "--model_name_or_path", str(tmp_path))
+    _, data_args, args = parse(*model, "--do_eval")
+    assert (data_args.max_seq_length, data_args.doc_stride, args.output_dir) == (256, 7, str(tmp_path))
+    _, data_args, args = parse(*model, "--do_export", "--max_seq_length", "64", "--output_dir", "x")
+    assert (data_args.max_seq_length, data_args.doc_stride, args.output_dir) == (64, 7, "x")
+    _, data_args, args = parse(*model)  # trains
+    assert data_args.max_seq_length == 128 and args.output_dir == "best_models/TNEWS"
+    argv = [*model, "--output_dir", "./", "--device", "cpu"]
+    assert parse_arguments(SEQ_CLS, CompressionArguments, argv=argv)[1].max_seq_length == 256
+
+
+def test_without_training_the_model_is_the_one_trained_before(tmp_path):
+    InferenceConfig("seq_cls", ["0", "1"], max_seq_length=32).save(tmp_path)
+    model_args, data_args, _ = parse("--task_name", "tnews", "--do_eval", "--output_dir", str(tmp_path))
+    assert model_args.model_name_or_path == str(tmp_path) and data_args.max_seq_length == 32
+
+
+def test_calibration_sizes_that_were_not_typed_fit_the_dev_set():
+    assert CompressionArguments().config().quantization_config.batch_size_list == [4, 8, 16]
+    assert CompressionArguments().config(10).quantization_config.batch_size_list == [4, 8, 10]
+    assert CompressionArguments().config(3).quantization_config.batch_size_list == [3]
+    assert CompressionArguments(batch_size_list=[32]).config(10).quantization_config.batch_size_list == [32]
 
 
 def test_gpu_where_there_is_none():

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,16 +114,17 @@ def test_killed_and_started_again(small_ernie, tmp_path, monkeypatch):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     argv = [sys.executable, *map(str, command(small_ernie, killed))]
     process = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.time() + 120
-    while not (killed / "checkpoint-35" / "complete").exists() and time.time() < deadline:
+    while not (killed / "checkpoint-35" / "complete").exists() and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (killed / "model_state.pdparams").exists()
     newest = max(killed.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    killed = killed.rename(tmp_path / "renamed")  # the checkpoints know the folder's old name
     half = killed / "checkpoint-999"  # what a kill in the middle of saving leaves
     half.mkdir()
-    (half / "model_state.pdparams").write_bytes((newest / "model_state.pdparams").read_bytes()[:1000])
+    weights_file = killed / newest.name / "model_state.pdparams"
+    (half / "model_state.pdparams").write_bytes(weights_file.read_bytes()[:1000])
     done = run_script(*command(small_ernie, killed))
     assert "going on from" in done.stdout and "checkpoint-999" not in done.stdout
     run_script(*command(small_ernie, whole))
@@ -135,10 +137,19 @@ def test_an_interrupted_run_with_other_settings_is_not_mixed(small_ernie, tmp_pa
     checkpoint = tmp_path / "checkpoint-5"
     checkpoint.mkdir()
     (checkpoint / "complete").touch()
+    assert "holds checkpoints of another program (checkpoint-5)" in refused(*command(small_ernie, tmp_path))
     (tmp_path / "settings.json").write_text('{"learning_rate": 1.0}')
-    done = run_script(*command(small_ernie, tmp_path), check=False)
-    assert done.returncode == 2 and "holds an interrupted run with other settings" in done.stderr
+    assert "holds an interrupted run with other settings" in refused(*command(small_ernie, tmp_path))
     assert checkpoint.exists()
+
+
+def test_a_new_model_does_not_keep_what_was_made_from_the_old_one(finetuned, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(finetuned("seq_cls"), folder)
+    run_script(*command(folder, folder, "--max_steps", 1))
+    results = json.loads((folder / "results.json").read_text())
+    assert "dev" not in results and not (folder / "export").exists()
+    assert results["settings"]["model_name_or_path"] == str(folder)
 
 
 def test_two_processes_leave_one_copy_of_each_output(small_ernie, tmp_path):
@@ -234,6 +245,28 @@ def test_full_disk(small_ernie, tmp_path):
     line = refused(*BASE, "--model_name_or_path", small_ernie, "--output_dir", tmp_path / "m", preexec_fn=limit)
     assert "cannot be written to" in line
     assert not (tmp_path / "m" / "model_state.pdparams").exists()
+
+
+def test_full_disk_at_export(finetuned, tmp_path):
+    """Paddle itself says nothing, and leaves a part of the file."""
+    folder = tmp_path / "m"
+    shutil.copytree(finetuned("seq_cls"), folder, ignore=shutil.ignore_patterns("export"))
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    argv = ["--model_name_or_path", folder, "--do_export"]
+    assert "export cannot be written to" in refused(*BASE, *argv, preexec_fn=limit)
+    assert not list((folder / "export").iterdir())
+
+
+def test_a_missing_test_split_is_said_before_the_training(small_ernie, tmp_path):
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.json").write_text('{"sentence": "好", "label": "100"}\n', encoding="utf-8")
+    argv = ["run_seq_cls.py", "--task_name", "tnews", "--data_dir", tmp_path, "--model_name_or_path", small_ernie]
+    line = refused(*argv, "--output_dir", tmp_path / "m", "--do_train", "--do_predict")
+    assert "test.json is missing" in line and not list((tmp_path / "m").iterdir())
 
 
 def test_evaluating_what_was_never_fine_tuned(small_ernie, tmp_path):

@@ -1,7 +1,9 @@
 """The predictor and its Paddle engines: answers do not depend on batching, and what is wrong is one clear line."""
 
 import itertools
+import math
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -13,8 +15,8 @@ from engine_fixtures import ANY_TEXT, MAX_POSITIONS, MAX_SEQ_LENGTH, ROOT, TASK_
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import EngineConfig, load_engine, supports_bf16
-from ernie_predictor import ErniePredictor, InputError, Window, load_predictor, pad
+from engine import EngineConfig, distinct_length, load_engine, supports_bf16
+from ernie_predictor import ErniePredictor, InputError, Window, batch_ends, load_predictor, pad
 from infer import answer_in_order, strip_scores
 from model_files import find_model
 
@@ -59,7 +61,7 @@ def test_dygraph_and_paddle_inference_agree_on_1000_texts(tiny, predictors, task
     for begin in range(0, len(windows), 64):
         batch = windows[begin : begin + 64]
         with paddle.no_grad():
-            reference = model(*map(paddle.to_tensor, pad(batch, predictors[task].task.tokenizer.pad_id)))
+            reference = model(*map(paddle.to_tensor, predictors[task].pad(batch)))
         reference = reference if isinstance(reference, tuple) else (reference,)
         for row, window in enumerate(batch):
             for ours, theirs in zip(outputs[begin + row], reference):
@@ -82,7 +84,7 @@ def test_answers_do_not_depend_on_batches_or_order(predictors, task):
 
 def test_a_batch_is_padded_on_the_right():
     window = [Window([1, 7, 2], [0, 0, 0], 1, 0, [0], [1]), Window([1, 7, 2, 8, 2], [0, 0, 0, 1, 1], 3, 0, [0], [1])]
-    input_ids, token_type_ids = pad(window, pad_id=9)
+    input_ids, token_type_ids = pad(window, pad_id=9, length=5)
     assert input_ids.tolist() == [[1, 7, 2, 9, 9], [1, 7, 2, 8, 2]] and input_ids.dtype == np.int64
     assert token_type_ids.tolist() == [[0, 0, 0, 0, 0], [0, 0, 0, 1, 1]] and token_type_ids.dtype == np.int64
 
@@ -174,6 +176,22 @@ def test_windows_of_a_long_text_do_not_pile_up(predictors):
     assert next(taken) <= 4
 
 
+def test_a_batch_ends_where_its_padding_costs_more_than_another_run():
+    assert batch_ends([9, 9, 9, 8, 2, 2], batch_size=32, run_overhead=7) == [4, 6]
+    assert batch_ends([9, 9, 9, 8, 2, 2], batch_size=32, run_overhead=math.inf) == [6]
+    assert batch_ends([9, 9, 9, 8, 2, 2], batch_size=2, run_overhead=math.inf) == [2, 4, 6]
+    assert batch_ends([5], batch_size=1, run_overhead=0) == [1] and batch_ends([], 4, 0) == []
+
+
+@given(st.lists(st.integers(2, 512)), st.integers(1, 9), st.integers(0, 200))
+def test_every_window_is_in_one_batch(lengths, batch_size, run_overhead):
+    lengths.sort(reverse=True)
+    ends = batch_ends(lengths, batch_size, run_overhead)
+    batches = [lengths[begin:end] for begin, end in zip([0, *ends], ends)]
+    assert sum(batches, []) == lengths and all(0 < len(batch) <= batch_size for batch in batches)
+    assert all(len(batch) * batch[0] - sum(batch) <= run_overhead for batch in batches)
+
+
 def test_a_predictor_is_shared_by_threads(predictors):
     predictor = predictors["token_cls"]
     expected = predictor.predict(TEXTS)
@@ -243,6 +261,36 @@ def test_another_length_does_not_reorder_the_weights(tiny):  # noqa: F811
     )
     _, first, second, other = [log.count(",exec,cpu,reorder,") for log in onednn_log(code).split("length\n")]
     assert first > second == other
+
+
+def test_no_two_shapes_are_written_alike():
+    """Rows and tokens one behind the other, which is how Paddle's oneDNN cache tells shapes apart."""
+    shapes = {(rows, distinct_length(length)) for rows in range(1, 100) for length in range(2, 2049)}
+    assert len({f"{rows}{length}" for rows, length in shapes}) == len(shapes)
+    assert all(0 <= distinct_length(length) - length <= 2 for length in range(9, 2049))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_shapes_that_paddle_would_take_for_one_another(tiny, precision):  # noqa: F811
+    """1 x 34 tokens after 13 x 4 ended with "could not reshape a memory descriptor"."""
+    prefix = tiny["token_cls"] if precision == "fp32" else tiny.int8("token_cls")
+    predictor = load_predictor(prefix, precision=precision, num_threads=1)
+    for rows, length in ((13, 4), (1, 34), (24, 5), (2, 45), (1, 28), (12, 8)):
+        answers = predictor.predict(["好" * (length - 2)] * rows, batch_size=rows)
+        assert [strip_scores(a) for a in answers] == [strip_scores(answers[0])] * rows
+
+
+def test_many_shapes_in_any_order(tiny):  # noqa: F811
+    """Every batch has the logits that it has in a process that has seen no other shape."""
+    predictor, reference = (load_predictor(tiny["seq_cls"], num_threads=1) for _ in range(2))
+    windows = [predictor.task.windows({"text": "中" * length})[0] for length in range(MAX_SEQ_LENGTH - 2)]
+    expected = [reference.run_windows([window])[0] for window in windows]
+    shuffled = random.Random(5)
+    for _ in range(300):
+        numbers = shuffled.choices(range(len(windows)), k=shuffled.randint(1, 32))
+        outputs = predictor.run_windows([windows[i] for i in numbers], sort=False)
+        for output, i in zip(outputs, numbers):
+            np.testing.assert_allclose(output[0], expected[i][0], atol=1e-4)
 
 
 def test_bf16_is_close_to_fp32(tiny, predictors):  # noqa: F811

@@ -269,6 +269,11 @@ def test_more_connections_than_allowed_are_refused(serving_dir):  # noqa: F811
         for connection in held:
             connection.sendall(b"POST")
         wait_until(lambda: service.post(b"{}")[0] == 503, 10)
+        # The answer reaches a client that is still sending, and one that sends more than is read at a time.
+        assert service.post(b" " * 500_000)[1] == {
+            "err_no": Code.BUSY,
+            "err_msg": "too many connections: ask again later",
+        }
         for connection in held:
             connection.close()
         wait_until(lambda: service.post(b"{}")[0] == 400, 10)

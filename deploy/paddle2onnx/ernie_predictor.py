@@ -58,13 +58,23 @@ def load_onnx_predictor(
 
 
 def find_onnx(model_path: Union[str, Path]) -> Path:
-    """The .onnx file that a path means; an exported Paddle model is converted, and the result kept beside it."""
+    """The .onnx file that a path means; an exported Paddle model is converted, and the result kept beside it.
+
+    Where both are there, the Paddle model is what is meant, and a newer one is converted again.
+    """
+    if not str(model_path).endswith(".onnx"):
+        try:
+            prefix = find_model(model_path)
+        except InputError:
+            prefix = None
+        if prefix is not None:
+            return export_onnx(prefix)
     try:
         return Path(f"{find_model(model_path, '.onnx')}.onnx")
     except InputError:
         if str(model_path).endswith(".onnx"):
             raise
-    return export_onnx(find_model(model_path))
+    return export_onnx(find_model(model_path))  # says what is missing
 
 
 def export_onnx(prefix: Path) -> Path:

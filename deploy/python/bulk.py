@@ -91,7 +91,9 @@ def _origin(predictor: ErniePredictor, input_file: Path) -> Dict:
     return {
         "input_file": str(input_file.resolve()),
         "input_bytes": input_file.stat().st_size,
+        "input_modified": input_file.stat().st_mtime_ns,
         "model": str(engine.prefix.resolve()),
+        "model_modified": max(file.stat().st_mtime_ns for file in engine.prefix.parent.glob(f"{engine.prefix.name}.*")),
         "backend": engine.config.backend,
         "precision": engine.config.precision,
         "max_seq_length": predictor.task.max_seq_length,

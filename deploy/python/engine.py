@@ -6,6 +6,7 @@ backend is in this file, and what a machine cannot do is refused here, before an
 
 import copy
 import ctypes
+import math
 import os
 import sys
 import tempfile
@@ -44,6 +45,10 @@ TENSORRT_WORKSPACE_BYTES = 1 << 30
 # Subgraphs smaller than this stay in Paddle: the way into TensorRT and back would cost more than it saves.
 TENSORRT_MIN_SUBGRAPH = 5
 SHORTEST_INPUT = 2  # tokens: [CLS] [SEP]
+# What one more run costs beside its tokens, counted in tokens: a processor reads all weights once more (6 layers x
+# 768 took 15 tokens' time in FP32 and 34 in INT8); a GPU hardly gets busy with a small batch, so there batches are
+# always filled.
+RUN_OVERHEAD_TOKENS = {"cpu": 32, "gpu": math.inf}
 
 
 def usable_processors() -> int:
@@ -91,6 +96,11 @@ class EngineConfig:
     @property
     def is_onnx(self) -> bool:
         return self.backend in (ONNX, ONNX_TENSORRT)
+
+    @property
+    def run_overhead_tokens(self) -> float:
+        """What one more run costs beside its tokens, counted in tokens."""
+        return RUN_OVERHEAD_TOKENS[self.device]
 
     def _check_combination(self) -> None:
         if self.backend not in BACKENDS:
@@ -186,14 +196,39 @@ class PaddleEngine:
         self._predictor = _create_predictor(self.prefix, paddle_settings(self.prefix, config))
 
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray, ...]:
-        """Logits of one batch. Both inputs are int64 [batch, seq_len]; the outputs are float32."""
+        """Logits of one batch. Both inputs are int64 [batch, seq_len], where seq_len is one that padded_length gives
+        if inputs of several shapes are run; the outputs are float32.
+        """
         return _run_predictor(self._predictor, input_ids, token_type_ids)
+
+    def padded_length(self, length: int) -> int:
+        """The seq_len to pad a batch to whose longest input has `length` tokens."""
+        if self.config.device == "gpu":
+            return length
+        return min(distinct_length(length), self.info.max_positions or math.inf)
 
     def clone(self) -> "PaddleEngine":
         """An engine for another thread; it shares this one's weights."""
         other = copy.copy(self)
         other._predictor = self._predictor.clone()
         return other
+
+
+def distinct_length(length: int) -> int:
+    """The next length that no batch of another shape can be mistaken for on a processor.
+
+    Paddle 2.6.2 keeps each matmul's oneDNN primitive under a key in which the dimensions of its input stand
+    without anything between them: 2 x 88 and 28 x 8 are both "288". The second to come gets the primitive of
+    the first, which reads as many rows as that had and then raises "could not reshape a memory descriptor".
+    (Where every shape has a cache of its own this does not happen, but see set_mkldnn_cache_capacity below.)
+    So lengths of two digits are made odd here and those of three even: where two keys are the same, so are
+    their last digits, then how many digits the length has, then both dimensions. (Lengths of four digits are
+    odd too, which is enough for batches of up to 99.) This can go when Paddle separates the dimensions
+    (phi::funcs::CreateKey).
+    """
+    if length < 100:
+        return max(length, 10) | 1
+    return length + length % 2 if length < 999 else max(length, 1000) | 1
 
 
 def shape_info_path(prefix: Path, config: EngineConfig) -> Path:
@@ -400,6 +435,10 @@ class OnnxEngine:
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray, ...]:
         """Logits of one batch. Both inputs are int64 [batch, seq_len]; the outputs are float32."""
         return tuple(self._session.run(None, {"input_ids": input_ids, "token_type_ids": token_type_ids}))
+
+    def padded_length(self, length: int) -> int:
+        """The seq_len to pad a batch to: its own, as any shape can be run."""
+        return length
 
     def clone(self) -> "OnnxEngine":
         """This engine itself: a session serves any number of threads."""

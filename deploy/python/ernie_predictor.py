@@ -11,6 +11,7 @@ Nothing here imports the trainer.
 """
 
 import json
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -414,18 +415,26 @@ class ErniePredictor:
         Args:
             windows: of any number and length.
             batch_size: windows a run.
-            sort: batch windows of like length, the longest first. Without it, batches are filled in order.
+            sort: batch windows of like length, the longest first, and only as many as are worth their padding.
+                Without it, batches are filled in order.
         """
         order = list(range(len(windows)))
         if sort:
             order.sort(key=lambda i: -len(windows[i].input_ids))
+        lengths = [len(windows[i].input_ids) for i in order]
+        ends = batch_ends(lengths, batch_size, self.engine.config.run_overhead_tokens if sort else math.inf)
         outputs: List[Tuple] = [()] * len(windows)
-        for begin in range(0, len(order), batch_size):
-            numbers = order[begin : begin + batch_size]
-            logits = self.engine.run(*pad([windows[i] for i in numbers], self.task.tokenizer.pad_id))
+        for begin, end in zip([0, *ends], ends):
+            numbers = order[begin:end]
+            logits = self.engine.run(*self.pad([windows[i] for i in numbers]))
             for row, i in enumerate(numbers):
                 outputs[i] = tuple(output[row] for output in logits)
         return outputs
+
+    def pad(self, windows: Sequence[Window]) -> Tuple[np.ndarray, np.ndarray]:
+        """input_ids and token_type_ids of a batch for the engine, int64 [batch, seq_len]."""
+        length = self.engine.padded_length(max(len(window.input_ids) for window in windows))
+        return pad(windows, self.task.tokenizer.pad_id, length)
 
     def _prepare(self, inputs: Iterable[Any], most_windows: int) -> Iterator[List[Prepared]]:
         """Groups of prepared inputs with about `most_windows` windows together."""
@@ -462,9 +471,26 @@ class ErniePredictor:
             )
 
 
-def pad(windows: Sequence[Window], pad_id: int) -> Tuple[np.ndarray, np.ndarray]:
-    """input_ids and token_type_ids of a batch, int64 [batch, seq_len], as long as the longest window."""
-    length = max(len(window.input_ids) for window in windows)
+def batch_ends(lengths: Sequence[int], batch_size: int, run_overhead: float) -> List[int]:
+    """Where to cut windows into batches: the end of each batch.
+
+    Args:
+        lengths: tokens of each window, in the order in which they will run; the first of a batch is its longest.
+        batch_size: the most windows of a batch.
+        run_overhead: what one more run costs, in tokens; padding that costs more than that is not worth it.
+    """
+    ends: List[int] = []
+    begin, padding = 0, 0
+    for i, length in enumerate(lengths):
+        padding += lengths[begin] - length
+        if i - begin == batch_size or padding > run_overhead:
+            ends.append(i)
+            begin, padding = i, 0
+    return ends + [len(lengths)] if lengths else ends
+
+
+def pad(windows: Sequence[Window], pad_id: int, length: int) -> Tuple[np.ndarray, np.ndarray]:
+    """input_ids and token_type_ids of a batch, int64 [batch, length]."""
     input_ids = np.full((len(windows), length), pad_id, dtype=np.int64)
     token_type_ids = np.zeros_like(input_ids)
     for row, window in enumerate(windows):

@@ -10,13 +10,14 @@ import threading
 import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Optional
+from typing import Callable, Optional
 
 from protocol import HTTP_STATUS, RESULTS, Code, Refusal, fields_of_http, http_body, shown
 from service import Service
 
 IDLE_SECONDS = 30  # a connection that sends nothing for so long is closed
-DISCARD_SECONDS = 10  # how long a body that is too large is read and thrown away, for its client to see the answer
+DISCARD_SECONDS = 10  # how long what a refused client still sends is read and thrown away
+REFUSALS = 32  # connections over the limit that are told so at the same time; others are closed without a word
 BACKLOG = 512
 
 
@@ -34,6 +35,7 @@ class HttpFront(ThreadingHTTPServer):
         self.socket.setblocking(False)
         self.service = service
         self._free = threading.BoundedSemaphore(service.config.max_connections)
+        self._refusals = threading.BoundedSemaphore(REFUSALS)
         self._exchanges = 0
         self._changed = threading.Condition()
 
@@ -43,21 +45,35 @@ class HttpFront(ThreadingHTTPServer):
         return connection, address
 
     def process_request(self, request, client_address):
-        if not self._free.acquire(blocking=False):
-            body = http_body(Code.BUSY, "too many connections: ask again later")
-            head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-            request.settimeout(1)
-            with suppress(OSError):
-                request.sendall(head.encode() + body)
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request, client_address):
+        if self._free.acquire(blocking=False):
+            slots, work = self._free, self.process_request_thread
+        elif self._refusals.acquire(blocking=False):
+            slots, work = self._refusals, self.refuse_connection
+        else:
+            return self.shutdown_request(request)
+        thread = threading.Thread(target=self._in_slot, args=(slots, work, request, client_address), daemon=True)
         try:
-            super().process_request_thread(request, client_address)
+            thread.start()
+        except RuntimeError:  # the system has no more threads
+            slots.release()
+            self.shutdown_request(request)
+
+    @staticmethod
+    def _in_slot(slots: threading.BoundedSemaphore, work: Callable, request: socket.socket, client_address) -> None:
+        try:
+            work(request, client_address)
         finally:
-            self._free.release()
+            slots.release()
+
+    def refuse_connection(self, request: socket.socket, client_address) -> None:
+        body = http_body(Code.BUSY, "too many connections: ask again later")
+        head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n"
+        head += f"Content-Length: {len(body)}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+        with suppress(OSError):
+            request.settimeout(IDLE_SECONDS)
+            request.sendall(head.encode() + body)
+            discard_input(request)
+        self.shutdown_request(request)
 
     def handle_error(self, request, client_address):
         """A connection that broke; its client knows."""
@@ -84,6 +100,8 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
+        if "Transfer-Encoding" in self.headers or self.headers.get("Content-Length", "0") != "0":
+            self.close_connection = True  # what follows would be read as the next request
         if self.path != "/health":
             return self._refuse(Code.NO_SERVICE, "GET /health, or POST a request")
         stopping = self.server.service.stopping
@@ -127,18 +145,10 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
     def _refuse(self, code: Code, message: str) -> None:
+        self.server.service.metrics.refusal(code)
         self._send(HTTP_STATUS[code], http_body(code, message))
         if self.close_connection:
-            self._discard_input()
-
-    def _discard_input(self) -> None:
-        """Read on for a while: to close now would reset the connection, perhaps before the client has read why."""
-        end = time.monotonic() + DISCARD_SECONDS
-        with suppress(OSError):
-            self.connection.shutdown(socket.SHUT_WR)
-            self.connection.settimeout(1)
-            while time.monotonic() < end and self.connection.recv(1 << 16):
-                pass
+            discard_input(self.connection)
 
     def _send(self, status: int, body: bytes, retry: bool = False) -> None:
         self.send_response_only(status)
@@ -157,7 +167,19 @@ class Handler(BaseHTTPRequestHandler):
         """What http.server itself refuses (a bad request line, an unknown method ...), as JSON too."""
         self.close_connection = True
         self._send(code, http_body(Code.INVALID, shown(message or "not an HTTP request")))
-        self._discard_input()
+        discard_input(self.connection)
 
     def log_message(self, *args) -> None:
         """Requests are counted, not logged."""
+
+
+def discard_input(connection: socket.socket) -> None:
+    """Send no more, and read on for a while: to close a connection while its client still sends would reset it,
+    perhaps before the client has read its answer."""
+    end = time.monotonic() + DISCARD_SECONDS
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        while (left := end - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not connection.recv(1 << 16):
+                return

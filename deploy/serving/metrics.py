@@ -16,7 +16,7 @@ HELP = {
     "ernie_requests_total": ("counter", "Requests answered, by err_no"),
     "ernie_texts_total": ("counter", "Texts with results"),
     "ernie_request_seconds": ("histogram", "From a request read to its answer, refused requests included"),
-    "ernie_batch_windows": ("histogram", "Model inputs that were computed together"),
+    "ernie_batch_windows": ("histogram", "Model inputs of waiting requests that were taken together"),
     "ernie_worker_restarts_total": ("counter", "Worker processes that ended and were started again"),
     "ernie_requests_in_flight": ("gauge", "Requests accepted and not yet answered"),
     "ernie_workers_ready": ("gauge", "Worker processes that answer"),
@@ -37,8 +37,13 @@ class Metrics:
             self._values["ernie_texts_total"] += texts
             self._observe("ernie_request_seconds", seconds, LATENCY_BUCKETS)
 
+    def refusal(self, code: int) -> None:
+        """Count an HTTP request that was refused before it was read."""
+        with self._lock:
+            self._values[f'ernie_requests_total{{err_no="{int(code)}"}}'] += 1
+
     def batch(self, windows: int) -> None:
-        """Count one batch."""
+        """Count the windows of waiting requests that were taken together."""
         with self._lock:
             self._observe("ernie_batch_windows", windows, BATCH_BUCKETS)
 

@@ -1,7 +1,7 @@
 """From an exported or compressed model to the folder that Paddle Serving loads.
 
     python deploy/serving/model_to_serving.py --model_path best_models/TNEWS/export/model
-    python deploy/serving/model_to_serving.py --model_path best_models/TNEWS/compress/0.75/hist4/int8 \\
+    python deploy/serving/model_to_serving.py --model_path best_models/TNEWS/compress/0.75/hist16/int8 \\
         --output_dir best_models/TNEWS/serving_int8
 
 The folder holds the model, serving_server_conf.prototxt (names, types and shapes of its inputs and outputs), and
@@ -29,7 +29,7 @@ SERVING_TYPES = {3: 0, 5: 1, 2: 2}  # int64, float32, int32
 
 
 def convert(model_path: Union[str, Path], output_dir: Union[str, Path]) -> Path:
-    """Write the serving folder of a model; files that are there are replaced, all or none. Returns the folder.
+    """Write the serving folder of a model; nothing is replaced there before all files are made. Returns the folder.
 
     Raises:
         InputError: there is no such model, a file of it is missing or broken, or the folder cannot be written.

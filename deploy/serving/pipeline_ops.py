@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 import numpy as np
 
-from ernie_predictor import ErniePredictor
+from ernie_predictor import ErniePredictor, Window
 from metrics import Metrics
 from protocol import RESULTS, Accepted, Code, results_json
 
@@ -117,25 +117,41 @@ class ModelOp(pipeline.Op):
         return max((now - since for since in list(self._busy_since.values())), default=0.0)
 
     def preprocess(self, input_dicts: Dict, data_id: int = 0, log_id: int = 0) -> Tuple[Dict, bool, None, str]:
-        """The windows of one request as an array of objects, which the library joins with those of other requests."""
+        """The windows of one request and its deadline for each, as arrays, which the library joins with those of
+        other requests."""
         (content,) = input_dicts.values()
-        return {"windows": object_array(sum(content["request"].windows, []))}, False, None, ""
+        request: Accepted = content["request"]
+        windows = object_array(sum(request.windows, []))
+        return {"windows": windows, "deadlines": np.full(len(windows), request.deadline)}, False, None, ""
 
     def process(self, feed_batch: List[Dict], typical_logid: int = 0) -> Tuple[Dict, int, str]:
-        """Outputs for all windows of a batch; for one that cannot be computed, the exception stands in its place."""
-        windows = list(feed_batch[0]["windows"])
+        """Outputs for all windows of a batch; for one that cannot be computed, the exception stands in its place.
+
+        A request with more windows than a batch has is computed a batch at a time, and no further once its client
+        has given up.
+        """
+        windows, deadlines = list(feed_batch[0]["windows"]), feed_batch[0]["deadlines"]
         self._metrics.batch(len(windows))
-        self._busy_since[threading.get_ident()] = time.monotonic()
-        try:
-            outputs = self._predictor.run_windows(windows, self._batching.size)
-        except Exception:
-            logging.exception("a batch of %d windows failed; they are computed one by one", len(windows))
-            outputs = [self._run_alone(window) for window in windows]
-        finally:
-            del self._busy_since[threading.get_ident()]
+        outputs: List[Any] = []
+        for begin in range(0, len(windows), self._batching.size):
+            part = slice(begin, begin + self._batching.size)
+            if deadlines[part].max() < time.monotonic():
+                outputs += [TimeoutError()] * len(windows[part])
+            else:
+                outputs += self._run_batch(windows[part])
         return {"outputs": object_array(outputs)}, Code.OK, ""
 
-    def _run_alone(self, window) -> Any:
+    def _run_batch(self, windows: List[Window]) -> List[Any]:
+        self._busy_since[threading.get_ident()] = time.monotonic()
+        try:
+            return self._predictor.run_windows(windows, self._batching.size)
+        except Exception:
+            logging.exception("a batch of %d windows failed; they are computed one by one", len(windows))
+            return [self._run_alone(window) for window in windows]
+        finally:
+            del self._busy_since[threading.get_ident()]
+
+    def _run_alone(self, window: Window) -> Any:
         try:
             return self._predictor.run_windows([window])[0]
         except Exception as error:

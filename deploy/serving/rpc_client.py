@@ -102,7 +102,7 @@ class Client:
             try:
                 return self._ask(request)
             except RequestError as error:
-                if error.code == Code.TOO_LARGE and len(texts) > 1:
+                if error.code in (Code.TOO_LARGE, Code.TIMEOUT) and len(texts) > 1:
                     middle = len(texts) // 2
                     return self.predict(texts[:middle]) + self.predict(texts[middle:])
                 if error.code not in (Code.BUSY, Code.STOPPING) or retry == self.retries:

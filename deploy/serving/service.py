@@ -15,6 +15,7 @@ from pipeline_ops import Batching, build_pipeline, pb2
 from protocol import RPC_METHOD, Code, Limits, Refusal, fields_of_rpc, read_request, shown
 from service_config import ServiceConfig
 
+HANDSHAKE_SECONDS, IDLE_SECONDS = 10, 300  # then gRPC closes a connection that is half open, or without a call
 SPARE_RPCS = 32  # beside those that wait for the model: health checks, and requests to be refused
 HEALTH_METHOD = "/grpc.health.v1.Health/Check"
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"  # HealthCheckResponse {status = 1 or 2}
@@ -103,6 +104,9 @@ def rpc_server(service: Service, address: str) -> grpc.Server:
             ("grpc.max_receive_message_length", service.config.max_request_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 1),  # replicas share the port
+            ("grpc.max_allowed_incoming_connections", service.config.max_connections),
+            ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
+            ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
         ],
     )
 

@@ -40,7 +40,7 @@ class ServiceConfig:
     max_texts: int = option("texts of a request", 64, least=1)
     max_chars: int = option("characters of a text", 10_000, least=1)
     max_windows: int = option("windows of a request", 256, least=1)
-    max_connections: int = option("HTTP connections of one worker", 512, least=1)
+    max_connections: int = option("connections of one worker, over HTTP and over gRPC each", 512, least=1)
 
     def __post_init__(self):
         for each in fields(self):

@@ -27,7 +27,10 @@ from model_files import InputError  # noqa: E402
 from service_config import ServiceConfig, parse_config  # noqa: E402
 
 FOLDER = Path(__file__).resolve().parent
-STEADY_SECONDS = 10.0  # a worker that ends earlier after its start counts as failing
+STEADY_SECONDS = 10.0  # a worker that has not been ready for so long when it ends counts as failing
+SILENT_SECONDS, LOST_SECONDS = 10.0, 30.0  # without a report a worker counts as not ready, and then is killed
+CHECK_SECONDS = 1.0
+MOST_CONNECTIONS = 64  # to the monitor at the same time; others are closed
 MOST_FAILURES = 5  # in a row; then this ends too, for whoever supervises it to see
 GRACE_SECONDS = 10.0  # beside the time limit of a request
 BACKLOG = 512
@@ -44,24 +47,32 @@ def serve(task_name: str, description: Optional[str]) -> None:
 
 
 class Worker:
-    """A worker process, and what it last reported."""
+    """A worker process, and what it last reported.
+
+    Raises:
+        InputError: the system starts no more processes.
+    """
 
     def __init__(self, number: int, settings: Dict[str, Any], events: "queue.SimpleQueue"):
         self.number = number
-        self.started = time.monotonic()
         self.last: Dict[str, Any] = {}
+        self.heard = time.monotonic()
+        self.ready_since: Optional[float] = None
         fds = [settings["http_fd"]] if settings["http_fd"] is not None else []
-        self.process = subprocess.Popen(
-            [sys.executable, str(FOLDER / "worker.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=fds,
-            # A session of its own: Ctrl-C goes to the supervisor only, and Serving kills its whole process group when
-            # it fails to start (kill_stop_process_by_pid of paddle-serving-server 0.9.0).
-            start_new_session=True,
-            # Requests are answered in many threads; glibc would keep freed memory for each of them.
-            env={"MALLOC_ARENA_MAX": "2", **os.environ},
-        )
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, str(FOLDER / "worker.py")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=fds,
+                # A session of its own: Ctrl-C goes to the supervisor only, and Serving kills its whole process group
+                # when it fails to start (kill_stop_process_by_pid of paddle-serving-server 0.9.0).
+                start_new_session=True,
+                # Requests are answered in many threads; glibc would keep freed memory for each of them.
+                env={"MALLOC_ARENA_MAX": "2", **os.environ},
+            )
+        except OSError as error:
+            raise InputError(f"no worker can be started ({error.strerror}): mend that, and start again") from None
         with suppress(OSError):  # it ended already, which the listener sees
             self.process.stdin.write(json.dumps(settings).encode() + b"\n")
             self.process.stdin.flush()
@@ -69,7 +80,9 @@ class Worker:
 
     def _listen(self, events: "queue.SimpleQueue") -> None:
         for line in self.process.stdout:
-            self.last = json.loads(line)
+            self.last, self.heard = json.loads(line), time.monotonic()
+            if self.last.get("state") == "ready" and self.ready_since is None:
+                self.ready_since = self.heard
             events.put(self)
         self.process.wait()
         events.put(self)
@@ -82,7 +95,19 @@ class Worker:
 
     @property
     def state(self) -> str:
-        return self.last.get("state", "starting") if self.process.poll() is None else "ended"
+        if self.process.poll() is not None:
+            return "ended"
+        state = self.last.get("state", "starting")
+        return "silent" if state == "ready" and self.silent_seconds > SILENT_SECONDS else state
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago it last reported; one that is still loading its model has nothing to report."""
+        return time.monotonic() - self.heard
+
+    @property
+    def was_steady(self) -> bool:
+        return self.ready_since is not None and time.monotonic() - self.ready_since >= STEADY_SECONDS
 
 
 class Supervisor:
@@ -119,7 +144,12 @@ class Supervisor:
         try:
             self.workers = [Worker(number, self._settings, self._events) for number in range(self.config.replicas)]
             while True:
-                worker = self._events.get()
+                try:
+                    worker = self._events.get(timeout=CHECK_SECONDS)
+                except queue.Empty:
+                    continue
+                finally:
+                    self._end_lost_workers()
                 if worker is None:
                     return self._stop()
                 self._look_after(worker)
@@ -128,7 +158,15 @@ class Supervisor:
                 if worker.process.poll() is None:
                     worker.process.kill()
 
+    def _end_lost_workers(self) -> None:
+        """Kill workers that hang as a whole; what follows is as for any that ends."""
+        for worker in self.workers:
+            if worker.state == "silent" and worker.silent_seconds > LOST_SECONDS:
+                worker.process.kill()
+
     def _look_after(self, worker: Worker) -> None:
+        if worker not in self.workers:
+            return  # it has been replaced; this was its last report, or its end
         if "error" in worker.last and not self._announced:
             raise InputError(worker.last["error"])
         if worker.process.poll() is not None:
@@ -138,7 +176,7 @@ class Supervisor:
             print(self.describe(), flush=True)
 
     def _replace(self, worker: Worker) -> None:
-        self._failures = self._failures + 1 if time.monotonic() - worker.started < STEADY_SECONDS else 0
+        self._failures = 0 if worker.was_steady else self._failures + 1
         if self._failures >= MOST_FAILURES:
             raise InputError(f"workers ended {self._failures} times in a row soon after their start ({worker.ending})")
         print(f"worker {worker.number} ended ({worker.ending}); starting another", file=sys.stderr, flush=True)
@@ -192,15 +230,28 @@ class Supervisor:
 
 
 class Monitor(ThreadingHTTPServer):
-    """GET /live, /health and /metrics of the whole service."""
+    """GET /live, /health and /metrics of the whole service, for a bounded number of connections."""
 
     daemon_threads = True
+    block_on_close = False
 
     def __init__(self, supervisor: Supervisor, listening: socket.socket):
         super().__init__(listening.getsockname()[:2], MonitorHandler, bind_and_activate=False)
         self.socket.close()
         self.socket = listening
         self.supervisor = supervisor
+        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+
+    def process_request(self, request, client_address):
+        if not self._free.acquire(blocking=False):
+            return self.shutdown_request(request)
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request, client_address):
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def start(self) -> None:
         threading.Thread(target=self.serve_forever, daemon=True).start()
