@@ -7,16 +7,17 @@ on questions about news, exports them, runs the exported models on the dev sets,
 their answers. Models and logs go to best_models/DEMO.
 """
 
+import json
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import List, NamedTuple
+from typing import Dict, List, NamedTuple
 
 import deploy_path  # noqa: F401
 from engine import usable_processors
-from files import InputError, check_writable
+from files import InputError, check_writable, print_table
 
 ROOT = Path(__file__).resolve().parent
 FOLDER = Path("best_models/DEMO")
@@ -37,6 +38,10 @@ class Model(NamedTuple):
     @property
     def folder(self) -> Path:
         return FOLDER / self.name
+
+    @property
+    def task(self) -> str:
+        return self.script[len("run_") : -len(".py")]
 
     def make_ernie(self) -> List[str]:
         return ["make_small_ernie.py", *self.ernie_flags.split(), "--output_dir", self.ernie]
@@ -127,6 +132,21 @@ def finetune_all() -> None:
             raise
 
 
+def summary(model: Model) -> Dict[str, str]:
+    """What infer.py has measured of an exported model, as a row of a table."""
+    (written,) = (ROOT / model.folder / "export").glob(f"model.{model.dataset}.*.json")
+    figures = json.loads(written.read_text(encoding="utf-8"))
+    metric, value = next(iter(figures["metrics"].items()))
+    return {
+        "task": model.task,
+        "data": f"{model.dataset} {figures['split']}",
+        "examples": f"{figures['examples']:,}",
+        "metric": f"{metric.replace('_', ' ')} {value:.4f}",
+        "texts/s": f"{figures['texts_per_second']:.0f}",
+        "model": str(model.folder / "export" / "model"),
+    }
+
+
 def main() -> None:
     check_writable(ROOT / FOLDER)
     run(["make_sample_data.py"])
@@ -135,6 +155,8 @@ def main() -> None:
     finetune_all()
     for model in (NAMES, QUESTIONS, REVIEWS):
         run(model.infer())
+    print()
+    print_table([summary(model) for model in (REVIEWS, NAMES, QUESTIONS)])
 
 
 if __name__ == "__main__":

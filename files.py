@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Dict, Iterator, List
 
 import deploy_path  # noqa: F401
 from ernie_predictor import InputError
@@ -58,6 +58,12 @@ def check_writable(folder) -> None:
 
 def print_row(**columns: str) -> None:
     """A table of one row on the screen."""
-    widths = [max(len(name), len(value)) for name, value in columns.items()]
-    for cells in (columns.keys(), columns.values()):
+    print_table([columns])
+
+
+def print_table(rows: List[Dict[str, str]]) -> None:
+    """A table on the screen; all rows have the same columns."""
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    for cells in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip())

@@ -71,11 +71,14 @@ def compare_speed(predictor: ErniePredictor, original: Path, windows: List[Windo
 
 
 def summarize(rows: List[Row], metric: str) -> Dict:
-    """The report: rows by metric, ties by speed, each with its change against the model as it came (the first row)."""
+    """The report: rows by metric, each with its change against the model as it came (the first row).
+
+    Ties go by speed, to a tenth of the original's, which does not change from one run to the next; then by size.
+    """
     original = rows[0]
     for row in rows:
         row["change"] = row["metrics"][metric] - original["metrics"][metric]
-    ordered = sorted(rows, key=lambda row: (-row["metrics"][metric], -row["speedup"]))
+    ordered = sorted(rows, key=lambda row: (-row["metrics"][metric], -round(row["speedup"], 1), row["bytes"]))
     best = next((row["model"] for row in ordered if row["precision"] == "int8"), None)
     return {"metric": metric, "original": original["model"], "best_int8": best, "models": ordered}
 

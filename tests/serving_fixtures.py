@@ -2,7 +2,7 @@
 
 import http.client
 import json
-import time
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, Tuple
@@ -99,7 +99,8 @@ VOCAB = {token: number for number, token in enumerate(["[PAD]", "[CLS]", "[SEP]"
 
 
 class ToyEngine:
-    """Logits that depend on the sum of the ids; fails on POISON, and takes `seconds` for a batch that holds SLOW."""
+    """Logits that depend on the sum of the ids; fails on POISON, and takes `seconds`, or until its gate is opened, for
+    a batch that holds SLOW."""
 
     info = SimpleNamespace(vocab_size=None, max_positions=None, num_labels=None)
     config = EngineConfig()
@@ -107,6 +108,8 @@ class ToyEngine:
 
     def __init__(self, seconds: float):
         self.seconds = seconds
+        self.gate = threading.Event()
+        self.runs = 0
 
     def clone(self) -> "ToyEngine":
         return self
@@ -115,10 +118,11 @@ class ToyEngine:
         return length
 
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray]:
+        self.runs += 1
         if (input_ids == VOCAB[POISON]).any():
             raise RuntimeError("poison")
         if (input_ids == VOCAB[SLOW]).any():
-            time.sleep(self.seconds)
+            self.gate.wait(self.seconds)
         total = input_ids.sum(axis=1)
         return (np.stack([total % 7, total % 5], axis=1).astype(np.float32),)
 

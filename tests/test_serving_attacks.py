@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from serving_fixtures import RunningService, pack, services, serving_dir, unpack, wait_until  # noqa: F401
 
 from protocol import TEXTS, Code, fields_of_http, fields_of_rpc
-from rpc_client import load_messages
+from rpc_client import RequestError, load_messages
 
 MAX_BYTES = 1 << 20
 messages = load_messages()
@@ -277,6 +277,27 @@ def test_more_connections_than_allowed_are_refused(serving_dir):  # noqa: F811
         for connection in held:
             connection.close()
         wait_until(lambda: service.post(b"{}")[0] == 400, 10)
+    finally:
+        assert service.stop() == 0
+
+
+def test_a_body_after_get_is_not_read_as_the_next_request(service):
+    hidden = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    for header in (b"Content-Length: %d" % len(hidden), b"Transfer-Encoding: chunked"):
+        with connect(service.http) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n" + hidden)
+            assert read_all(connection).count(b"HTTP/1.1 ") == 1
+
+
+def test_more_grpc_connections_than_allowed_are_refused(serving_dir):  # noqa: F811
+    service = RunningService("seq_cls", serving_dir("seq_cls"), "--max_connections=3", "--thread_num=1")
+    try:
+        held = [connect(service.endpoint) for _ in range(3)]
+        with pytest.raises(RequestError):
+            service.client(retries=0, timeout=3).predict(["好"])
+        for connection in held:
+            connection.close()
+        assert service.client(retries=8).predict(["好"])
     finally:
         assert service.stop() == 0
 

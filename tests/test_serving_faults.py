@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from engine_fixtures import corpus
@@ -28,6 +29,7 @@ class Load:
         self.texts = corpus()[:40]
         self.expected = service.client().predict(self.texts)
         self.answered, self.refused, self.wrong = 0, 0, []
+        self.broken = []  # when requests were sent whose connection ended
         self._end = threading.Event()
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._ask, args=(service, i)) for i in range(clients)]
@@ -37,7 +39,7 @@ class Load:
     def _ask(self, service: RunningService, number: int) -> None:
         client = service.client(retries=0, timeout=30)
         while not self._end.is_set():
-            number = (number + 1) % len(self.texts)
+            number, sent = (number + 1) % len(self.texts), time.monotonic()
             try:
                 answer = client.predict([self.texts[number]])[0]
                 right = answer["label"] == self.expected[number]["label"]
@@ -48,6 +50,7 @@ class Load:
                 with self._lock:
                     self.refused += error.code in REFUSALS
                     self.wrong += [] if error.code in REFUSALS else [str(error)]
+                    self.broken += [] if "the service refused" in str(error) else [sent]
                 time.sleep(0.05)
 
     def end(self) -> None:
@@ -82,10 +85,24 @@ def test_sigterm_under_load(serving_dir):  # noqa: F811
     service = RunningService("seq_cls", serving_dir("seq_cls"), "--thread_num=1")
     load = Load(service)
     wait_until(lambda: load.answered > 50)
+    stopped = time.monotonic()
     assert service.stop() == 0
     wait_until(lambda: load.refused > 0, 20)
     load.end()
     assert service.errors == []
+    assert not [sent for sent in load.broken if sent < stopped - 0.05], "accepted, and neither answered nor refused"
+
+
+def test_two_workers_killed_at_once(serving_dir):  # noqa: F811
+    service = RunningService("seq_cls", serving_dir("seq_cls"), "--thread_num=1", "--replicas=2")
+    try:
+        killed = service.workers()
+        for worker in killed:
+            os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: service.get("/health") == (200, {"ready": 2}) and not set(killed) & set(service.workers()))
+        assert service.client().predict(["好"]) and service.metric("ernie_worker_restarts_total") == 2
+    finally:
+        assert service.stop() == 0
 
 
 def test_workers_end_when_their_supervisor_is_killed(serving_dir):  # noqa: F811
@@ -93,7 +110,15 @@ def test_workers_end_when_their_supervisor_is_killed(serving_dir):  # noqa: F811
     (worker,) = service.workers()
     service.process.kill()
     service.process.wait()
-    wait_until(lambda: not os.path.exists(f"/proc/{worker}"), 60)
+    wait_until(lambda: has_ended(worker), 60)
+
+
+def has_ended(pid: int) -> bool:
+    """Also where nobody asks for the exit status of an orphan, which then stays as a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def start(task, *flags):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -18,7 +19,7 @@ from protocol import TEXTS, Code, fields_of_rpc
 from rpc_client import Client, RequestError
 from service import Service, rpc_server
 from service_config import TYPES, ServiceConfig
-from supervisor import reserve
+from supervisor import LOST_SECONDS, SILENT_SECONDS, Supervisor, Worker, reserve
 
 
 @pytest.mark.parametrize("task", ["seq_cls", "token_cls", "qa"])
@@ -34,7 +35,10 @@ PORTS = ("rpc_port", "http_port", "monitor_port")
 
 
 def toy_service(seconds=0.5, **options) -> Service:
-    return Service(ServiceConfig("toy", **options), toy_predictor(seconds), Metrics())
+    predictor = toy_predictor(seconds)
+    service = Service(ServiceConfig("toy", **options), predictor, Metrics())
+    service.toy = predictor.engine
+    return service
 
 
 def ask(service: Service, texts):
@@ -48,20 +52,33 @@ def ask_all(service: Service, requests):
 
 
 def test_a_full_queue_refuses():
-    service = toy_service(queue_size=4)
-    codes = [response.err_no for response in ask_all(service, [[SLOW]] * 12)]
-    assert set(codes) == {Code.OK, Code.BUSY} and codes.count(Code.OK) == 4
+    service = toy_service(seconds=60, queue_size=4)
+    with ThreadPoolExecutor(12) as pool:
+        responses = [pool.submit(ask, service, [SLOW]) for _ in range(12)]
+        wait_until(lambda: sum(response.done() for response in responses) == 8, 30)
+        refused = [response.result() for response in responses if response.done()]
+        service.toy.gate.set()
+    assert {response.err_no for response in refused} == {Code.BUSY}
+    assert "4 requests are waiting" in refused[0].err_msg
+    assert sorted(response.result().err_no for response in responses) == [Code.OK] * 4 + [Code.BUSY] * 8
     assert ask(service, ["好"]).err_no == Code.OK and service.in_flight == 0
-    assert "4 requests are waiting" in next(r.err_msg for r in ask_all(service, [[SLOW]] * 12) if r.err_no == Code.BUSY)
 
 
 def test_the_time_limit_holds_and_late_answers_do_no_harm():
-    service = toy_service(seconds=1.0, timeout=300)
+    service = toy_service(seconds=60, timeout=300)
     started = time.monotonic()
     responses = ask_all(service, [[SLOW], ["好"], ["坏"]])
-    assert Code.TIMEOUT in {response.err_no for response in responses} and time.monotonic() - started < 0.9
+    assert Code.TIMEOUT in {response.err_no for response in responses} and time.monotonic() - started < 30
+    service.toy.gate.set()
     wait_until(lambda: ask(service, ["好"]).err_no == Code.OK, 10)
     assert service.in_flight == 0 and not service._call.__self__._cv_pool and not service._call.__self__._fetch_buffer
+
+
+def test_a_request_is_computed_no_further_than_its_client_waits():
+    service = toy_service(seconds=0.2, timeout=300, batch_size=1)
+    assert ask(service, [SLOW] * 20).err_no == Code.TIMEOUT
+    wait_until(lambda: ask(service, ["好"]).err_no == Code.OK, 30)
+    assert service.toy.runs < 20
 
 
 def test_the_clients_own_deadline_counts():
@@ -70,7 +87,7 @@ def test_the_clients_own_deadline_counts():
 
 
 def test_a_request_that_fails_leaves_its_batch_alone():
-    service = toy_service(auto_batching_timeout=300.0)
+    service = toy_service(auto_batching_timeout=60_000.0, timeout=120_000, batch_size=6)  # all are waited for
     requests = [["好a"], [POISON], ["坏", POISON], ["好", "坏b"]]
     responses = ask_all(service, requests)
     assert [response.err_no for response in responses] == [Code.OK, Code.FAILED, Code.FAILED, Code.OK]
@@ -83,7 +100,7 @@ def test_a_request_that_fails_leaves_its_batch_alone():
 
 @pytest.mark.parametrize(("on", "batches"), [(True, 1), (False, 6)])
 def test_batching_can_be_turned_off(on, batches):
-    service = toy_service(auto_batching=on, auto_batching_timeout=500.0)
+    service = toy_service(auto_batching=on, auto_batching_timeout=60_000.0, timeout=120_000, batch_size=12)
     assert {response.err_no for response in ask_all(service, [["好", "坏"]] * 6)} == {Code.OK}
     snapshot = service.metrics.snapshot()
     assert snapshot["ernie_batch_windows_count"] == batches and snapshot["ernie_batch_windows_sum"] == 12
@@ -100,7 +117,7 @@ def test_draining_answers_what_was_accepted():
         assert {future.result().err_no for future in accepted} == {Code.OK}
 
 
-def test_more_calls_than_the_server_takes_are_refused_by_grpc():
+def test_more_calls_than_the_queue_takes_are_refused_over_grpc():
     service = toy_service(seconds=1.0, queue_size=2)
     _, address = reserve("127.0.0.1", 0)
     server = rpc_server(service, address)
@@ -156,6 +173,36 @@ def test_the_log_folder_of_serving_is_not_left_behind():
     argv = [sys.executable, "-c", "import sys; sys.path[:0] = ['deploy/serving', 'deploy/python']; import pipeline_ops"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and not (ROOT / "PipelineServingLogs").exists(), done.stderr
+
+
+class StandIn(Worker):
+    """A worker that is no process."""
+
+    def __init__(self, silent_seconds: float, returncode=None, **last):
+        self.number, self.last, self.ready_since = 0, last, None
+        self.heard = time.monotonic() - silent_seconds
+        self.killed = []
+        self.process = SimpleNamespace(
+            poll=lambda: returncode, returncode=returncode, kill=lambda: self.killed.append(True)
+        )
+
+
+def test_a_worker_that_hangs_is_not_ready_and_then_killed():
+    supervisor = Supervisor("seq_cls", ServiceConfig("x"))
+    supervisor.workers = [StandIn(0.1, state="ready"), StandIn(SILENT_SECONDS + 1, state="ready")]
+    supervisor.workers += [StandIn(LOST_SECONDS + 1, state="ready"), StandIn(LOST_SECONDS + 1)]  # one is still loading
+    assert supervisor.ready == 1 and supervisor.values()["ernie_workers_ready"] == 1
+    supervisor._end_lost_workers()
+    assert [bool(worker.killed) for worker in supervisor.workers] == [False, False, True, False]
+
+
+def test_the_second_event_of_a_worker_that_ended_is_nothing_new(monkeypatch):
+    monkeypatch.setattr("supervisor.Worker", lambda *_: StandIn(0, state="ready"))
+    supervisor, ended = Supervisor("seq_cls", ServiceConfig("x")), StandIn(0, returncode=-9, state="ready")
+    supervisor.workers, supervisor._announced = [ended], True
+    for _ in range(2):
+        supervisor._look_after(ended)
+    assert ended not in supervisor.workers and supervisor._ended["ernie_worker_restarts_total"] == 1
 
 
 def test_grpc_is_the_health_check_of_kubernetes():
