@@ -51,7 +51,7 @@ def tokenizers(vocab: Dict[str, int], folder: Path) -> Dict[str, Tokenize]:
     write_vocab(ours, folder)
     reference = ErnieTokenizer(str(folder / VOCAB_FILE))
     fast_tokenizer.set_thread_num(1)
-    fast = fast_tokenizer.ErnieFastTokenizer(str(folder / VOCAB_FILE))
+    fast = fast_tokenizer.ErnieFastTokenizer(vocab)
     return {
         "PaddleNLP's ErnieTokenizer": lambda texts: [
             reference.convert_tokens_to_ids(reference._tokenize(text)) for text in texts

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from compression import CompressionArguments
@@ -13,6 +13,7 @@ from ernie_predictor import (
     QuestionAnswering,
     SequenceClassification,
     TokenClassification,
+    bio_spans,
 )
 from make_small_ernie import build_vocab
 from trainer import LengthGroupedSampler
@@ -98,6 +99,59 @@ def test_perfect_logits_give_perfect_f1_on_the_corpus(tokenizer):
     features = Features(TOKEN_CLS, TokenClassification(tokenizer, LABELS, 40, 8), examples, by_length=True)
     assert len(features) > 2 * len(examples)
     assert entity_f1(examples, features.results(perfect_outputs(features)))["f1"] > 0.999
+
+
+def entities_in_text(tokenizer, chars, tags):
+    """What a model that knows every tag finds in a text, given as a text; and the text."""
+    task, text = TokenClassification(tokenizer, LABELS, 64, 16), "".join(chars)
+    features = Features(TOKEN_CLS, task, [{"tokens": chars, "labels": tags}])
+    (logits,) = perfect_outputs(features)
+    found = task.decode({"text": text}, features.windows[0], [(row,) for row in logits])["entities"]
+    for entity in found:
+        first, last = entity["pos"]
+        assert text[first : last + 1] == entity["entity"]
+    return text, [(entity["label"], *entity["pos"]) for entity in found]
+
+
+def gold_of(tags):
+    return [(label, i, j - 1) for label, i, j in bio_spans([(tag, i, i + 1) for i, tag in enumerate(tags)])]
+
+
+def is_clean(chars, tags):
+    """Whether no end of an entity is inside a run that can become a single token."""
+    return not any(is_cut_by_words(chars, first, last) for _, first, last in gold_of(tags))
+
+
+def test_positions_in_every_dev_sentence(tokenizer):
+    sentences = 0
+    for example in load_examples("sample_people_daily", "dev"):
+        chars, tags = example["tokens"], example["labels"]
+        if is_clean(chars, tags):
+            assert entities_in_text(tokenizer, chars, tags)[1] == gold_of(tags)
+            sentences += 1
+    assert sentences > 1800
+
+
+NOISE = [" ", "  ", "\u3000", "ABC", " iPhone12 ", "2024", "３.５", "😀", "👩‍👩‍👧", "\u200b", "é"]
+SENTENCES = [e for e in load_examples("sample_people_daily", "dev") if any(tag != "O" for tag in e["labels"])]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from(SENTENCES),
+    st.lists(st.tuples(st.integers(0, 10_000), st.sampled_from(NOISE)), min_size=1, max_size=8),
+)
+def test_positions_with_anything_put_in_anywhere(tokenizer, sentence, noise):
+    """Between the characters of an entity too, of which it then is a part."""
+    chars, tags = list(sentence["tokens"]), list(sentence["labels"])
+    for place, piece in noise:
+        place %= len(chars) + 1
+        inside = 0 < place < len(tags) and tags[place].startswith("I-")
+        chars[place:place] = piece
+        tags[place:place] = [tags[place] if inside else "O"] * len(piece)
+    assume(is_clean(chars, tags))
+    text, found = entities_in_text(tokenizer, chars, tags)
+    assert found == gold_of(tags) and text == "".join(chars)
 
 
 def test_answers_survive_windows(tokenizer):

@@ -143,7 +143,9 @@ def test_a_bad_line_is_named_and_what_came_before_is_kept(predictor, files):
 def answer_file_after(predictor, source, target, content):
     """The same file mended: its length changed, so the .part of the broken one does not belong to it."""
     source.write_bytes(content)
-    with pytest.raises(InputError, match="was begun with another input_bytes, input_modified: remove it to begin again"):
+    with pytest.raises(
+        InputError, match="was begun with another input_bytes, input_modified: remove it to begin again"
+    ):
         answer_file(predictor, source, target)
     target.with_name("out.jsonl.part").unlink()
     return answer_file(predictor, source, target)

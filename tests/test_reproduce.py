@@ -11,7 +11,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import published  # noqa: E402
 import reproduce  # noqa: E402
 import tables  # noqa: E402
-from reproduce import Grid, Reproduction, Runner, Step  # noqa: E402
+from reproduce import Grid, Reproduction  # noqa: E402
+from steps import Runner, Step  # noqa: E402
 
 SCRIPT = "benchmarks/reproduce.py"
 

@@ -30,8 +30,8 @@ def answer_file(
     Returns the number of lines of output_file.
 
     Raises:
-        InputError: a line is not an input (lines before it are kept), a file cannot be read or
-            written, output_file exists, or its .part was begun from something else.
+        InputError: a line is not an input, a file cannot be read or written, output_file exists, or its
+            .part was begun from something else.
     """
     input_file, output_file = Path(input_file), Path(output_file)
     part, origin_file = (Path(f"{output_file}.part{ending}") for ending in ("", ".json"))
