@@ -215,7 +215,7 @@ class PaddleEngine:
 
 
 def distinct_length(length: int) -> int:
-    """The next length that no batch of another shape can be mistaken for on a processor.
+    """The next length that no batch of another shape can be mistaken for on a processor; one in four is.
 
     Paddle 2.6.2 keeps each matmul's oneDNN primitive under a key in which the dimensions of its input stand
     without anything between them: 2 x 88 and 28 x 8 are both "288". The second to come gets the primitive of
@@ -224,11 +224,13 @@ def distinct_length(length: int) -> int:
     So lengths of two digits are made odd here and those of three even: where two keys are the same, so are
     their last digits, then how many digits the length has, then both dimensions. (Lengths of four digits are
     odd too, which is enough for batches of up to 99.) This can go when Paddle separates the dimensions
-    (phi::funcs::CreateKey).
+    (phi::funcs::CreateKey). What is kept for a shape is never given back: therefore one in four.
     """
-    if length < 100:
-        return max(length, 10) | 1
-    return length + length % 2 if length < 999 else max(length, 1000) | 1
+    if length <= 99:
+        return max(length, 11) | 3
+    if length <= 996:
+        return (length + 3) & ~3
+    return ((max(length, 1001) + 2) & ~3) + 1
 
 
 def shape_info_path(prefix: Path, config: EngineConfig) -> Path:

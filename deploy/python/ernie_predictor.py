@@ -474,19 +474,30 @@ class ErniePredictor:
 def batch_ends(lengths: Sequence[int], batch_size: int, run_overhead: float) -> List[int]:
     """Where to cut windows into batches: the end of each batch.
 
+    A batch that ends because of its padding, or with the last window, has a round number of rows, so that an engine
+    that keeps something for every shape it has seen does not see too many.
+
     Args:
         lengths: tokens of each window, in the order in which they will run; the first of a batch is its longest.
         batch_size: the most windows of a batch.
         run_overhead: what one more run costs, in tokens; padding that costs more than that is not worth it.
     """
     ends: List[int] = []
-    begin, padding = 0, 0
-    for i, length in enumerate(lengths):
-        padding += lengths[begin] - length
-        if i - begin == batch_size or padding > run_overhead:
-            ends.append(i)
-            begin, padding = i, 0
-    return ends + [len(lengths)] if lengths else ends
+    begin = 0
+    while begin < len(lengths):
+        end, padding = begin, 0
+        while end < min(begin + batch_size, len(lengths)) and padding + lengths[begin] - lengths[end] <= run_overhead:
+            padding += lengths[begin] - lengths[end]
+            end += 1
+        begin = end if end - begin == batch_size or run_overhead == math.inf else begin + round_down(end - begin)
+        ends.append(begin)
+    return ends
+
+
+def round_down(rows: int) -> int:
+    """1, 2, 3, 4, 6, 8, 12, 16, 24 ...: a number's two highest binary digits."""
+    rest = max(rows.bit_length() - 2, 0)
+    return rows >> rest << rest
 
 
 def pad(windows: Sequence[Window], pad_id: int, length: int) -> Tuple[np.ndarray, np.ndarray]:
