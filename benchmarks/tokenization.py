@@ -52,6 +52,7 @@ def tokenizers(vocab: Dict[str, int], folder: Path) -> Dict[str, Tokenize]:
     reference = ErnieTokenizer(str(folder / VOCAB_FILE))
     fast_tokenizer.set_thread_num(1)
     fast = fast_tokenizer.ErnieFastTokenizer(vocab)
+    fast.disable_padding()
     return {
         "PaddleNLP's ErnieTokenizer": lambda texts: [
             reference.convert_tokens_to_ids(reference._tokenize(text)) for text in texts

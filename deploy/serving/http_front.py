@@ -9,32 +9,26 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Callable, Optional
+from http.server import BaseHTTPRequestHandler
+from typing import Optional
 
+from bounded_server import BoundedServer
 from protocol import HTTP_STATUS, RESULTS, Code, Refusal, fields_of_http, http_body, shown
 from service import Service
 
 IDLE_SECONDS = 30  # a connection that sends nothing for so long is closed
 DISCARD_SECONDS = 10  # how long what a refused client still sends is read and thrown away
 REFUSALS = 32  # connections over the limit that are told so at the same time; others are closed without a word
-BACKLOG = 512
 
 
-class HttpFront(ThreadingHTTPServer):
-    """Serves HTTP on a listening socket, with a bounded number of connections, each in a thread."""
-
-    daemon_threads = True
-    block_on_close = False
+class HttpFront(BoundedServer):
+    """Serves HTTP on a listening socket."""
 
     def __init__(self, service: Service, listening: socket.socket):
-        super().__init__(listening.getsockname()[:2], Handler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = listening
+        super().__init__(listening, Handler, service.config.max_connections)
         # Workers share the socket: one that another has taken the connection from must not wait in accept().
         self.socket.setblocking(False)
         self.service = service
-        self._free = threading.BoundedSemaphore(service.config.max_connections)
         self._refusals = threading.BoundedSemaphore(REFUSALS)
         self._exchanges = 0
         self._changed = threading.Condition()
@@ -44,28 +38,11 @@ class HttpFront(ThreadingHTTPServer):
         connection.setblocking(True)
         return connection, address
 
-    def process_request(self, request, client_address):
-        if self._free.acquire(blocking=False):
-            slots, work = self._free, self.process_request_thread
-        elif self._refusals.acquire(blocking=False):
-            slots, work = self._refusals, self.refuse_connection
-        else:
-            return self.shutdown_request(request)
-        thread = threading.Thread(target=self._in_slot, args=(slots, work, request, client_address), daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # the system has no more threads
-            slots.release()
-            self.shutdown_request(request)
+    def refuse(self, request, client_address) -> None:
+        if not self.start_in(self._refusals, self._say_busy, request, client_address):
+            super().refuse(request, client_address)
 
-    @staticmethod
-    def _in_slot(slots: threading.BoundedSemaphore, work: Callable, request: socket.socket, client_address) -> None:
-        try:
-            work(request, client_address)
-        finally:
-            slots.release()
-
-    def refuse_connection(self, request: socket.socket, client_address) -> None:
+    def _say_busy(self, request: socket.socket, client_address) -> None:
         body = http_body(Code.BUSY, "too many connections: ask again later")
         head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n"
         head += f"Content-Length: {len(body)}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
@@ -74,9 +51,6 @@ class HttpFront(ThreadingHTTPServer):
             request.sendall(head.encode() + body)
             discard_input(request)
         self.shutdown_request(request)
-
-    def handle_error(self, request, client_address):
-        """A connection that broke; its client knows."""
 
     def exchange(self, step: int) -> None:
         """Count a request that begins (1) or whose answer is sent (-1)."""

@@ -15,12 +15,13 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "python"))
 
+from bounded_server import BoundedServer  # noqa: E402
 from commands import run_command  # noqa: E402
 from metrics import prometheus_text  # noqa: E402
 from model_files import InputError  # noqa: E402
@@ -229,35 +230,15 @@ class Supervisor:
         return "\n".join([*lines, "ready"])
 
 
-class Monitor(ThreadingHTTPServer):
-    """GET /live, /health and /metrics of the whole service, for a bounded number of connections."""
-
-    daemon_threads = True
-    block_on_close = False
+class Monitor(BoundedServer):
+    """GET /live, /health and /metrics of the whole service."""
 
     def __init__(self, supervisor: Supervisor, listening: socket.socket):
-        super().__init__(listening.getsockname()[:2], MonitorHandler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = listening
+        super().__init__(listening, MonitorHandler, MOST_CONNECTIONS)
         self.supervisor = supervisor
-        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
-
-    def process_request(self, request, client_address):
-        if not self._free.acquire(blocking=False):
-            return self.shutdown_request(request)
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request, client_address):
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
 
     def start(self) -> None:
         threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def handle_error(self, request, client_address):
-        """A connection that broke; its client knows."""
 
 
 class MonitorHandler(BaseHTTPRequestHandler):
