@@ -80,7 +80,7 @@ def test_the_report_names_every_model_and_the_best(compressed):
     assert {row["model"] for row in report["models"]} == {"inference/infer"} | {
         f"{algorithm}{size}/int8" for algorithm in ALGORITHMS for size in (2, 8)
     }
-    order = [(-row["metrics"]["accuracy"], -row["speedup"]) for row in report["models"]]
+    order = [(-row["metrics"]["accuracy"], -round(row["speedup"], 1), row["bytes"]) for row in report["models"]]
     assert order == sorted(order)
     assert report["best_int8"] == next(row["model"] for row in report["models"] if row["precision"] == "int8")
     original = next(row for row in report["models"] if row["model"] == report["original"])
