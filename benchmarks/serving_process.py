@@ -1,5 +1,6 @@
 """A service started as a child process on free ports, for the load benchmark and the tests."""
 
+import os
 import re
 import signal
 import subprocess
@@ -8,6 +9,10 @@ import threading
 import time
 from pathlib import Path
 from typing import Callable, List
+
+os.environ.setdefault(
+    "GRPC_ENABLE_FORK_SUPPORT", "0"
+)  # before grpc is imported: to fork beside clients can hang with it
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVING = ROOT / "deploy" / "serving"

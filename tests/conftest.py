@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Before grpc is imported: what it does before a fork can wait for ever while clients are at work (grpcio 1.80), and the
+# tests start processes beside clients.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 ROOT = Path(__file__).resolve().parents[1]
 for folder in (ROOT, ROOT / "deploy" / "python", ROOT / "deploy" / "serving"):
     sys.path.insert(0, str(folder))
