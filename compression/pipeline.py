@@ -18,7 +18,7 @@ from compression.report import measure, print_report, summarize, write_report
 from compression.work import WorkFolder, fingerprint
 from ernie_predictor import InputError
 from files import publish
-from trainer import HEAD_OF_TASK, export_static, write_vocab
+from trainer import HEAD_OF_TASK, check_written, export_static, write_vocab
 
 ORIGINAL = "inference/infer"
 
@@ -196,6 +196,7 @@ def export_int8(trainer, prefix: Path, thresholds: Dict, config: PTQConfig, targ
     """Write the INT8 program of the model PREFIX as TARGET.pdmodel, with what it takes to serve it."""
     with publish(target.parent) as temporary:
         write_quantized(prefix, thresholds, config, temporary / target.name, embeddings)
+        check_written(temporary / target.name, target.parent)
         write_vocab(trainer.task.tokenizer, temporary)
         trainer.inference_config.save(temporary)
 
