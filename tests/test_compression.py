@@ -4,6 +4,7 @@ from compression_fixtures import HIDDEN, LAYERS, NEURONS, exported_parameters, t
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from paddle import nn
 
 from compression import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig, QATConfig
 from compression.config import ALGORITHMS
+from compression.pipeline import calibrate, calibration_texts, export_int8
 from compression.quantization_aware import train_quantized
 from ernie_predictor import InputError, QuestionAnswering, SequenceClassification, load_predictor
 from trainer import check_finetuned
@@ -159,6 +161,23 @@ def test_a_model_of_the_users_own_is_quantized(tmp_path, compressed):
     )
     report = trainer.compress("x", str(tmp_path), pruning=False, compress_config=config)
     assert report["best_int8"] == "hist2/int8"
+
+
+def test_full_disk_while_an_int8_model_is_written(tmp_path, compressed):
+    """A limit on the size of files stands for a disk that is full before the parameters, the larger file, are whole;
+    of that Paddle itself says nothing."""
+    trainer, output, _ = compressed
+    original, config = output / "inference" / "infer", PTQConfig(batch_size_list=[2])
+    thresholds = calibrate(original, calibration_texts(trainer, 2), config)["hist", 2]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    enough = (output / "hist2" / "int8.pdiparams").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (enough - 4096, hard))
+    try:
+        with pytest.raises(InputError, match="hist2 cannot be written to"):
+            export_int8(trainer, original, thresholds, config, tmp_path / "hist2" / "int8")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not all_files(tmp_path / "hist2")
 
 
 def test_the_same_seed_gives_the_same_models(tmp_path):
