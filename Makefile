@@ -23,11 +23,12 @@ style: $(READY)
 	$(BIN)/ruff format .
 
 # One resolution for each variant; overrides.txt says which of the packages' own limits are set aside, and why.
+# Paddle's GPU package is built for CUDA 11.8; of onnxruntime-gpu, 1.18.1 is the last version in the registry that is too.
 lock: $(READY)
 	$(BIN)/uv pip compile -q --upgrade --python-version 3.9 --python-platform x86_64-manylinux_2_28 \
 		--custom-compile-command "make lock" requirements.in --override overrides.txt -o requirements.txt
-	sed -E 's/^(paddlepaddle|onnxruntime|paddle-serving-server)==/\1-gpu==/; s/^(paddle-serving-server-gpu==.*)/\1.post1028/' \
-		requirements.in | \
+	sed -E -e 's/^(paddlepaddle|paddle-serving-server)==/\1-gpu==/' -e 's/^(paddle-serving-server-gpu==.*)/\1.post1028/' \
+		-e 's/^onnxruntime==.*/onnxruntime-gpu==1.18.1/' requirements.in | \
 	$(BIN)/uv pip compile -q --upgrade --python-version 3.9 --python-platform x86_64-manylinux_2_28 \
 		--custom-compile-command "make lock" - --override overrides.txt -o requirements-gpu.txt
 
@@ -41,4 +42,4 @@ $(READY): requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) samples best_models reproduce speed serving_load .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) samples best_models reproduce speed serving_load compress_state-* log profiler_log .pytest_cache .ruff_cache .hypothesis

@@ -279,12 +279,12 @@ def find_dataset(name: str) -> DatasetSpec:
     return DATASETS[key]
 
 
-LABEL_FILES = ("labels.json", "labels.txt")
+LABEL_FILES = ("labels.txt", "labels.json")
 
 
 def load_labels(spec: DatasetSpec, data_dir: Optional[str] = None) -> List[str]:
-    """The classes, from labels.json ({"label": ...} a line) or labels.txt (one a line) of data_dir, else the data set's
-    own.
+    """The classes, from labels.txt (one a line) or, without it, labels.json ({"label": ...} a line, as CLUE has it) of
+    data_dir, else the data set's own.
 
     Raises:
         InputError: the file cannot be read, or names no classes of the task.

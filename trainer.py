@@ -1,6 +1,8 @@
 """PaddleNLP's Trainer with what fine-tuning here needs besides: batches of like length, answers instead of
 logits at evaluation, checkpoints that survive a kill, and models that are whole or not there."""
 
+import cpu_speed  # noqa: F401, I001  before paddle
+
 import errno
 import json
 import os
@@ -270,8 +272,8 @@ class FinetuneTrainer(Trainer):
         return folder / prefix
 
     def compress(self, task_name, output_dir, pruning=True, quantization=True, compress_config=None):
-        """Prune and quantize the model; see compression.compress."""
-        from compression import compress
+        """Prune and quantize the model; see model_compression.pipeline."""
+        from model_compression.pipeline import compress
 
         return compress(self, task_name, output_dir, pruning, quantization, compress_config)
 

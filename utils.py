@@ -29,7 +29,6 @@ from paddlenlp.utils.log import logger  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import deploy_path  # noqa: E402, F401
-from compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig  # noqa: E402, F401
 from data import DATASETS, DatasetSpec, Example, find_dataset  # noqa: E402
 from ernie_predictor import (  # noqa: E402
     INFERENCE_FILE,
@@ -43,6 +42,7 @@ from ernie_predictor import (  # noqa: E402
     bio_spans,
     join_tokens,
 )
+from model_compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig, QATConfig  # noqa: E402, F401
 
 logger.set_level("WARNING")
 

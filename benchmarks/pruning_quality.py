@@ -15,9 +15,9 @@ from typing import Tuple
 
 import numpy as np
 
-from compression.config import find_widths, parse_width
-from compression.pruning import Supernet, compute_importance, narrow_model, using_model
 from ernie_predictor import InferenceConfig
+from model_compression.config import find_widths, parse_width
+from model_compression.pruning import Supernet, compute_importance, narrow_model, using_model
 from trainer import build_trainer
 
 

@@ -9,10 +9,10 @@ import paddle
 from paddlenlp.transformers import ErnieConfig, ErnieForSequenceClassification
 
 import deploy_path  # noqa: F401
-from compression.config import PTQConfig, find_widths
-from compression.pruning import narrow_model
-from compression.quantization import calibrate, write_quantized
 from ernie_predictor import InferenceConfig
+from model_compression.config import PTQConfig, find_widths
+from model_compression.pruning import narrow_model
+from model_compression.quantization import calibrate, write_quantized
 from trainer import export_static
 from wordpiece import WordPiece
 

@@ -18,9 +18,9 @@ import snownlp  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from paddlenlp.transformers import ErnieConfig  # noqa: E402
 
-from compression.config import PTQConfig  # noqa: E402
-from compression.quantization import calibrate, write_quantized  # noqa: E402
 from ernie_predictor import InferenceConfig, load_task  # noqa: E402
+from model_compression.config import PTQConfig  # noqa: E402
+from model_compression.quantization import calibrate, write_quantized  # noqa: E402
 from trainer import export_static  # noqa: E402
 from wordpiece import WordPiece  # noqa: E402
 

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from paddle import nn
 
-from compression import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig, QATConfig
-from compression.config import ALGORITHMS
-from compression.pipeline import calibrate, calibration_texts, export_int8
-from compression.quantization_aware import train_quantized
 from ernie_predictor import InputError, QuestionAnswering, SequenceClassification, load_predictor
+from model_compression import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig, QATConfig
+from model_compression.config import ALGORITHMS
+from model_compression.pipeline import calibrate, calibration_texts, export_int8
+from model_compression.quantization_aware import train_quantized
+from model_compression.report import print_report
 from trainer import check_finetuned
 from utils import QA, SEQ_CLS, TOKEN_CLS, parse_arguments
 
@@ -88,7 +89,14 @@ def test_the_report_names_every_model_and_the_best(compressed):
     original = next(row for row in report["models"] if row["model"] == report["original"])
     assert original["change"] == 0 and original["speedup"] == 1
     assert json.loads((output / "report.json").read_text(encoding="utf-8")) == report
-    assert not (output / "work").exists()
+    assert not list(Path(trainer.args.output_dir).glob("compress_state-*"))
+
+
+def test_the_printed_commands_can_be_typed(compressed, capsys):
+    _, output, report = compressed
+    print_report(report, output, "clue tnews", "my data")
+    printed = f"infer.py --task_name 'clue tnews' --data_dir 'my data' --model_path {output / report['best_int8']}"
+    assert printed in capsys.readouterr().out
 
 
 def logits(prefix, precision, trainer):
@@ -225,6 +233,8 @@ def test_an_empty_split_is_refused(tmp_path, split):
     trainer = tiny_trainer(tmp_path / "state", examples=4)
     setattr(trainer, f"{split}_dataset", [])
     refuse(tmp_path, trainer, "dev set is empty" if split == "eval" else "training set is empty")
+    if split == "train":
+        refuse(tmp_path, trainer, "quantization-aware training needs it", pruning=False, qat_config=QATConfig())
 
 
 def test_a_width_of_no_whole_heads_is_refused(tmp_path):

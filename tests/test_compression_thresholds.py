@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from paddle.static.quantization import PostTrainingQuantization
 from paddle.static.quantization.cal_kl_threshold import cal_kl_threshold
 
-from compression import PTQConfig
-from compression.pipeline import calibration_texts, export
-from compression.quantization import activations, calibrate, loaded_program
-from compression.thresholds import (
+from model_compression import PTQConfig
+from model_compression.pipeline import calibration_texts, export
+from model_compression.quantization import activations, calibrate, loaded_program
+from model_compression.thresholds import (
     BINS,
     HIST_SHARE,
     MSE_SHARES,

@@ -86,6 +86,13 @@ def test_own_labels(tmp_path):
     assert load_examples("tnews", "train", str(tmp_path))[0]["label"] == "好评"
 
 
+def test_own_labels_come_before_those_of_a_copied_data_set(tmp_path):
+    write_lines(tmp_path, "labels.json", {"label": "positive"}, {"label": "negative"})
+    assert load_labels(find_dataset("sample_reviews"), str(tmp_path)) == ["positive", "negative"]
+    (tmp_path / "labels.txt").write_text("好评\n差评\n", encoding="utf-8")
+    assert load_labels(find_dataset("sample_reviews"), str(tmp_path)) == ["好评", "差评"]
+
+
 def test_test_split_needs_no_labels(tmp_path):
     write_lines(tmp_path, "test.json", {"id": 3, "sentence": "好"})
     assert load_examples("tnews", "test", str(tmp_path)) == [{"id": 3, "text": "好", "text_pair": None, "label": None}]

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from compression import CompressionArguments
 from data import load_examples
 from ernie_predictor import (
     InferenceConfig,
@@ -16,6 +15,7 @@ from ernie_predictor import (
     bio_spans,
 )
 from make_small_ernie import build_vocab
+from model_compression import CompressionArguments
 from trainer import LengthGroupedSampler
 from utils import (
     IGNORED_LABEL,

@@ -192,7 +192,8 @@ def test_every_other_command_is_a_make_target_or_allowed(command):
 def test_flags_and_files_in_the_text_exist(document):
     """Flags between back quotes stand in some script; so do the files that are linked."""
     text = document.read_text(encoding="utf-8")
-    sources = "\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS + sorted(ROOT.glob("compression/*.py")))
+    paths = SCRIPTS + sorted(ROOT.glob("model_compression/*.py"))
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in paths)
     known = set(re.findall(r"[\w-]+", sources + (ROOT / "Makefile").read_text()))
     flags = {flag for code in re.findall(r"`([^`\n]+)`", text) for flag in re.findall(r"--([a-z][\w-]+)", code)}
     assert not [flag for flag in flags if flag not in known and f"--{flag}" not in known]
@@ -296,6 +297,36 @@ def test_it_runs(workplace, command):
         return
     limits = ["--max_samples", "32"] if words[1] == "infer.py" else []
     assert run_script(*words[1:], *limits).stdout
+
+
+def test_the_compression_example_in_python_runs(finetuned, tmp_path):
+    """In a process of its own, where nothing has set the number of threads: all cores are used."""
+    folder = tmp_path / "TNEWS"
+    shutil.copytree(finetuned("seq_cls"), folder)
+    code = next(code for language, code in code_blocks(READMES[0]) if "trainer.compress(" in code)
+    code = code.replace("best_models/TNEWS", str(folder)).replace('"tnews"', '"sample_reviews"')
+    code = code.replace("flags = [", "flags = [" + ", ".join(map(repr, COMPRESS_LIMITS[:6])) + ", ")
+    code += "\nimport os, cpu_speed; assert os.environ['OMP_NUM_THREADS'] == str(cpu_speed.usable_cores())"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    models = {row["model"] for row in json.loads((folder / "compress" / "report.json").read_text())["models"]}
+    grid = {f"{algorithm}{size}/int8" for algorithm in ("hist", "mse") for size in (4, 8, 16)}
+    assert models == {"inference/infer", "0.75/float32", *grid, *(f"0.75/{model}" for model in grid)}
+
+
+def test_quantizing_alone_needs_no_training_split(finetuned, tmp_path):
+    """And the commands that it prints name the data."""
+    model, data = tmp_path / "model", tmp_path / "data"
+    shutil.copytree(finetuned("seq_cls"), model)
+    data.mkdir()
+    for name in ("dev.json", "labels.json"):
+        shutil.copy(make_sample_data("sample_reviews")[0] / name, data)
+    flags = ["--task_name", "sample_reviews", "--model_name_or_path", model, "--data_dir", data]
+    flags += ["--output_dir", tmp_path, *COMPRESS_LIMITS[2:4], "--no_pruning", "--algo_list", "hist"]
+    done = run_script("compress_seq_cls.py", *flags)
+    assert f"--data_dir {data} --model_path {model}/compress/hist" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "model"]
 
 
 def needs_a_gpu() -> Dict[str, Command]:

@@ -10,14 +10,14 @@ from typing import Dict, List, NamedTuple, Optional
 import paddle
 from tqdm import tqdm
 
-from compression.config import CompressConfig, PTQConfig, Width, check_input_dir, find_widths
-from compression.pruning import Supernet, compute_importance, narrow_model, train_widths
-from compression.quantization import calibrate, folder_name, thresholds_of_inputs, write_quantized
-from compression.quantization_aware import train_quantized
-from compression.report import measure, print_report, summarize, write_report
-from compression.work import WorkFolder, fingerprint
 from ernie_predictor import InputError
 from files import publish
+from model_compression.config import CompressConfig, PTQConfig, Width, check_input_dir, find_widths
+from model_compression.pruning import Supernet, compute_importance, narrow_model, train_widths
+from model_compression.quantization import calibrate, folder_name, thresholds_of_inputs, write_quantized
+from model_compression.quantization_aware import train_quantized
+from model_compression.report import measure, print_report, summarize, write_report
+from model_compression.work import WorkFolder, fingerprint, work_folder
 from trainer import HEAD_OF_TASK, check_written, export_static, write_vocab
 
 ORIGINAL = "inference/infer"
@@ -48,7 +48,8 @@ def compress(
     0.75/hist16/int8.* (pruned and quantized), hist16/int8.* (quantized only) and report.json. With
     quantization_config.input_dir only that model is quantized, to hist16/int8.*. With qat_config, 0.75/qat/int8.*
     or, without pruning, qat/int8.* are trained for INT8; with quantize_embeddings each INT8 model stands
-    in hist16_embeddings/ too. Training follows trainer.args. An interrupted call goes on when it is made again.
+    in hist16_embeddings/ too. Training follows trainer.args. An interrupted call goes on when it is made again; its
+    state is kept in trainer.args.output_dir until all is done.
 
     Args:
         trainer: a trainer.FinetuneTrainer with the fine-tuned model, in one process.
@@ -66,11 +67,13 @@ def compress(
     config = compress_config or CompressConfig()
     output_dir = Path(output_dir)
     widths = check_trainer(trainer, config if pruning else None)
+    if config.qat_config:
+        check_training_set(trainer, "quantization-aware training needs it; leave out --qat")
     input_prefix = check_input_dir(config.quantization_config) if quantization else None
     if quantization:
         check_calibration_sizes(config.quantization_config, len(trainer.eval_dataset))
     settings = {"pruning": pruning, "quantization": quantization, **config.to_dict()}
-    work = WorkFolder(output_dir, fingerprint(trainer, settings))
+    work = WorkFolder(work_folder(trainer.args.output_dir, output_dir), fingerprint(trainer, settings))
 
     models = [export_original(trainer, output_dir, work)]
     if pruning:
@@ -87,7 +90,7 @@ def compress(
     report = {"task_name": task_name, "seed": trainer.args.seed, **summarize(rows, trainer.args.metric_for_best_model)}
     path = write_report(report, output_dir)
     work.remove()
-    print_report(report, output_dir, task_name)
+    print_report(report, output_dir, task_name, trainer.origin.get("data_dir"))
     print(f"report: {path}")
     return report
 
@@ -124,10 +127,14 @@ def check_trainer(trainer, config: Optional[CompressConfig]) -> List[Width]:
         raise InputError("compression runs in one process: start the script without paddle.distributed.launch")
     if config is None:
         return []
-    if not trainer.train_dataset:
-        raise InputError("the training set is empty: pruning trains on it; use --no_pruning to quantize only")
+    check_training_set(trainer, "pruning trains on it; use --no_pruning to quantize only")
     neurons = layers[0].linear1.weight.shape[1]
     return find_widths(config.prune_config.width_mult_list, layers[0].self_attn.num_heads, neurons)
+
+
+def check_training_set(trainer, reason: str) -> None:
+    if not trainer.train_dataset:
+        raise InputError(f"the training set is empty: {reason}")
 
 
 def check_calibration_sizes(config: PTQConfig, available: int) -> None:

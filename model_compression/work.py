@@ -11,20 +11,25 @@ import paddle
 
 from files import publish, write_json
 
-FOLDER = "work"
 JOURNAL = "journal.json"
 
 
+def work_folder(state_dir: Path, output_dir: Path) -> Path:
+    """The folder below state_dir for what is compressed to output_dir: models that share a state_dir do not meet."""
+    target = hashlib.sha256(str(Path(output_dir).resolve()).encode()).hexdigest()
+    return Path(state_dir) / f"compress_state-{target[:8]}"
+
+
 class WorkFolder:
-    """output_dir/work: a journal of finished steps, and states to go on from. It goes when all is done.
+    """A journal of finished steps, and states to go on from. It goes when all is done.
 
     Args:
-        output_dir: the folder of the compressed models.
+        folder: see work_folder.
         fingerprint: of all that decides the result; a work folder of something else is thrown away.
     """
 
-    def __init__(self, output_dir: Path, fingerprint: str):
-        self.folder = Path(output_dir) / FOLDER
+    def __init__(self, folder: Path, fingerprint: str):
+        self.folder = folder
         self.journal: Dict[str, Any] = {"fingerprint": fingerprint, "done": {}}
         found = self._read()
         if found.get("fingerprint") == fingerprint:

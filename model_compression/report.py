@@ -1,9 +1,10 @@
-"""Which of the compressed models is the best: each is run on the dev set by the engine that will serve it."""
+"""Which of the compressed models is the best: each is run on the dev set by Paddle Inference on the CPU."""
 
+import shlex
 import statistics
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 from tqdm import tqdm
 
@@ -83,7 +84,7 @@ def summarize(rows: List[Row], metric: str) -> Dict:
     return {"metric": metric, "original": original["model"], "best_int8": best, "models": ordered}
 
 
-def print_report(report: Dict, output_dir: Path, task_name: str) -> None:
+def print_report(report: Dict, output_dir: Path, task_name: str, data_dir: Optional[str] = None) -> None:
     """The table, the best INT8 model, and the commands that try it, the model as it came and the best pruned one."""
     metric = report["metric"]
     cells = [("model", metric, "change", "MB", "texts/s", "ratio")]
@@ -107,8 +108,11 @@ def print_report(report: Dict, output_dir: Path, task_name: str) -> None:
     pruned = next((row["model"] for row in report["models"] if row["width"] and row["precision"] == "fp32"), None)
     print("try them:")
     for model in filter(None, (report["original"], pruned, report["best_int8"])):
-        precision = " --precision int8" if model == report["best_int8"] else ""
-        print(f"  python infer.py --task_name {task_name} --model_path {output_dir / model}{precision}")
+        command = ["python", "infer.py", "--task_name", task_name]
+        command += ["--data_dir", data_dir] if data_dir else []
+        command += ["--model_path", str(output_dir / model)]
+        command += ["--precision", "int8"] if model == report["best_int8"] else []
+        print(f"  {shlex.join(command)}")
 
 
 def write_report(report: Dict, output_dir: Path) -> Path:

@@ -28,8 +28,8 @@ from paddleslim.nas.ofa.layers import SuperLayerNorm
 from paddleslim.nas.ofa.utils.utils import set_state_dict
 from tqdm import tqdm
 
-from compression.config import Width
-from compression.work import WorkFolder
+from model_compression.config import Width
+from model_compression.work import WorkFolder
 
 HIDDEN_LOSS_WEIGHT = 0.1  # lambda_2 / lambda_1 of the paper's section 3.1, as PaddleNLP has it
 EVALUATIONS_PER_EPOCH = 4  # where args.eval_steps says nothing

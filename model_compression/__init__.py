@@ -5,7 +5,8 @@ step), pruning.py, thresholds.py, quantization.py and quantization_aware.py (how
 model is the best), and work.py (how an interrupted run goes on).
 """
 
-from compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig, QATConfig
-from compression.pipeline import compress
+import cpu_speed  # noqa: F401, I001  before paddle
 
-__all__ = ["CompressConfig", "CompressionArguments", "DynabertConfig", "PTQConfig", "QATConfig", "compress"]
+from model_compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig, QATConfig
+
+__all__ = ["CompressConfig", "CompressionArguments", "DynabertConfig", "PTQConfig", "QATConfig"]

@@ -142,6 +142,11 @@ class CompressionArguments:
     qat: bool = field(default=False, metadata={"help": "also train for INT8 (quantization-aware training)"})
     qat_epochs: float = field(default=1.0, metadata={"help": "passes over the training set for --qat"})
 
+    @property
+    def trains(self) -> bool:
+        """Whether the training split is needed."""
+        return self.pruning or self.qat
+
     def __post_init__(self):
         self.config()  # what is wrong is refused before anything is loaded
 

@@ -15,8 +15,8 @@ from paddle.quantization import QAT, BaseQuanter, QuantConfig
 from paddle.quantization.factory import QuanterFactory
 from tqdm import tqdm
 
-from compression.config import QATConfig
-from compression.pruning import EVALUATIONS_PER_EPOCH, batches_from, soft_cross_entropy, using_model
+from model_compression.config import QATConfig
+from model_compression.pruning import EVALUATIONS_PER_EPOCH, batches_from, soft_cross_entropy, using_model
 
 MOVING_RATE = 0.9
 LEVELS = 127  # of INT8 on each side of 0

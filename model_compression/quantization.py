@@ -22,9 +22,9 @@ from paddle.framework import core
 from paddle.static.quantization import AddQuantDequantPassV2, QuantizationTransformPassV2, QuantWeightPass
 from tqdm import tqdm
 
-from compression.config import PTQConfig
-from compression.thresholds import SECOND_RUN, ActivationStatistics, all_thresholds
 from ernie_predictor import InputError
+from model_compression.config import PTQConfig
+from model_compression.thresholds import SECOND_RUN, ActivationStatistics, all_thresholds
 
 MATMULS = ("matmul_v2", "mul", "matmul")
 
