@@ -21,7 +21,7 @@ from trainer import build_trainer
 
 def main() -> None:
     model_args, data_args, args, compression_args = parse_arguments(SEQ_CLS, CompressionArguments)
-    args.do_train = compression_args.trains
+    args.do_train = compression_args.pruning
     trainer = build_trainer(SEQ_CLS, model_args, data_args, args, finetuned=True)
 
     trainer.compress(

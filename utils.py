@@ -42,7 +42,7 @@ from ernie_predictor import (  # noqa: E402
     bio_spans,
     join_tokens,
 )
-from model_compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig, QATConfig  # noqa: E402, F401
+from model_compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig  # noqa: E402, F401
 
 logger.set_level("WARNING")
 

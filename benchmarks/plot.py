@@ -103,8 +103,22 @@ def draw_compression(sources: List[Source]):
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
     figure.draw_without_rendering()  # the panels get their final size, by which labels are placed
     for panel, source in zip(panels.flat, sources):
-        label_points(panel, source.content["models"], source.content["metric"])
+        rows, metric = source.content["models"], source.content["metric"]
+        label_points(
+            panel, [row for row in rows if row["precision"] == "fp32" or is_a_choice(row, rows, metric)], metric
+        )
     return figure
+
+
+def is_a_choice(row: Dict, rows: List[Dict], metric: str) -> bool:
+    """Whether no other model is at least as accurate and at least as fast, and better in one of the two."""
+    accuracy, speed = row["metrics"][metric], row["speedup"]
+    return not any(
+        (other["metrics"][metric], other["speedup"]) != (accuracy, speed)
+        and other["metrics"][metric] >= accuracy
+        and other["speedup"] >= speed
+        for other in rows
+    )
 
 
 def label_points(panel, rows: List[Dict], metric: str) -> None:

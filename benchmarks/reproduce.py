@@ -176,12 +176,11 @@ class Subject:
 def best_model(report: Optional[Dict], variant: str) -> Optional[Dict]:
     """The row of the best model of a variant; FP16 runs the FP32 files.
 
-    What is published was made by pruning and calibration alone: models of further strategies do not count.
+    What is published has no INT8 embeddings: models that have do not count.
     """
     wanted = (variant.startswith("pruned"), variant.endswith("INT8"))
     for row in (report or {"models": []})["models"]:  # the best first
-        further = row.get("algorithm") == "qat" or row.get("int8_embeddings")
-        if (row["width"] is not None, row["precision"] == "int8") == wanted and not further:
+        if (row["width"] is not None, row["precision"] == "int8") == wanted and not row.get("int8_embeddings"):
             return row
     return None
 
@@ -296,7 +295,7 @@ class Reproduction:
         args = self.args
         compression = ["--width_mult_list", *(args.width_mult_list or [WIDTHS.get(subject.model, DEFAULT_WIDTH)])]
         compression += ["--algo_list", *args.algo_list, "--batch_size_list", *map(str, args.batch_size_list)]
-        compression += [flag for flag in ("--qat", "--quantize_embeddings") if getattr(args, flag[2:])]
+        compression += ["--quantize_embeddings"] if args.quantize_embeddings else []
         if "compress" not in args.grid:
             return finetuned / "compress" if self.runner.run(subject.compress(finetuned, compression)) else None
         best: Optional[Path] = None
@@ -475,7 +474,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--width_mult_list", nargs="+", help="default: 3/4, for 12 layers 2/3")
     parser.add_argument("--algo_list", nargs="+", default=["hist", "mse"], help="quantization algorithms")
     parser.add_argument("--batch_size_list", nargs="+", type=int, default=[4, 8, 16], help="calibration texts")
-    parser.add_argument("--qat", action="store_true", help="compress by quantization-aware training, too")
     parser.add_argument("--quantize_embeddings", action="store_true", help="INT8 models with INT8 embeddings, too")
     parser.add_argument(
         "--grid",

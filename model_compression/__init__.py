@@ -1,12 +1,12 @@
 """Smaller and faster models from a fine-tuned one: DynaBERT width pruning and quantization to INT8.
 
 Read it in this order: config.py (what can be asked for), pipeline.py (what compress() does, step by
-step), pruning.py, thresholds.py, quantization.py and quantization_aware.py (how), report.py (which
+step), pruning.py, thresholds.py, and quantization.py (how), report.py (which
 model is the best), and work.py (how an interrupted run goes on).
 """
 
 import cpu_speed  # noqa: F401, I001  before paddle
 
-from model_compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig, QATConfig
+from model_compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig
 
-__all__ = ["CompressConfig", "CompressionArguments", "DynabertConfig", "PTQConfig", "QATConfig"]
+__all__ = ["CompressConfig", "CompressionArguments", "DynabertConfig", "PTQConfig"]

@@ -80,32 +80,11 @@ class PTQConfig:
 
 
 @dataclass
-class QATConfig:
-    """Quantization-aware training, after pruning where there is any.
-
-    Attributes:
-        num_train_epochs: passes over the training set; the trainer's max_steps comes before it.
-        learning_rate_share: the learning rate as a share of the trainer's; it falls linearly to 0.
-        output_filename_prefix: file name of the models.
-    """
-
-    num_train_epochs: float = 1.0
-    learning_rate_share: float = 0.1
-    output_filename_prefix: str = "int8"
-
-    def __post_init__(self):
-        for name in ("num_train_epochs", "learning_rate_share"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} of quantization-aware training is {getattr(self, name)}: give more than 0")
-
-
-@dataclass
 class CompressConfig:
-    """What trainer.compress() takes: a config for each of its steps; qat_config None leaves that one out."""
+    """What trainer.compress() takes: a config for each of its steps."""
 
     prune_config: DynabertConfig = field(default_factory=DynabertConfig)
     quantization_config: PTQConfig = field(default_factory=PTQConfig)
-    qat_config: Optional[QATConfig] = None
 
     def to_dict(self) -> Dict:
         return asdict(self)
@@ -139,13 +118,6 @@ class CompressionArguments:
     quantize_embeddings: bool = field(
         default=False, metadata={"help": "also write INT8 models with INT8 word embeddings: smaller files"}
     )
-    qat: bool = field(default=False, metadata={"help": "also train for INT8 (quantization-aware training)"})
-    qat_epochs: float = field(default=1.0, metadata={"help": "passes over the training set for --qat"})
-
-    @property
-    def trains(self) -> bool:
-        """Whether the training split is needed."""
-        return self.pruning or self.qat
 
     def __post_init__(self):
         self.config()  # what is wrong is refused before anything is loaded
@@ -164,7 +136,6 @@ class CompressionArguments:
                 quantize_activation_matmuls=self.quantize_activation_matmuls,
                 quantize_embeddings=self.quantize_embeddings,
             ),
-            qat_config=QATConfig(num_train_epochs=self.qat_epochs) if self.qat else None,
         )
 
 

@@ -2,7 +2,6 @@
 
 import itertools
 import random
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
@@ -14,8 +13,7 @@ from ernie_predictor import InputError
 from files import publish
 from model_compression.config import CompressConfig, PTQConfig, Width, check_input_dir, find_widths
 from model_compression.pruning import Supernet, compute_importance, narrow_model, train_widths
-from model_compression.quantization import calibrate, folder_name, thresholds_of_inputs, write_quantized
-from model_compression.quantization_aware import train_quantized
+from model_compression.quantization import calibrate, folder_name, write_quantized
 from model_compression.report import measure, print_report, summarize, write_report
 from model_compression.work import WorkFolder, fingerprint, work_folder
 from trainer import HEAD_OF_TASK, check_written, export_static, write_vocab
@@ -46,10 +44,9 @@ def compress(
 
     Writes to output_dir inference/infer.* (the model as it came), 0.75/float32.* (pruned),
     0.75/hist16/int8.* (pruned and quantized), hist16/int8.* (quantized only) and report.json. With
-    quantization_config.input_dir only that model is quantized, to hist16/int8.*. With qat_config, 0.75/qat/int8.*
-    or, without pruning, qat/int8.* are trained for INT8; with quantize_embeddings each INT8 model stands
-    in hist16_embeddings/ too. Training follows trainer.args. An interrupted call goes on when it is made again; its
-    state is kept in trainer.args.output_dir until all is done.
+    quantization_config.input_dir only that model is quantized, to hist16/int8.*; with
+    quantize_embeddings each INT8 model stands in hist16_embeddings/ too. Training follows trainer.args. An
+    interrupted call goes on when it is made again; its state is kept in trainer.args.output_dir until all is done.
 
     Args:
         trainer: a trainer.FinetuneTrainer with the fine-tuned model, in one process.
@@ -67,8 +64,6 @@ def compress(
     config = compress_config or CompressConfig()
     output_dir = Path(output_dir)
     widths = check_trainer(trainer, config if pruning else None)
-    if config.qat_config:
-        check_training_set(trainer, "quantization-aware training needs it; leave out --qat")
     input_prefix = check_input_dir(config.quantization_config) if quantization else None
     if quantization:
         check_calibration_sizes(config.quantization_config, len(trainer.eval_dataset))
@@ -82,9 +77,6 @@ def compress(
         sources = [(input_prefix, None)] if input_prefix else [(output_dir / m.model, m.width) for m in models]
         for prefix, width in sources:
             models += quantize(trainer, prefix, width, config.quantization_config, output_dir, work)
-    if config.qat_config:
-        for width in widths or [None]:
-            models.append(train_for_int8(trainer, width, config, output_dir, work))
     rows = [work.once(f"measured {model.model}", partial(measured, trainer, model, output_dir)) for model in models]
 
     report = {"task_name": task_name, "seed": trainer.args.seed, **summarize(rows, trainer.args.metric_for_best_model)}
@@ -127,14 +119,10 @@ def check_trainer(trainer, config: Optional[CompressConfig]) -> List[Width]:
         raise InputError("compression runs in one process: start the script without paddle.distributed.launch")
     if config is None:
         return []
-    check_training_set(trainer, "pruning trains on it; use --no_pruning to quantize only")
+    if not trainer.train_dataset:
+        raise InputError("the training set is empty: pruning trains on it; use --no_pruning to quantize only")
     neurons = layers[0].linear1.weight.shape[1]
     return find_widths(config.prune_config.width_mult_list, layers[0].self_attn.num_heads, neurons)
-
-
-def check_training_set(trainer, reason: str) -> None:
-    if not trainer.train_dataset:
-        raise InputError(f"the training set is empty: {reason}")
 
 
 def check_calibration_sizes(config: PTQConfig, available: int) -> None:
@@ -206,27 +194,6 @@ def export_int8(trainer, prefix: Path, thresholds: Dict, config: PTQConfig, targ
         check_written(temporary / target.name, target.parent)
         write_vocab(trainer.task.tokenizer, temporary)
         trainer.inference_config.save(temporary)
-
-
-def train_for_int8(
-    trainer, width: Optional[Width], config: CompressConfig, output_dir: Path, work: WorkFolder
-) -> Exported:
-    """Train a model for INT8, the pruned one of a width or the unpruned one; see quantization_aware.py."""
-    folders = ([width.name] if width else []) + ["qat", config.qat_config.output_filename_prefix]
-    model = Exported("/".join(folders), "int8", width and width.name, "qat")
-
-    def train() -> None:
-        start = narrow_model(trainer.model, width, work.load(f"best-{width.name}")) if width else trainer.model
-        with paddle.utils.unique_name.guard("qat_"):
-            trained = train_quantized(trainer, start, config.qat_config)
-            with tempfile.TemporaryDirectory() as folder:
-                prefix = Path(folder) / "float32"
-                export(trainer, trained.model, prefix)
-                thresholds = thresholds_of_inputs(prefix, trained.input_ranges)
-                export_int8(trainer, prefix, thresholds, config.quantization_config, output_dir / model.model)
-
-    work.once(model.model, train)
-    return model
 
 
 def calibration_texts(trainer, count: int) -> List[Dict]:

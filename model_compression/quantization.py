@@ -96,17 +96,6 @@ def activations(program: static.Program, of_activation_matmuls: bool) -> List[st
     return list(dict.fromkeys(names))
 
 
-def thresholds_of_inputs(prefix: Path, input_ranges: Dict[str, float]) -> Dict[str, float]:
-    """The threshold of every activation that is quantized, from the range of the input of each weight's matmul.
-
-    Args:
-        input_ranges: by the name of the weight, as quantization-aware training has learnt them.
-    """
-    with loaded_program(prefix) as model:
-        matmuls = [(op.input("X")[0], op.input("Y")[0]) for op in _matmuls(model.program)]
-    return {activation: input_ranges[weight] for activation, weight in matmuls if weight in input_ranges}
-
-
 def _activations_of(model: LoadedProgram, names: List[str], texts: Sequence[Dict], what: str):
     """(name, values) of every activation for every text, the texts in order."""
     for text in tqdm(texts, desc=f"calibration: {what}", leave=False):

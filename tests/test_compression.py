@@ -11,13 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from paddle import nn
 
 from ernie_predictor import InputError, QuestionAnswering, SequenceClassification, load_predictor
-from model_compression import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig, QATConfig
+from model_compression import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig
 from model_compression.config import ALGORITHMS
 from model_compression.pipeline import calibrate, calibration_texts, export_int8
-from model_compression.quantization_aware import train_quantized
 from model_compression.report import print_report
 from trainer import check_finetuned
 from utils import QA, SEQ_CLS, TOKEN_CLS, parse_arguments
@@ -233,8 +231,6 @@ def test_an_empty_split_is_refused(tmp_path, split):
     trainer = tiny_trainer(tmp_path / "state", examples=4)
     setattr(trainer, f"{split}_dataset", [])
     refuse(tmp_path, trainer, "dev set is empty" if split == "eval" else "training set is empty")
-    if split == "train":
-        refuse(tmp_path, trainer, "quantization-aware training needs it", pruning=False, qat_config=QATConfig())
 
 
 def test_a_width_of_no_whole_heads_is_refused(tmp_path):
@@ -284,33 +280,21 @@ def test_a_folder_that_is_no_fine_tuned_model_is_refused(tmp_path):
         check_finetuned(str(tmp_path), SequenceClassification, ["a", "b"])
 
 
-def test_training_for_int8_and_int8_embeddings_stand_in_the_report_beside_the_rest(tmp_path):
+def test_int8_embeddings_stand_in_the_report_beside_the_rest(tmp_path):
     trainer = tiny_trainer(tmp_path / "state")
-    config = CompressConfig(quantization_config=PTQConfig(quantize_embeddings=True), qat_config=QATConfig())
+    config = CompressConfig(quantization_config=PTQConfig(quantize_embeddings=True))
     report = trainer.compress("x", str(tmp_path / "out"), compress_config=config)
     rows = {row["model"]: row for row in report["models"]}
-    assert {"0.75/qat/int8", "0.75/hist4_embeddings/int8", "hist4_embeddings/int8"} <= set(rows)
+    assert {"0.75/hist4_embeddings/int8", "hist4_embeddings/int8"} <= set(rows)
     logits = {}
-    for model in ("0.75/float32", "0.75/qat/int8", "hist4/int8", "hist4_embeddings/int8"):
+    for model in ("hist4/int8", "hist4_embeddings/int8"):
         predictor = load_predictor(tmp_path / "out" / model, precision=rows[model]["precision"], num_threads=1)
         windows = [window for example in trainer.eval_examples for window in predictor.task.windows(example)]
         logits[model] = np.array([output[0] for output in predictor.run_windows(windows, 8)])
-    assert not np.allclose(logits["0.75/float32"], logits["0.75/qat/int8"], atol=1e-4), "the weights were trained on"
     vocabulary = trainer.model.config.vocab_size
     shrunk = rows["hist4/int8"]["bytes"] - rows["hist4_embeddings/int8"]["bytes"]
     assert 0.8 * vocabulary * (3 * HIDDEN - 4) < shrunk < vocabulary * 3 * HIDDEN
     assert np.abs(logits["hist4/int8"] - logits["hist4_embeddings/int8"]).max() < 0.1
-
-
-def test_training_for_int8_learns_the_ranges_it_writes(tmp_path):
-    trainer = tiny_trainer(tmp_path / "state", max_steps=30, eval_steps=10)
-    model = trainer.model
-    weights = {name: value.numpy().copy() for name, value in model.state_dict().items()}
-    trained, ranges = train_quantized(trainer, model, QATConfig(learning_rate_share=1.0))
-    linears = {layer.weight.name for layer in trained.sublayers() if isinstance(layer, nn.Linear)}
-    assert set(ranges) == linears and all(0.01 < value < 100 for value in ranges.values())
-    assert all(np.array_equal(weights[name], value.numpy()) for name, value in model.state_dict().items())
-    assert any(not np.array_equal(weights[name], value.numpy()) for name, value in trained.state_dict().items())
 
 
 def test_the_compression_section_of_the_config_beats_the_data_sets_own(tmp_path):
