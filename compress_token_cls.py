@@ -3,12 +3,7 @@
     python compress_token_cls.py --dataset "msra_ner" --model_name_or_path best_models/MSRA_NER --output_dir ./
     python compress_token_cls.py --task_name sample_people_daily --model_name_or_path best_models/SAMPLE_PEOPLE_DAILY
 
-By default one width (--width_mult_list 3/4), and six INT8 models (--algo_list hist mse --batch_size_list
-4 8 16) each of the pruned model and of the model as it came, to choose from.
-The models and report.json go to compress/ in the model's folder. --output_dir, by default that folder
-itself, holds the state of a run until it is done: an interrupted run goes on when its command is given
-again. --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the hyper-parameters
-of config.yml unless a flag gives them.
+The flags, what is made and where it goes: --help, or CompressionArguments in model_compression/config.py.
 """
 
 from utils import TOKEN_CLS, parse_arguments, run  # isort: skip  (sets up paddle before it is imported)

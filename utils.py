@@ -156,7 +156,8 @@ def parse_arguments(family: "TaskFamily", *more: Type, argv: Optional[List[str]]
     types = (ModelArguments, DataArguments, FinetuneArguments, *more)
     first = Parser(DataArguments, add_help=False)
     data_args = first.parse_args_into_dataclasses(argv, return_remaining_strings=True)[0]
-    parser = Parser(types, description=sys.modules["__main__"].__doc__)
+    texts = [sys.modules["__main__"].__doc__, *(kind.__doc__ for kind in more)]
+    parser = Parser(types, description="\n".join(filter(None, texts)))
     if "-h" in argv or "--help" in argv:
         parser.parse_args(argv)
     refuse_flags_without_effect(argv)

@@ -104,9 +104,8 @@ def draw_compression(sources: List[Source]):
     figure.draw_without_rendering()  # the panels get their final size, by which labels are placed
     for panel, source in zip(panels.flat, sources):
         rows, metric = source.content["models"], source.content["metric"]
-        label_points(
-            panel, [row for row in rows if row["precision"] == "fp32" or is_a_choice(row, rows, metric)], metric
-        )
+        named = [row for row in rows if row["precision"] == "fp32" or is_a_choice(row, rows, metric)]
+        label_points(panel, named, metric)
     return figure
 
 

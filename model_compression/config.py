@@ -92,7 +92,14 @@ class CompressConfig:
 
 @dataclass
 class CompressionArguments:
-    """The flags of the compress scripts, which by default try several INT8 models and name the best."""
+    """The flags of the compress scripts (--help shows this too).
+
+    By default one width (--width_mult_list 3/4), and six INT8 models (--algo_list hist mse --batch_size_list 4 8 16)
+    each of the pruned model and of the model as it came, to choose from. The models and report.json go to compress/
+    in the model's folder. --output_dir, by default the model's folder, holds the state of a run until it is done: an
+    interrupted run goes on when its command is given again. --no_pruning only quantizes, --no_quantization only
+    prunes. Pruning trains with the hyper-parameters of config.yml unless a flag gives them.
+    """
 
     pruning: bool = field(default=True, metadata={"help": "prune the width"})
     quantization: bool = field(default=True, metadata={"help": "quantize to INT8"})

@@ -15,7 +15,7 @@ from model_compression.config import CompressConfig, PTQConfig, Width, check_inp
 from model_compression.pruning import Supernet, compute_importance, narrow_model, train_widths
 from model_compression.quantization import calibrate, folder_name, write_quantized
 from model_compression.report import measure, print_report, summarize, write_report
-from model_compression.work import WorkFolder, fingerprint, work_folder
+from model_compression.work import WorkFolder, fingerprint
 from trainer import HEAD_OF_TASK, check_written, export_static, write_vocab
 
 ORIGINAL = "inference/infer"
@@ -68,7 +68,7 @@ def compress(
     if quantization:
         check_calibration_sizes(config.quantization_config, len(trainer.eval_dataset))
     settings = {"pruning": pruning, "quantization": quantization, **config.to_dict()}
-    work = WorkFolder(work_folder(trainer.args.output_dir, output_dir), fingerprint(trainer, settings))
+    work = WorkFolder(trainer.args.output_dir, output_dir, fingerprint(trainer, settings))
 
     models = [export_original(trainer, output_dir, work)]
     if pruning:

@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from ernie_predictor import ErniePredictor, Window, load_predictor
 from files import write_json
-from model_files import PARAMETERS, PROGRAM
 
 REPORT_FILE = "report.json"
 BATCH_SIZE = 32
@@ -46,7 +45,7 @@ def measure(prefix: Path, precision: str, examples: List[Dict], metric: Callable
     ]
     return {
         "metrics": {name: float(value) for name, value in metric(examples, results).items()},
-        "bytes": sum(Path(f"{prefix}{suffix}").stat().st_size for suffix in (PROGRAM, PARAMETERS)),
+        "bytes": sum(file.stat().st_size for file in predictor.engine.files),
         "texts_per_second": len(examples) / seconds,
         "speedup": 1.0 if prefix == original else compare_speed(predictor, original, flat),
     }

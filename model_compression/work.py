@@ -14,22 +14,18 @@ from files import publish, write_json
 JOURNAL = "journal.json"
 
 
-def work_folder(state_dir: Path, output_dir: Path) -> Path:
-    """The folder below state_dir for what is compressed to output_dir: models that share a state_dir do not meet."""
-    target = hashlib.sha256(str(Path(output_dir).resolve()).encode()).hexdigest()
-    return Path(state_dir) / f"compress_state-{target[:8]}"
-
-
 class WorkFolder:
     """A journal of finished steps, and states to go on from. It goes when all is done.
 
     Args:
-        folder: see work_folder.
+        state_dir: where the folder is made.
+        output_dir: where the compressed models go; for each one the folder is another.
         fingerprint: of all that decides the result; a work folder of something else is thrown away.
     """
 
-    def __init__(self, folder: Path, fingerprint: str):
-        self.folder = folder
+    def __init__(self, state_dir: str, output_dir: Path, fingerprint: str):
+        target = hashlib.sha256(str(output_dir.resolve()).encode()).hexdigest()
+        self.folder = Path(state_dir) / f"compress_state-{target[:8]}"
         self.journal: Dict[str, Any] = {"fingerprint": fingerprint, "done": {}}
         found = self._read()
         if found.get("fingerprint") == fingerprint:

@@ -308,8 +308,7 @@ def test_the_compression_example_in_python_runs(finetuned, tmp_path):
     code = code.replace("flags = [", "flags = [" + ", ".join(map(repr, COMPRESS_LIMITS[:6])) + ", ")
     code += "\nimport os, cpu_speed; assert os.environ['OMP_NUM_THREADS'] == str(cpu_speed.usable_cores())"
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_script("-c", code, env=environment)
     models = {row["model"] for row in json.loads((folder / "compress" / "report.json").read_text())["models"]}
     grid = {f"{algorithm}{size}/int8" for algorithm in ("hist", "mse") for size in (4, 8, 16)}
     assert models == {"inference/infer", "0.75/float32", *grid, *(f"0.75/{model}" for model in grid)}

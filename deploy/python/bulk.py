@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator, Tuple, Union
 from tqdm import tqdm
 
 from ernie_predictor import ErniePredictor, as_example
-from model_files import PARAMETERS, PROGRAM, InputError
+from model_files import InputError
 
 BLOCK_BYTES = 1 << 20
 
@@ -88,14 +88,12 @@ def _examples(task_name: str, path: Path) -> Iterator[Dict]:
 def _origin(predictor: ErniePredictor, input_file: Path) -> Dict:
     """What answers depend on, to tell whether a .part belongs to the run that is asked for."""
     engine = predictor.engine
-    suffixes = (".onnx",) if engine.config.is_onnx else (PROGRAM, PARAMETERS)
-    model_files = [Path(f"{engine.prefix}{suffix}") for suffix in suffixes]
     return {
         "input_file": str(input_file.resolve()),
         "input_bytes": input_file.stat().st_size,
         "input_modified": input_file.stat().st_mtime_ns,
         "model": str(engine.prefix.resolve()),
-        "model_modified": max(file.stat().st_mtime_ns for file in model_files),
+        "model_modified": max(file.stat().st_mtime_ns for file in engine.files),
         "backend": engine.config.backend,
         "precision": engine.config.precision,
         "max_seq_length": predictor.task.max_seq_length,

@@ -195,6 +195,11 @@ class PaddleEngine:
             collect_shapes(self.prefix, config)
         self._predictor = _create_predictor(self.prefix, paddle_settings(self.prefix, config))
 
+    @property
+    def files(self) -> List[Path]:
+        """What the model consists of; other files may stand beside it under its name."""
+        return [Path(f"{self.prefix}{suffix}") for suffix in (PROGRAM, PARAMETERS)]
+
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray, ...]:
         """Logits of one batch. Both inputs are int64 [batch, seq_len], where seq_len is one that padded_length gives
         if inputs of several shapes are run; the outputs are float32.
@@ -400,7 +405,7 @@ class OnnxEngine:
 
         self.config = config
         self.prefix = find_model(model_path, ".onnx")
-        path = Path(f"{self.prefix}.onnx")
+        (path,) = self.files
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty: export it again with paddle2onnx")
         options = onnxruntime.SessionOptions()
@@ -419,6 +424,10 @@ class OnnxEngine:
             max_positions=None,
             num_labels=num_labels if isinstance(num_labels, int) else None,
         )
+
+    @property
+    def files(self) -> List[Path]:
+        return [Path(f"{self.prefix}.onnx")]
 
     def _check(self, path: Path) -> None:
         wanted = _onnx_providers(self.config)[0][0]
