@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from paddlenlp.metrics.squad import normalize_answer, squad_evaluate
 
 from data import load_examples
 from ernie_predictor import (
@@ -220,6 +221,45 @@ def test_exact_match_and_f1():
     examples = [{"answers": ["北京市", "北京"], "answer_starts": [0, 0]}, {"answers": ["上海"], "answer_starts": [0]}]
     scores = exact_match_f1(examples, [{"answer": "北京"}, {"answer": "上"}])
     assert scores["exact_match"] == 0.5 and scores["f1"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "exact", "f1"),
+    [
+        ("New York", "New Jersey", 0, 2 * 5 / (7 + 9)),
+        ("3 月 5 日", "3 月 6 日", 0, 3 / 4),
+        ("玛丽·居里", "玛丽居里。", 1, 1),  # punctuation counts for nothing
+        ("Windows NT", "windows  nt", 1, 1),
+        ("北京 大学", "北京大学", 0, 1),
+        ("the Beatles", "Beatles", 1, 1),
+        ("A", "the", 0, 0),  # nothing is left of either without articles
+        ("A", "a", 1, 1),
+        ("《》", "", 0, 0),
+        ("北京", "", 0, 0),
+    ],
+)
+def test_an_answer_counts_whole_also_behind_a_space(wanted, found, exact, f1):
+    scores = exact_match_f1([{"answers": [wanted]}], [{"answer": found}])
+    assert scores == {"exact_match": exact, "f1": pytest.approx(f1)}
+
+
+PIECES = st.sampled_from(list("北京大学，。《》·“”-…【】年月0189abTheXé％") + ["the", "An", "2010"])
+ANSWERS = st.lists(PIECES, min_size=1, max_size=12).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.lists(ANSWERS, min_size=1, max_size=3), ANSWERS), min_size=1, max_size=4))
+def test_where_no_space_stands_the_figures_are_paddlenlp_s(pairs):
+    """Those that were published, so that they can be compared."""
+    answers = [text for wanted, found in pairs for text in [*wanted, found]]
+    assume(all(len(normalize_answer(text).split()) == 1 for text in answers))
+    gold = [
+        {"id": i, "answers": {"text": wanted, "answer_start": [0] * len(wanted)}} for i, (wanted, _) in enumerate(pairs)
+    ]
+    published = squad_evaluate(gold, {i: found for i, (_, found) in enumerate(pairs)}, is_whitespace_splited=False)
+    ours = exact_match_f1([{"answers": wanted} for wanted, _ in pairs], [{"answer": found} for _, found in pairs])
+    assert ours["exact_match"] * 100 == pytest.approx(published["exact"])
+    assert ours["f1"] * 100 == pytest.approx(published["f1"])
 
 
 def parse(*argv, family=SEQ_CLS):

@@ -22,6 +22,7 @@ import numpy as np
 
 from engine import EngineConfig, OnnxEngine, PaddleEngine, load_engine
 from model_files import InputError, find_model
+from text_files import read_text
 from wordpiece import Tokens, WordPiece
 
 INFERENCE_FILE = "inference.json"
@@ -66,13 +67,12 @@ class InferenceConfig:
     def load(cls, folder) -> "InferenceConfig":
         path = Path(folder) / INFERENCE_FILE
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            config = cls(**content)
-            config.check()
+            text = read_text(path)
         except FileNotFoundError:
             raise InputError(f"{path} is missing: export the model with --do_export, which writes it") from None
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from None
+        try:
+            config = cls(**json.loads(text))
+            config.check()
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{path} is not what export writes ({error}): export the model again") from None
         return config
