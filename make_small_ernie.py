@@ -96,7 +96,7 @@ def mask(
     if not chosen.any():
         chosen[0, 1] = True
     labels = input_ids[chosen]
-    replaced = np.where(rng.random(labels.shape) < 8 / 9, mask_id, rng.integers(0, len(tokenizer.vocab), labels.shape))
+    replaced = np.where(rng.random(labels.shape) < 8 / 9, mask_id, rng.integers(0, tokenizer.size, labels.shape))
     input_ids[chosen] = np.where(rng.random(labels.shape) < 0.9, replaced, labels)
     return input_ids, np.flatnonzero(chosen), labels
 
@@ -267,7 +267,7 @@ def main() -> None:
     texts = sample_texts()
     tokenizer = WordPiece(build_vocab(texts))
     config = ErnieConfig(
-        vocab_size=len(tokenizer.vocab),
+        vocab_size=tokenizer.size,
         hidden_size=args.hidden_size,
         num_hidden_layers=args.num_hidden_layers,
         num_attention_heads=args.num_attention_heads,
@@ -286,7 +286,7 @@ def main() -> None:
         losses = pretrain(model, chunks(texts, tokenizer, args.max_seq_length), tokenizer, args)
     model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.1
     with publish(args.output_dir) as folder:
-        (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in tokenizer.vocab), encoding="utf-8")
+        tokenizer.save(folder / "vocab.txt")
         model.save_pretrained(str(folder))
         ErnieTokenizer(str(folder / "vocab.txt")).save_pretrained(str(folder))
         report = {

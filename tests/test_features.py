@@ -43,9 +43,9 @@ def tokenizer():
 
 def perfect_outputs(features):
     """Outputs of a model that knows every label, as evaluation_loop returns them (padded to the longest)."""
-    longest = max(len(feature["input_ids"]) for feature in features.features)
+    longest = max(features.lengths)
     logits = np.full((len(features), longest, len(LABELS)), -100.0, dtype="float32")
-    for row, feature in enumerate(features.features):
+    for row, feature in enumerate(features):
         for i, label in enumerate(feature["labels"]):
             logits[row, i] = 0
             logits[row, i, label if label != IGNORED_LABEL else 0] = 9
@@ -106,7 +106,7 @@ def entities_in_text(tokenizer, chars, tags):
     task, text = TokenClassification(tokenizer, LABELS, 64, 16), "".join(chars)
     features = Features(TOKEN_CLS, task, [{"tokens": chars, "labels": tags}])
     (logits,) = perfect_outputs(features)
-    found = task.decode({"text": text}, features.windows[0], [(row,) for row in logits])["entities"]
+    found = task.decode({"text": text}, task.windows({"text": text}), [(row,) for row in logits])["entities"]
     for entity in found:
         first, last = entity["pos"]
         assert text[first : last + 1] == entity["entity"]
@@ -160,7 +160,7 @@ def test_answers_survive_windows(tokenizer):
     features = Features(QA, task, examples, by_length=True)
     assert len(features) > len(examples)
     starts, ends = (np.zeros((len(features), 96), dtype="float32") for _ in range(2))
-    for row, feature in enumerate(features.features):
+    for row, feature in enumerate(features):
         for logits, key in ((starts, "start_positions"), (ends, "end_positions")):
             if feature[key]:
                 logits[row, feature[key]] = 9
@@ -175,7 +175,7 @@ def test_results_come_in_the_order_of_the_examples(texts):
     task = SequenceClassification(tokenizer, ["a", "b"], 16)
     examples = [{"text": text, "text_pair": None, "label": "ab"[len(text) % 2]} for text in texts]
     features = Features(SEQ_CLS, task, examples, by_length=True)
-    logits = np.eye(2, dtype="float32")[[feature["labels"] for feature in features.features]]
+    logits = np.eye(2, dtype="float32")[[feature["labels"] for feature in features]]
     assert accuracy(examples, features.results((logits,))) == {"accuracy": 1.0}
 
 
