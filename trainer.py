@@ -519,7 +519,7 @@ def check_same_ids(name: str, tokenizer, wordpiece: WordPiece) -> None:
     if added:
         raise InputError(
             f"{name}: the tokens {', '.join(added[:5])} were added to its tokenizer and are not in {VOCAB_FILE}, the "
-            f"only file read here: write them into lines of it that are free"
+            f"only file that is read: give them lines in it, as far as the model has embeddings"
         )
     plain = [token for token in wordpiece.lines if not token.startswith(("[", "##"))]
     text = " ".join([*plain[:: len(plain) // 500 + 1], "Äpfel, CAFÉ 2018 中文ＡＢ，1.5%"])
