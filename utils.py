@@ -279,7 +279,7 @@ class TaskFamily:
     best_metric: str
     submission: Callable[[Example, Dict], Dict]
     default_dataset: Optional[str] = None
-    remark: Callable[[Sequence[int], Sequence[range]], Optional[str]] = lambda targets, parts: None
+    remark: Optional[Callable[[Sequence[int], Sequence[range]], Optional[str]]] = None
 
 
 def classification_targets(task: Task, example: Example, encoded: Encoded) -> Sequence[int]:
@@ -522,7 +522,7 @@ class Features(paddle.io.Dataset):
         targets = self.family.targets(self.task, example, encoded)
         self._targets.extend(targets)
         self._target_bounds.append(len(self._targets))
-        remark = self.family.remark(targets, parts)
+        remark = self.family.remark(targets, parts) if self.family.remark else None
         if remark is not None:
             self.remarks[remark] += 1
 

@@ -36,7 +36,6 @@ def test_ids_equal_paddlenlps_over_the_corpus(tokenizers):
 @example("İstanbul ΑΣ ﬁ ①½")
 @example("a\u0300\u200b\ufe0f👩‍👩‍👧\ud800")
 @example("x" * 150 + "中")
-@example("İΑΣ!Α İΑΣ’Α")
 def test_ids_equal_paddlenlps_on_generated_text(tokenizers, text):
     ours, reference = tokenizers
     assert ours.encode(text).ids == reference_ids(reference, text)
@@ -104,9 +103,9 @@ def test_characters_that_stand_alone_are_one_token_each(tokenizers):
 
 def test_punctuation_that_lower_casing_looks_past_does_not_stand_alone(tmp_path):
     """A sigma is another letter at the end of a word, and a word goes on behind an apostrophe or a colon."""
-    letters = ["α", "σ", "ς", *map(chr, range(0x21, 0x30)), *map(chr, range(0x3A, 0x41)), "’", "‘", "：", "，", "·"]
+    letters = ["i", "α", "σ", "ς", *map(chr, [*range(0x21, 0x30), *range(0x3A, 0x41)]), *"’‘：，·"]
     path = tmp_path / "vocab.txt"
-    tokens = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", *letters, *(f"##{letter}" for letter in letters[:3])]
+    tokens = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", *letters, *(f"##{letter}" for letter in letters[:4])]
     path.write_text("\n".join(tokens) + "\n", encoding="utf-8")
     ours, reference = WordPiece.from_file(path), ErnieTokenizer(str(path))
     places = [*range(0x21, 0x7F), *range(0x2010, 0x2060), *range(0x3001, 0x3040), *range(0xFF00, 0xFF66), 0xB7, 0x130]
