@@ -111,7 +111,7 @@ def mask(
     if not chosen.any():
         chosen[0, 1] = True
     labels = input_ids[chosen]
-    replaced = np.where(rng.random(labels.shape) < 8 / 9, mask_id, rng.integers(0, len(tokenizer.vocab), labels.shape))
+    replaced = np.where(rng.random(labels.shape) < 8 / 9, mask_id, rng.integers(0, tokenizer.size, labels.shape))
     input_ids[chosen] = np.where(rng.random(labels.shape) < 0.9, replaced, labels)
     return input_ids, np.flatnonzero(chosen), labels
 
@@ -239,7 +239,7 @@ def random_ernie(args: argparse.Namespace) -> Made:
     texts = sample_texts()
     tokenizer = WordPiece(build_vocab(texts))
     config = ErnieConfig(
-        vocab_size=len(tokenizer.vocab),
+        vocab_size=tokenizer.size,
         hidden_size=args.hidden_size,
         num_hidden_layers=args.num_hidden_layers,
         num_attention_heads=args.num_attention_heads,
@@ -375,15 +375,15 @@ def main() -> None:
     started = time.time()
     paddle.seed(args.seed)
     made = make_pretrained_or_random(args) if args.pretrained else random_ernie(args)
-    model, vocab = made.model, made.tokenizer.vocab
+    model = made.model
     model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.1
     with publish(args.output_dir) as folder:
-        (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in vocab), encoding="utf-8")
+        made.tokenizer.save(folder / "vocab.txt")
         model.save_pretrained(str(folder))
         ErnieTokenizer(str(folder / "vocab.txt")).save_pretrained(str(folder))
         report = {
             "parameters": int(sum(np.prod(p.shape) for p in model.parameters())),
-            "vocabulary": len(vocab),
+            "vocabulary": made.tokenizer.size,
             **made.facts,
             "seconds": round(time.time() - started, 1),
             "settings": {key: str(value) for key, value in vars(args).items()},
@@ -391,7 +391,7 @@ def main() -> None:
         (folder / "pretraining.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(
         f"{args.output_dir}: ERNIE with {model.config.num_hidden_layers} layers x {model.config.hidden_size}, "
-        f"{report['parameters']:,} parameters, {len(vocab):,} tokens; {made.summary}"
+        f"{report['parameters']:,} parameters, {made.tokenizer.size:,} tokens; {made.summary}"
     )
 
 

@@ -31,7 +31,7 @@ from files import check_writable, note, print_row, publish, unwritable, write_js
 from model_files import inspect_model
 from text_files import read_text
 from utils import Collator, Features, TaskFamily
-from wordpiece import WordPiece
+from wordpiece import SPECIAL_TOKENS, WordPiece
 
 RESULTS_FILE = "results.json"
 SETTINGS_FILE = "settings.json"
@@ -66,7 +66,7 @@ class LengthGroupedSampler(paddle.io.DistributedBatchSampler):
 
     def __init__(self, dataset: Features, batch_size: int, seed: int, num_replicas: int, rank: int, drop_last=False):
         super().__init__(dataset, batch_size, num_replicas, rank, shuffle=True, drop_last=drop_last)
-        self.lengths = [len(feature["input_ids"]) for feature in dataset.features]
+        self.lengths = dataset.lengths.tolist()
         self.seed = seed
         self.pool = 50
 
@@ -384,8 +384,8 @@ def update_results(folder: Path, config: InferenceConfig, settings: Optional[Dic
 
 
 def write_vocab(tokenizer: WordPiece, folder: Path) -> None:
-    lines = sorted(tokenizer.vocab, key=tokenizer.vocab.get)
-    (Path(folder) / VOCAB_FILE).write_text("".join(f"{token}\n" for token in lines), encoding="utf-8")
+    """vocab.txt as it was read: to be written after PaddleNLP's own save, which copies a file that may have gone."""
+    tokenizer.save(Path(folder) / VOCAB_FILE)
 
 
 def export_static(model, tokenizer: WordPiece, config: InferenceConfig, folder: Path, prefix: str) -> None:
@@ -456,8 +456,14 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
 
     eval_dataset = Features(family, task, examples["dev"], by_length=True)
     train_dataset = Features(family, task, examples["train"]) if args.do_train else None
+    if args.should_save:
+        for split, dataset in (("training", train_dataset), ("dev", eval_dataset)):
+            for remark, count in (dataset.remarks if dataset else {}).items():
+                print(f"{count:,} of {len(dataset.examples):,} {split} examples {remark}")
     set_seed(args.seed)  # the Trainer does it too late for a new head's weights
     model = load_model(family, name, labels)
+    if wordpiece.size > model.config.vocab_size:
+        raise InputError(f"{name}: {VOCAB_FILE} has {wordpiece.size} tokens, the model {model.config.vocab_size}")
     longest = model.config.max_position_embeddings
     if data_args.max_seq_length > longest:
         raise InputError(f"max_seq_length {data_args.max_seq_length} is more than the model's {longest} positions")
@@ -484,7 +490,11 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
 
 
 def load_tokenizer(name: str):
-    """PaddleNLP's tokenizer of a model, our WordPiece of the same vocabulary, and whether it lower-cases."""
+    """PaddleNLP's tokenizer of a model, our WordPiece of the same vocabulary, and whether it lower-cases.
+
+    Raises:
+        InputError: there is no such model, or a tokenizer whose ids WordPiece cannot give.
+    """
     is_folder = os.path.isabs(name) or name.startswith(".") or os.path.isdir(name.split(os.sep)[0])
     if is_folder and not os.path.isdir(name):
         raise InputError(f"the model folder {name} does not exist")
@@ -492,14 +502,35 @@ def load_tokenizer(name: str):
         raise InputError(f"{name} has no {VOCAB_FILE}: it is not the folder of a model")
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        vocab = dict(tokenizer.vocab.token_to_idx)
     except Exception as error:  # whatever a failed download or an unknown name raises
         raise unknown_model(name, error) from None
     lowercase = bool(getattr(tokenizer, "do_lower_case", True))
     try:
-        return tokenizer, WordPiece(vocab, lowercase), lowercase
-    except ValueError as error:
+        wordpiece = WordPiece.from_file(tokenizer.init_kwargs.get("vocab_file", ""), lowercase)
+    except (OSError, ValueError) as error:
         raise InputError(f"{name}: {error}") from None
+    check_same_ids(name, tokenizer, wordpiece)
+    return tokenizer, wordpiece, lowercase
+
+
+def check_same_ids(name: str, tokenizer, wordpiece: WordPiece) -> None:
+    """Check that PaddleNLP's tokenizer of a model gives a text the ids that WordPiece gives it.
+
+    Raises:
+        InputError: it has tokens beside vocab.txt, is no WordPiece tokenizer, or splits otherwise.
+    """
+    added = sorted(set(tokenizer.added_tokens_encoder) - {*SPECIAL_TOKENS, "[MASK]"})
+    if added:
+        raise InputError(
+            f"{name}: the tokens {', '.join(added[:5])} were added to its tokenizer and are not in {VOCAB_FILE}, the "
+            f"only file that is read: give them lines in it, as far as the model has embeddings"
+        )
+    plain = [token for token in wordpiece.lines if not token.startswith(("[", "##"))]
+    text = " ".join([*plain[:: len(plain) // 500 + 1], "Äpfel, CAFÉ 2018 中文ＡＢ，1.5%"])
+    if tokenizer.convert_tokens_to_ids(tokenizer._tokenize(text)) != wordpiece.encode(text).ids:
+        raise InputError(
+            f"{name}: its {type(tokenizer).__name__} splits text otherwise than WordPiece as ERNIE 3.0 and BERT have it"
+        )
 
 
 def load_model(family: TaskFamily, name: str, labels: List[str]):

@@ -60,15 +60,15 @@ def test_exported_and_dygraph_model_agree(finetuned, task):
     model = family.auto_model.from_pretrained(str(folder))
     model.eval()
     predictor = load_predictor(folder / "export" / "model", device="cpu")
-    static = predictor.run_windows([window for windows in features.windows for window in windows])
+    static = predictor.run_windows([window for example in examples for window in predictor.task.windows(example)])
     collate = Collator(predictor.task.tokenizer.pad_id)
     with paddle.no_grad():
         for begin in range(0, len(features), 25):
-            batch = collate(features.features[begin : begin + 25])
+            batch = collate([features[i] for i in range(begin, min(begin + 25, len(features)))])
             outputs = model(batch["input_ids"], batch["token_type_ids"])
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
             for row, ours in enumerate(static[begin : begin + 25]):
-                length = len(features.features[begin + row]["input_ids"])
+                length = features.lengths[begin + row]
                 for dygraph, exported in zip(outputs, ours):
                     expected = dygraph[row].numpy() if task == "seq_cls" else dygraph[row, :length].numpy()
                     np.testing.assert_allclose(exported[: len(expected)], expected, atol=1e-4)
