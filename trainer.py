@@ -7,18 +7,14 @@ import errno
 import json
 import os
 import random
-import shutil
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 import paddle
 from paddlenlp.trainer import EarlyStoppingCallback, IntervalStrategy, ProgressCallback, Trainer, TrainerCallback
-from paddlenlp.trainer.trainer import TRAINER_STATE_NAME
-from paddlenlp.trainer.trainer_callback import TrainerState
-from paddlenlp.trainer.trainer_utils import get_last_checkpoint, set_seed, speed_metrics
+from paddlenlp.trainer.trainer_utils import set_seed, speed_metrics
 from paddlenlp.transformers import AutoTokenizer
 from paddlenlp.utils.log import logger
 from tqdm import tqdm
@@ -27,29 +23,24 @@ from data import DatasetSpec, find_dataset, load_examples, load_labels
 from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, InferenceConfig, InputError
 from files import check_writable, print_row, publish, unwritable, write_json
 from model_files import inspect_model
+from runs import (
+    COMPLETE_FILE,
+    SETTINGS_FILE,
+    deciding_settings,
+    default_eval_steps,
+    remove_checkpoints,
+    remove_derived,
+    remove_run,
+    resumable_checkpoint,
+    update_results,
+)
 from utils import Collator, Features, TaskFamily
 from wordpiece import WordPiece
 
-RESULTS_FILE = "results.json"
-SETTINGS_FILE = "settings.json"
-COMPLETE_FILE = "complete"
 HEAD_OF_TASK = {
     "seq_cls": "ForSequenceClassification",
     "token_cls": "ForTokenClassification",
     "qa": "ForQuestionAnswering",
-}
-EVALUATIONS_PER_EPOCH = 4
-# What may differ between two command lines that continue the same run.
-NOT_SETTINGS = {"do_train", "do_eval", "do_predict", "do_export", "wants_eval", "overwrite_output_dir", "logging_dir"}
-NOT_SETTINGS |= {
-    "output_dir",
-    "local_rank",
-    "disable_tqdm",
-    "logging_steps",
-    "device",
-    "run_name",
-    "no_cuda",
-    "current_device",
 }
 
 
@@ -183,7 +174,7 @@ class FinetuneTrainer(Trainer):
         Writes the model, tokenizer, inference.json and results.json to args.output_dir.
         """
         folder = Path(self.args.output_dir)
-        settings = self._settings()
+        settings = deciding_settings(self)
         checkpoint = None
         if self.args.should_save:
             if self.args.overwrite_output_dir:
@@ -209,7 +200,7 @@ class FinetuneTrainer(Trainer):
         if self.args.should_save:
             remove_derived(folder)
             self.save_best(folder)
-            update_results(folder, self.inference_config, settings, {"training": report})
+            update_results(folder, self.inference_config, {**self.origin, **settings}, {"training": report})
             remove_checkpoints(folder)
 
     def training_step(self, model, inputs: Dict):
@@ -277,24 +268,16 @@ class FinetuneTrainer(Trainer):
 
         return compress(self, task_name, output_dir, pruning, quantization, compress_config)
 
-    def _settings(self) -> Dict:
-        """All that decides the result of a run."""
-        settings = {key: value for key, value in self.args.to_dict().items() if key not in NOT_SETTINGS}
-        settings.update(
-            self.origin,
-            max_seq_length=self.task.max_seq_length,
-            doc_stride=self.task.doc_stride,
-            dataset=self.inference_config.dataset,
-            train_examples=len(self.train_dataset.examples),
-            dev_examples=len(self.eval_dataset.examples),
-        )
-        return json.loads(json.dumps(settings, default=str))
+    def count_steps(self) -> Tuple[int, int]:
+        """The optimizer's steps of an epoch and of the whole training."""
+        args = self.args
+        of_epoch = max(1, len(self.get_train_dataloader()) // args.gradient_accumulation_steps)
+        return of_epoch, args.max_steps if args.max_steps > 0 else int(of_epoch * args.num_train_epochs)
 
     def _set_eval_steps(self) -> None:
         args = self.args
         if args.eval_steps is None:
-            steps = len(self.get_train_dataloader()) // args.gradient_accumulation_steps
-            args.eval_steps = max(1, steps // EVALUATIONS_PER_EPOCH)
+            args.eval_steps = default_eval_steps(*self.count_steps())
         args.save_steps = args.eval_steps
         args.evaluation_strategy = args.save_strategy = IntervalStrategy.STEPS
         args.load_best_model_at_end = True
@@ -316,68 +299,7 @@ class FinetuneTrainer(Trainer):
                 self._rotate_checkpoints(output_dir=self.args.output_dir)
 
 
-# ---------------------------------------------------------------- folders
-
-
-def resumable_checkpoint(folder: Path, settings: Dict) -> Optional[str]:
-    """The newest complete checkpoint of an interrupted run with the same settings; incomplete ones are removed.
-
-    Raises:
-        InputError: the folder holds a run with other settings.
-    """
-    found = list(folder.glob("checkpoint-*"))
-    if found and not (folder / SETTINGS_FILE).exists():
-        raise InputError(f"{folder} holds checkpoints of another program ({found[0].name}): give another --output_dir")
-    for checkpoint in found:
-        if not (checkpoint / COMPLETE_FILE).exists():
-            shutil.rmtree(checkpoint)
-    checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    if checkpoint is None:
-        return None
-    before = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    changed = [key for key in settings if settings[key] != before.get(key)]
-    if changed:
-        shown = ", ".join(f"{key} {before.get(key)} -> {settings[key]}" for key in changed[:4])
-        raise InputError(
-            f"{folder} holds an interrupted run with other settings ({shown}): "
-            f"give another --output_dir, or --overwrite_output_dir to start anew"
-        )
-    state = TrainerState.load_from_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
-    if state.best_model_checkpoint:  # as the folder is called now
-        state.best_model_checkpoint = str(folder / Path(state.best_model_checkpoint).name)
-        state.save_to_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
-    return checkpoint
-
-
-def remove_checkpoints(folder: Path) -> None:
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
-    for logs in [*(folder / "runs").glob("*"), folder / "runs"]:  # unless --report_to has filled them
-        with suppress(OSError):
-            logs.rmdir()
-
-
-def remove_derived(folder: Path) -> None:
-    """Remove what was made from the model that stood in a folder before: its exported form and its results."""
-    shutil.rmtree(folder / "export", ignore_errors=True)
-    (folder / RESULTS_FILE).unlink(missing_ok=True)
-
-
-def remove_run(folder: Path) -> None:
-    if (folder / SETTINGS_FILE).exists():  # checkpoints of other programs are not ours to remove
-        remove_checkpoints(folder)
-    for name in (RESULTS_FILE, SETTINGS_FILE):
-        (folder / name).unlink(missing_ok=True)
-
-
-def update_results(folder: Path, config: InferenceConfig, settings: Optional[Dict], entries: Dict) -> None:
-    """Add entries to results.json beside the model."""
-    path = Path(folder) / RESULTS_FILE
-    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    content.update({"task": config.task, "dataset": config.dataset, "versions": config.versions, **entries})
-    if settings is not None:
-        content["settings"] = settings
-    write_json(path, content)
+# ---------------------------------------------------------------- files
 
 
 def write_vocab(tokenizer: WordPiece, folder: Path) -> None:
