@@ -36,11 +36,11 @@ def tiny_trainer(
     task = family.task(WordPiece(vocab), labels, max_seq_length)
     args = FinetuneArguments(
         output_dir=str(output_dir),
-        per_device_train_batch_size=8,
-        per_device_eval_batch_size=8,
         device="cpu",
-        disable_tqdm=True,
-        **{"learning_rate": 1e-3, "max_steps": 4, "eval_steps": 2, "seed": 7, **arguments},
+        **{
+            **{"per_device_train_batch_size": 8, "per_device_eval_batch_size": 8, "disable_tqdm": True},
+            **{"learning_rate": 1e-3, "max_steps": 4, "eval_steps": 2, "seed": 7, **arguments},
+        },
     )
     config = InferenceConfig(task=task.name, labels=labels, max_seq_length=max_seq_length, dataset=spec.name)
     return FinetuneTrainer(
