@@ -12,11 +12,10 @@ section 3.1). That is off, because on two cores it did not pay: README.md has wh
 
 import cpu_speed  # noqa: F401, I001  before paddle
 
-import argparse
 import json
 import random
-import sys
 import time
+from argparse import Namespace
 from collections import Counter
 from pathlib import Path
 from typing import Dict, Iterator, List, Tuple
@@ -26,6 +25,7 @@ import paddle
 from tqdm import tqdm
 
 import deploy_path  # noqa: F401
+from commands import Parser, number_above, number_from, run_command
 from data import load_examples
 from ernie_predictor import InputError, join_tokens
 from files import check_writable, publish
@@ -40,6 +40,7 @@ POSITION_SCALE = 0.04  # about as large as the other dimensions' random values a
 SEGMENT_SCALE = 0.04
 HEAD_SCALE = 1.5  # makes a matching position's attention logit about 5
 MATCH_SCALE = 1.0
+MAX_POSITIONS = 512
 MODEL_NAME = "ernie-sample-zh"
 
 
@@ -217,12 +218,12 @@ def pretrain(model, sequences: List[List[int]], tokenizer: WordPiece, args) -> L
     return losses
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_args() -> Namespace:
+    parser = Parser(description=__doc__)
     parser.add_argument("--output_dir", type=Path, default=SAMPLES / MODEL_NAME, help="folder to write the model to")
-    parser.add_argument("--num_hidden_layers", type=int, default=2)
-    parser.add_argument("--hidden_size", type=int, default=256)
-    parser.add_argument("--num_attention_heads", type=int, default=8)
+    parser.add_argument("--num_hidden_layers", type=number_from(1), default=2)
+    parser.add_argument("--hidden_size", type=number_from(1), default=256)
+    parser.add_argument("--num_attention_heads", type=number_from(1), default=8)
     parser.add_argument(
         "--neighbour_heads",
         type=int,
@@ -232,22 +233,26 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         "--matching_heads",
-        type=int,
+        type=number_from(0),
         default=0,
         help="heads of every layer that start by looking at the same character in the other segment: 2 is good for "
         "reading",
     )
-    parser.add_argument("--max_seq_length", type=int, default=128, help="longest piece of text in training, in tokens")
-    parser.add_argument("--num_train_epochs", type=float, default=0.0, help="passes over the text")
-    parser.add_argument("--tokens_per_batch", type=int, default=512)
-    parser.add_argument("--learning_rate", type=float, default=3e-4)
-    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument(
+        "--max_seq_length", type=number_from(3), default=128, help="longest piece of text in training, in tokens"
+    )
+    parser.add_argument("--num_train_epochs", type=number_from(0, float), default=0.0, help="passes over the text")
+    parser.add_argument("--tokens_per_batch", type=number_from(1), default=512)
+    parser.add_argument("--learning_rate", type=number_above(0), default=3e-4)
+    parser.add_argument("--seed", type=number_from(0), default=42)
     args = parser.parse_args()
+    if args.max_seq_length > MAX_POSITIONS:
+        raise InputError(f"max_seq_length {args.max_seq_length} is more than the model's {MAX_POSITIONS} positions")
     if args.hidden_size % args.num_attention_heads:
         raise InputError(
             f"hidden_size {args.hidden_size} does not divide by num_attention_heads {args.num_attention_heads}"
         )
-    if not 0 <= args.matching_heads <= args.num_attention_heads - args.neighbour_heads:
+    if args.matching_heads > args.num_attention_heads - args.neighbour_heads:
         raise InputError(
             f"neighbour_heads {args.neighbour_heads} and matching_heads {args.matching_heads} are not among the "
             f"{args.num_attention_heads} heads"
@@ -272,7 +277,7 @@ def main() -> None:
         num_hidden_layers=args.num_hidden_layers,
         num_attention_heads=args.num_attention_heads,
         intermediate_size=4 * args.hidden_size,
-        max_position_embeddings=512,
+        max_position_embeddings=MAX_POSITIONS,
         type_vocab_size=4,
         use_task_id=False,
         hidden_dropout_prob=0.0,  # less text than would be learnt by heart; fine-tuning has its own dropout
@@ -307,7 +312,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (InputError, OSError) as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

@@ -7,13 +7,9 @@ import cpu_speed  # noqa: F401, I001  before paddle
 
 import os
 import sys
-import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Callable, Dict, List, NoReturn, Optional, Tuple, Type
-
-for message in ("Setuptools is replacing distutils", "pkg_resources is deprecated"):
-    warnings.filterwarnings("ignore", message=message)
 
 import numpy as np  # noqa: E402
 import paddle  # noqa: E402
@@ -43,6 +39,7 @@ from ernie_predictor import (  # noqa: E402
     join_tokens,
 )
 from model_compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig  # noqa: E402, F401
+from text_output import print_anything  # noqa: E402
 
 logger.set_level("WARNING")
 
@@ -456,6 +453,7 @@ class Collator:
 
 def run(main: Callable[[], None]) -> None:
     """Call a script's main; a user's mistake ends in one line on stderr and exit status 2."""
+    print_anything()
     try:
         main()
     except InputError as error:
