@@ -59,7 +59,8 @@ def problem(script: str, arguments: List[str]) -> Optional[str]:
     except Parsed as parsed:
         return problem("run_seq_cls.py", ["--task_name", "tnews", *parsed.rest]) if parsed.rest else None
     except SystemExit as end:
-        return None if end.code == 0 else errors.getvalue().strip() or str(end)  # 0 is --help
+        message = errors.getvalue().strip() or str(end)
+        return {0: None, 2: message}.get(end.code, f"exit status {end.code}: {message}")  # 0 is --help
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     finally:

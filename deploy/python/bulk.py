@@ -52,11 +52,12 @@ def answer_file(
                     progress.update()
             file.flush()
             os.fsync(file.fileno())
-            lines, _ = count_lines(part)
             if not _is_named(file, part):
-                raise InputError(f"{part} was replaced while this run was writing it: remove it and begin again")
-            if lines != total or digest_of([input_file]) != origin["input"]:
+                raise InputError(f"{part} was removed or replaced by another program: begin again")
+            if digest_of([input_file]) != origin["input"]:
                 raise InputError(f"{input_file} changed while it was answered: remove {part} and begin again")
+            if count_lines(part) != (total, part.stat().st_size):
+                raise InputError(f"{part} has not one line for each of {input_file}: remove it and begin again")
             os.replace(part, output_file)
             origin_file.unlink()
     except OSError as error:
