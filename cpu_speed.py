@@ -5,6 +5,7 @@ Three settings, none of which changes a result, and none of which overrides what
 - Its MKL (2019) takes an SSE path on AMD processors unless MKL_DEBUG_CPU_TYPE=5 selects AVX2.
 - glibc gives the large blocks of every step's activations back to the system and asks for them again,
   a page fault for every 4 KiB; with a higher threshold it keeps them.
+Also, no warnings of the libraries' about each other are shown.
 """
 
 import contextlib
@@ -12,14 +13,16 @@ import ctypes
 import io
 import os
 import platform
+from typing import Callable
+
+import deploy_path  # noqa: F401
+import quiet_imports  # noqa: F401
+from processors import usable_processors
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
-KEEP_BYTES = 1 << 30
-
-
-def usable_cores() -> int:
-    """The processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+KEEP_BYTES, TOP_PAD_BYTES = 1 << 30, 64 << 20
+DYNAMIC_MOST_BYTES = 32 << 20  # how far glibc raises the mmap threshold by itself (DEFAULT_MMAP_THRESHOLD_MAX)
+SETTINGS_OF_MALLOC = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_")
 
 
 def is_amd() -> bool:
@@ -32,13 +35,36 @@ def is_amd() -> bool:
 
 def apply() -> None:
     processes = int(os.environ.get("PADDLE_LOCAL_SIZE") or os.environ.get("PADDLE_TRAINERS_NUM") or 1)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_processors() // processes)))
     if is_amd():
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
-    if platform.libc_ver()[0] == "glibc" and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
-        libc = ctypes.CDLL(None)
-        for parameter, value in ((M_MMAP_THRESHOLD, KEEP_BYTES), (M_TRIM_THRESHOLD, KEEP_BYTES), (M_TOP_PAD, 64 << 20)):
-            libc.mallopt(parameter, value)
+    if platform.libc_ver()[0] == "glibc" and not user_has_set_malloc():
+        keep_freed_memory(ctypes.CDLL(None).mallopt)
+
+
+def user_has_set_malloc() -> bool:
+    set_by_name = any(name in os.environ for name in SETTINGS_OF_MALLOC)
+    return set_by_name or "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "")
+
+
+def keep_freed_memory(mallopt: Callable[[int, int], int]) -> bool:
+    """Make malloc keep what is freed, up to KEEP_BYTES; whether it does.
+
+    Some releases of glibc refuse an mmap threshold above 32 MiB (HEAP_MAX_SIZE / 2) and take every other setting. Each
+    setting ends that the threshold grows with what is freed, so where it is refused whole, the others would leave it
+    at 128 KiB for good: slower than no setting.
+
+    Args:
+        mallopt: that of libc, which returns 0 for a value that it refuses.
+    """
+    threshold = KEEP_BYTES
+    while not mallopt(M_MMAP_THRESHOLD, threshold):
+        threshold //= 2
+        if threshold < DYNAMIC_MOST_BYTES:
+            return False
+    mallopt(M_TRIM_THRESHOLD, KEEP_BYTES)
+    mallopt(M_TOP_PAD, TOP_PAD_BYTES)
+    return True
 
 
 apply()

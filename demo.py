@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple
 
 import deploy_path  # noqa: F401
-from engine import usable_processors
+from commands import Parser, run_command
 from files import InputError, check_writable, print_table
+from processors import usable_processors
 
 ROOT = Path(__file__).resolve().parent
 FOLDER = Path("best_models/DEMO")
@@ -134,8 +135,9 @@ def finetune_all() -> None:
 
 def summary(model: Model) -> Dict[str, str]:
     """What infer.py has measured of an exported model, as a row of a table."""
-    (written,) = (ROOT / model.folder / "export").glob(f"model.{model.dataset}.*.json")
-    figures = json.loads(written.read_text(encoding="utf-8"))
+    written = (ROOT / model.folder / "export").glob(f"model.{model.dataset}.*.json")  # of earlier runs, too
+    newest = max(written, key=lambda path: path.stat().st_mtime)
+    figures = json.loads(newest.read_text(encoding="utf-8"))
     metric, value = next(iter(figures["metrics"].items()))
     return {
         "task": model.task,
@@ -148,6 +150,7 @@ def summary(model: Model) -> Dict[str, str]:
 
 
 def main() -> None:
+    Parser(description=__doc__).parse_args()
     check_writable(ROOT / FOLDER)
     run(["make_sample_data.py"])
     for model in (REVIEWS, NAMES, QUESTIONS):
@@ -160,9 +163,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_command(main)

@@ -1,17 +1,17 @@
 """Outputs that are whole or not there (written under a temporary name beside their place, then renamed), and the
 screen's table."""
 
-import json
 import os
 import shutil
 import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Dict, Iterator, List, Optional, Tuple, Union
 
 import deploy_path  # noqa: F401
 from ernie_predictor import InputError
+from text_output import to_json
 
 
 @contextmanager
@@ -38,11 +38,40 @@ def publish(folder) -> Iterator[Path]:
 
 
 def write_json(path, content) -> None:
-    """Write a JSON file in one step."""
+    """Write a JSON file in one step, whatever its texts hold."""
     path = Path(path)
     with publish(path.parent) as temporary:
-        text = json.dumps(content, ensure_ascii=False, indent=2)
-        (temporary / path.name).write_text(text + "\n", encoding="utf-8")
+        (temporary / path.name).write_bytes(to_json(content, indent=2) + b"\n")
+
+
+def figures_file(
+    prefix: Union[str, Path],
+    dataset: str,
+    engine: Tuple[str, str, str],
+    split: str = "dev",
+    max_samples: Optional[int] = None,
+    max_seq_length: Optional[int] = None,
+    data_dir: Optional[str] = None,
+) -> Path:
+    """Where infer.py writes what it finds of the model PREFIX on a data set.
+
+    PREFIX.tnews.paddle-cpu-fp32.json is the whole dev split as the model was trained. What else was asked for stands in
+    the name too (PREFIX.tnews-test-first100.paddle-cpu-fp32.json), so that one does not overwrite the other.
+
+    Args:
+        engine: backend, device and precision.
+        split, max_samples, max_seq_length, data_dir: infer.py's flags of these names.
+    """
+    parts = [dataset]
+    if data_dir is not None:
+        parts.append(f"of-{Path(data_dir).resolve().name}")
+    if split != "dev":
+        parts.append(split)
+    if max_samples is not None:
+        parts.append(f"first{max_samples}")
+    if max_seq_length is not None:
+        parts.append(f"{max_seq_length}tokens")
+    return Path(f"{prefix}.{'-'.join(parts)}.{'-'.join(engine)}.json")
 
 
 def unwritable(folder, error: OSError) -> InputError:

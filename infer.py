@@ -10,19 +10,20 @@ Prints the metrics of the data set (and with --perf the speed, by the method of 
 writes them beside the model.
 """
 
-import argparse
 import time
+from argparse import Namespace
 from typing import Any, Callable, Dict, List, Tuple
 
 from tqdm import tqdm
 
 import deploy_path  # noqa: F401
+from commands import Parser, number_from, run_command
 from data import Example, find_dataset, load_examples
 from deploy.paddle2onnx.ernie_predictor import load_onnx_predictor
 from engine import PADDLE, TENSORRT, gpu_is_usable
 from ernie_predictor import ErniePredictor, InputError, bio_spans, join_tokens, load_predictor
-from files import print_row, write_json
-from utils import METRICS, Parser, run
+from files import figures_file, print_row, write_json
+from utils import METRICS
 
 WARM_UP_BATCHES = 5
 EXCERPT = 15  # characters shown before and after an answer
@@ -30,8 +31,8 @@ PUBLISHED_METHOD = "published method: model only, in order"
 PERF_SLICE = 2048  # examples that every way of running does before the next ones: a slower minute hits all alike
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = Parser([], description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_arguments() -> Namespace:
+    parser = Parser(description=__doc__)
     parser.add_argument("--task_name", "--dataset", required=True, help='data set, as tnews or as "clue tnews"')
     parser.add_argument("--model_path", required=True, help="prefix or folder of a model, or a prefix's beginning")
     parser.add_argument("--data_dir", help="folder of your own files in the data set's format")
@@ -40,19 +41,19 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "bf16", "int8"])
     parser.add_argument("--use_trt", action="store_true", help="TensorRT, on a GPU")
     parser.add_argument("--use_onnxruntime", action="store_true", help="a Paddle model is converted first")
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--max_seq_length", type=int, help="default: as the model was trained")
-    parser.add_argument("--num_threads", type=int, help="default: all processors this process may use")
-    parser.add_argument("--max_samples", type=int, help="use only the first so many examples")
+    parser.add_argument("--batch_size", type=number_from(1), default=32)
+    parser.add_argument("--max_seq_length", type=number_from(1), help="default: as the model was trained")
+    parser.add_argument("--num_threads", type=number_from(1), help="default: all processors this process may use")
+    parser.add_argument("--max_samples", type=number_from(1), help="use only the first so many examples")
     parser.add_argument("--perf", action="store_true", help="measure the speed too")
-    parser.add_argument("--show", type=int, default=0, metavar="N", help="print N texts with their answers")
+    parser.add_argument("--show", type=number_from(0), default=0, metavar="N", help="print N texts with their answers")
     args = parser.parse_args()
     # Whoever asks for TensorRT wants a GPU; what is missing for it is then said by name.
     args.device = args.device or ("gpu" if args.use_trt or gpu_is_usable() else "cpu")
     return args
 
 
-def make_predictor(args: argparse.Namespace) -> ErniePredictor:
+def make_predictor(args: Namespace) -> ErniePredictor:
     """The predictor that the flags describe, for the task family of the data set."""
     options: Dict[str, Any] = {
         "task_name": find_dataset(args.task_name).task,
@@ -67,7 +68,7 @@ def make_predictor(args: argparse.Namespace) -> ErniePredictor:
     return load_predictor(args.model_path, backend=TENSORRT if args.use_trt else PADDLE, **options)
 
 
-def check_answers(predictor: ErniePredictor, examples: List[Example], args: argparse.Namespace) -> None:
+def check_answers(predictor: ErniePredictor, examples: List[Example], args: Namespace) -> None:
     """The examples must have answers, and those must be among the model's labels."""
     answer = {"seq_cls": "label", "token_cls": "labels", "qa": "answers"}[predictor.task.name]
     if any(example[answer] is None for example in examples):
@@ -187,7 +188,7 @@ def strip_scores(result: Dict) -> Dict:
     return {name: value for name, value in result.items() if name not in ("confidence", "score")}
 
 
-def report(args: argparse.Namespace, predictor: ErniePredictor, count: int, figures: Dict[str, Any]) -> None:
+def report(args: Namespace, predictor: ErniePredictor, count: int, figures: Dict[str, Any]) -> None:
     """Print the figures as a table and write them beside the model."""
     config = predictor.engine.config
     dataset = find_dataset(args.task_name).name
@@ -208,9 +209,18 @@ def report(args: argparse.Namespace, predictor: ErniePredictor, count: int, figu
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
         print(f"{name:<{width}}   {value}")
-    path = f"{predictor.engine.prefix}.{dataset}.{config.backend}-{config.device}-{config.precision}.json"
+    path = figures_file(
+        predictor.engine.prefix,
+        dataset,
+        (config.backend, config.device, config.precision),
+        split=args.split,
+        max_samples=args.max_samples,
+        max_seq_length=args.max_seq_length,
+        data_dir=args.data_dir,
+    )
     content = {
         "dataset": dataset,
+        "data_dir": args.data_dir,
         "split": args.split,
         "examples": count,
         "engine": config.describe(),
@@ -229,7 +239,7 @@ def main() -> None:
     examples = load_examples(args.task_name, args.split, args.data_dir)[: args.max_samples]
     check_answers(predictor, examples, args)
     results, speed = answer_all(predictor, examples, args.batch_size)
-    if args.show > 0:
+    if args.show:
         show(predictor.task.name, examples, results, args.show)
         print()
     figures: Dict[str, Any] = {"metrics": METRICS[predictor.task.name](examples, results), "texts_per_second": speed}
@@ -239,4 +249,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

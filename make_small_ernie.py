@@ -15,13 +15,13 @@ weights are random.
 section 3.1). That is off, because on two cores it did not pay: README.md has what was tried.
 """
 
-import cpu_speed  # noqa: I001  before paddle
+import cpu_speed  # noqa: F401, I001  before paddle
 
-import argparse
 import json
 import random
 import sys
 import time
+from argparse import Namespace
 from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
@@ -31,10 +31,12 @@ import paddle
 from tqdm import tqdm
 
 import deploy_path  # noqa: F401
+from commands import Parser, number_above, number_from, run_command
 from data import load_examples
 from ernie_predictor import InputError, join_tokens
 from files import check_writable, publish
 from make_sample_data import SAMPLES
+from processors import usable_processors
 from wordpiece import WordPiece
 
 SPECIAL_TOKENS = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]"]
@@ -45,6 +47,7 @@ POSITION_SCALE = 0.04  # about as large as the other dimensions' random values a
 SEGMENT_SCALE = 0.04
 HEAD_SCALE = 1.5  # makes a matching position's attention logit about 5
 MATCH_SCALE = 1.0
+MAX_POSITIONS = 512
 MODEL_NAME = "ernie-sample-zh"
 ALIGN_TOKENS_PER_BATCH = 2560
 MOST_LAYERS = 12  # of e5
@@ -232,7 +235,7 @@ def pretrain(model, sequences: List[List[int]], tokenizer: WordPiece, args) -> L
     return losses
 
 
-def random_ernie(args: argparse.Namespace) -> Made:
+def random_ernie(args: Namespace) -> Made:
     """From random weights, with the vocabulary of the sample text."""
     from paddlenlp.transformers import ErnieConfig, ErnieForMaskedLM
 
@@ -244,7 +247,7 @@ def random_ernie(args: argparse.Namespace) -> Made:
         num_hidden_layers=args.num_hidden_layers,
         num_attention_heads=args.num_attention_heads,
         intermediate_size=4 * args.hidden_size,
-        max_position_embeddings=512,
+        max_position_embeddings=MAX_POSITIONS,
         type_vocab_size=4,
         use_task_id=False,
         hidden_dropout_prob=0.0,  # less text than would be learnt by heart; fine-tuning has its own dropout
@@ -261,7 +264,7 @@ def random_ernie(args: argparse.Namespace) -> Made:
     return Made(model, tokenizer, facts, f"loss {first:.3f} -> {last:.3f}")
 
 
-def pretrained_ernie(args: argparse.Namespace) -> Made:
+def pretrained_ernie(args: Namespace) -> Made:
     """From e5's weights, used to the single characters of the sample text; what that takes minutes for is kept.
 
     Raises:
@@ -289,7 +292,7 @@ def pretrained_ernie(args: argparse.Namespace) -> Made:
     return Made(model, tokenizer, {"weights": source, "kept": str(kept)}, f"weights of {source}")
 
 
-def align_with_e5(model, tokenizer: WordPiece, package: Path, args: argparse.Namespace) -> None:
+def align_with_e5(model, tokenizer: WordPiece, package: Path, args: Namespace) -> None:
     """Get a model of e5's weights used to the single characters of the sample text."""
     import e5_ernie
 
@@ -299,32 +302,32 @@ def align_with_e5(model, tokenizer: WordPiece, package: Path, args: argparse.Nam
     sequences = [tokenizer.encode(text).ids for text in texts]
     chosen = list(batches(sequences, ALIGN_TOKENS_PER_BATCH, rng))[: args.align_steps]
     numbers = sorted({number for batch in chosen for number in batch})
-    targets = dict(zip(numbers, e5_ernie.e5_vectors(package, [texts[i] for i in numbers], cpu_speed.usable_cores())))
+    targets = dict(zip(numbers, e5_ernie.e5_vectors(package, [texts[i] for i in numbers], usable_processors())))
     cosines = e5_ernie.align(model, tokenizer, sequences, targets, chosen)
     tenth = max(1, len(cosines) // 10)
     print(f"cosine with e5's vectors: {np.mean(cosines[:tenth]):.3f} -> {np.mean(cosines[-tenth:]):.3f}")
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_args() -> Namespace:
+    parser = Parser(description=__doc__)
     parser.add_argument("--output_dir", type=Path, default=SAMPLES / MODEL_NAME, help="folder to write the model to")
     parser.add_argument("--pretrained", action="store_true", help="start from the weights of multilingual-e5-small")
     parser.add_argument(
         "--align_steps",
-        type=int,
+        type=number_from(0),
         default=900,
         help="with --pretrained: steps in which it gets used to single characters (900: about 13 minutes on two cores)",
     )
     parser.add_argument(
         "--fresh_layers",
-        type=int,
+        type=number_from(0),
         default=0,
         help="with --pretrained: last layers that start from random weights: 1 is good for tagging and reading",
     )
     parser.add_argument("--package_dir", type=Path, default=SAMPLES, help="where the package is kept")
-    parser.add_argument("--num_hidden_layers", type=int, help="default: 2, with --pretrained 6")
-    parser.add_argument("--hidden_size", type=int, default=256, help="--pretrained has 384")
-    parser.add_argument("--num_attention_heads", type=int, default=8, help="--pretrained has 12")
+    parser.add_argument("--num_hidden_layers", type=number_from(1), help="default: 2, with --pretrained 6")
+    parser.add_argument("--hidden_size", type=number_from(1), default=256, help="--pretrained has 384")
+    parser.add_argument("--num_attention_heads", type=number_from(1), default=8, help="--pretrained has 12")
     parser.add_argument(
         "--neighbour_heads",
         type=int,
@@ -334,34 +337,36 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         "--matching_heads",
-        type=int,
+        type=number_from(0),
         default=0,
         help="heads of every layer that start by looking at the same character in the other segment: 2 is good for "
         "reading",
     )
-    parser.add_argument("--max_seq_length", type=int, default=128, help="longest piece of text in training, in tokens")
-    parser.add_argument("--num_train_epochs", type=float, default=0.0, help="passes over the text")
-    parser.add_argument("--tokens_per_batch", type=int, default=512)
-    parser.add_argument("--learning_rate", type=float, default=3e-4)
-    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument(
+        "--max_seq_length", type=number_from(3), default=128, help="longest piece of text in training, in tokens"
+    )
+    parser.add_argument("--num_train_epochs", type=number_from(0, float), default=0.0, help="passes over the text")
+    parser.add_argument("--tokens_per_batch", type=number_from(1), default=512)
+    parser.add_argument("--learning_rate", type=number_above(0), default=3e-4)
+    parser.add_argument("--seed", type=number_from(0), default=42)
     args = parser.parse_args()
     args.num_hidden_layers = args.num_hidden_layers or (6 if args.pretrained else 2)
+    if args.max_seq_length > MAX_POSITIONS:
+        raise InputError(f"max_seq_length {args.max_seq_length} is more than the model's {MAX_POSITIONS} positions")
     if args.hidden_size % args.num_attention_heads:
         raise InputError(
             f"hidden_size {args.hidden_size} does not divide by num_attention_heads {args.num_attention_heads}"
         )
-    if not 0 <= args.matching_heads <= args.num_attention_heads - args.neighbour_heads:
+    if args.matching_heads > args.num_attention_heads - args.neighbour_heads:
         raise InputError(
             f"neighbour_heads {args.neighbour_heads} and matching_heads {args.matching_heads} are not among the "
             f"{args.num_attention_heads} heads"
         )
-    if args.pretrained and not 0 <= args.fresh_layers <= args.num_hidden_layers <= MOST_LAYERS:
+    if args.pretrained and not args.fresh_layers <= args.num_hidden_layers <= MOST_LAYERS:
         raise InputError(
             f"fresh_layers {args.fresh_layers} of num_hidden_layers {args.num_hidden_layers}: give at most "
             f"{MOST_LAYERS} layers, and no more fresh ones"
         )
-    if args.align_steps < 0:
-        raise InputError(f"--align_steps {args.align_steps}: give a number from 0 on")
     return args
 
 
@@ -395,7 +400,7 @@ def main() -> None:
     )
 
 
-def make_pretrained_or_random(args: argparse.Namespace) -> Made:
+def make_pretrained_or_random(args: Namespace) -> Made:
     """Pretrained weights or, where they cannot be had, random ones, which is said."""
     try:
         return pretrained_ernie(args)
@@ -405,7 +410,4 @@ def make_pretrained_or_random(args: argparse.Namespace) -> Made:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (InputError, OSError) as error:
-        sys.exit(f"error: {error}")
+    run_command(main)

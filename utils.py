@@ -8,7 +8,6 @@ import cpu_speed  # noqa: F401, I001  before paddle
 import math
 import os
 import sys
-import warnings
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -16,9 +15,6 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Callable, Dict, List, NoReturn, Optional, Sequence, Tuple, Type
-
-for message in ("Setuptools is replacing distutils", "pkg_resources is deprecated"):
-    warnings.filterwarnings("ignore", message=message)
 
 import numpy as np  # noqa: E402
 import paddle  # noqa: E402
@@ -50,6 +46,7 @@ from ernie_predictor import (  # noqa: E402
 )
 from model_compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig  # noqa: E402, F401
 from text_files import read_text  # noqa: E402
+from text_output import print_anything  # noqa: E402
 
 logger.set_level("WARNING")
 
@@ -730,6 +727,7 @@ class Collator:
 
 def run(main: Callable[[], None]) -> None:
     """Call a script's main; a user's mistake ends in one line on stderr and exit status 2."""
+    print_anything()
     try:
         main()
     except InputError as error:

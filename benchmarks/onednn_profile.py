@@ -24,9 +24,10 @@ from typing import Dict, List, NamedTuple  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from commands import run_command  # noqa: E402
-from engine import EngineConfig, load_engine, usable_processors  # noqa: E402
+from commands import Parser, number_from, run_command  # noqa: E402
+from engine import EngineConfig, load_engine  # noqa: E402
 from processor import describe_processor  # noqa: E402
+from processors import usable_processors  # noqa: E402
 
 BATCHES = 10
 BEGIN, SECONDS = "measuring begins", "measured seconds"
@@ -103,12 +104,12 @@ def print_table(primitives: List[Primitive], seconds: float, numpys: float) -> N
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--model_path", required=True)
     parser.add_argument("--precision", default="fp32", choices=["fp32", "int8", "bf16"])
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--length", type=int, default=128, help="tokens of every text")
-    parser.add_argument("--num_threads", type=int, default=usable_processors())
+    parser.add_argument("--batch_size", type=number_from(1), default=32)
+    parser.add_argument("--length", type=number_from(2), default=128, help="tokens of every text")
+    parser.add_argument("--num_threads", type=number_from(1), default=usable_processors())
     args = parser.parse_args()
     if os.environ.get("ONEDNN_VERBOSE"):
         run_batches(args)

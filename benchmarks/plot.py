@@ -9,12 +9,18 @@ model, one panel a report. training: losses and dev metric over the steps, one c
 one line a file. A file may be NAME=FILE; its name is its folder's otherwise.
 """
 
-import argparse
-import json
+import sys
 from pathlib import Path
-from typing import Dict, List, NamedTuple
 
-import matplotlib
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
+
+import json  # noqa: E402
+from typing import Dict, List, NamedTuple  # noqa: E402
+
+import matplotlib  # noqa: E402
+
+from commands import Parser, run_command  # noqa: E402
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
@@ -196,7 +202,7 @@ KINDS = {"speed": draw_speed, "compression": draw_compression, "training": draw_
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("target", help="the PNG")
     parser.add_argument("sources", nargs="+", metavar="[NAME=]FILE")
@@ -205,4 +211,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -1,9 +1,10 @@
 """What a benchmark's figures depend on: the processor, its instruction sets, the threads, the versions."""
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Dict
+
+from processors import usable_processors
 
 # Instruction sets that decide which kernels oneDNN and ONNX Runtime choose.
 FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
@@ -25,7 +26,7 @@ def describe_processor(num_threads: int) -> Dict[str, Any]:
         "processor": lines.get("model name", platform.processor()),
         "features": [feature for feature in FEATURES if feature in flags],
         "num_threads": num_threads,
-        "usable_processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "usable_processors": usable_processors(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
     }
 

@@ -9,12 +9,12 @@ Further flags are those of the run scripts.
 
 from utils import FAMILIES, Features, parse_arguments, run  # isort: skip  (sets up paddle before it is imported)
 
-import argparse
 import random
 from typing import Tuple
 
 import numpy as np
 
+from commands import Parser, number_from
 from ernie_predictor import InferenceConfig
 from model_compression.config import find_widths, parse_width
 from model_compression.pruning import Supernet, compute_importance, narrow_model, using_model
@@ -22,10 +22,10 @@ from trainer import build_trainer
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--model_name_or_path", required=True, help="folder of a fine-tuned model")
     parser.add_argument("--width_mult", default="3/4", help="share of heads and neurons to keep")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=number_from(1), default=5)
     own, others = parser.parse_known_args()
     config = InferenceConfig.load(own.model_name_or_path)
     family = FAMILIES[config.task]

@@ -13,7 +13,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
 
-import argparse  # noqa: E402
 import json  # noqa: E402
 import subprocess  # noqa: E402
 import tempfile  # noqa: E402
@@ -21,9 +20,9 @@ import time  # noqa: E402
 from typing import List  # noqa: E402
 
 from commands import Parser, run_command  # noqa: E402
-from engine import usable_processors  # noqa: E402
 from ernie_predictor import InputError  # noqa: E402
 from processor import describe_processor  # noqa: E402
+from processors import usable_processors  # noqa: E402
 
 DATASET = "sample_reviews"
 SIZE = "--num_hidden_layers 6 --hidden_size 768 --num_attention_heads 12"
@@ -55,7 +54,7 @@ def quantize(model: Path, algorithms: str, sizes: str) -> List[str]:
 
 
 def main() -> None:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         ernie, model = Path(folder, "ernie"), Path(folder, "model")

@@ -7,8 +7,9 @@
 
 Every step is a command of this repository and is printed before it runs; its hyper-parameters are those
 of config.yml. Results are kept under --output_dir: what is finished there with the same settings is not
-run again, and an interrupted step goes on. Ends with tables.md, tables.json, compression.png and
-training.png there. Further flags go to the run and compress scripts (--max_train_samples 500).
+run again, and an interrupted step goes on. With other settings it starts anew, and what was there before
+gets another name. Ends with tables.md, tables.json, compression.png and training.png there. Further
+flags go to the run and compress scripts (--max_train_samples 500).
 """
 
 import sys
@@ -24,20 +25,21 @@ import shlex  # noqa: E402
 import signal  # noqa: E402
 import subprocess  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
-from typing import Any, Dict, Iterator, List, Optional, Tuple  # noqa: E402
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple  # noqa: E402
 
 import yaml  # noqa: E402
 
 import demo  # noqa: E402
 import published  # noqa: E402
-from commands import Parser, run_command  # noqa: E402
+from commands import Parser, number_above, number_from, run_command  # noqa: E402
 from data import DATASETS, find_dataset  # noqa: E402
-from engine import PADDLE, TENSORRT, gpu_is_usable, usable_processors  # noqa: E402
+from engine import PADDLE, TENSORRT, gpu_is_usable  # noqa: E402
 from ernie_predictor import InputError  # noqa: E402
-from files import check_writable, publish, write_json  # noqa: E402
+from files import check_writable, figures_file, publish, write_json  # noqa: E402
 from processor import describe_processor  # noqa: E402
+from processors import usable_processors  # noqa: E402
 from published import Figures  # noqa: E402
-from steps import Runner, Step, read_json, remove  # noqa: E402
+from steps import Runner, Step, put_aside, read_json  # noqa: E402
 from tables import (  # noqa: E402
     METRICS,
     VARIANTS,
@@ -49,6 +51,8 @@ from tables import (  # noqa: E402
     sample_compression_table,
     speed_table,
 )
+from text_files import read_text  # noqa: E402
+from text_output import open_text  # noqa: E402
 
 CLUE_DATASETS = [name for name, spec in DATASETS.items() if spec.builder]
 SAMPLE_DATASETS = [name for name, spec in DATASETS.items() if not spec.builder]
@@ -56,6 +60,7 @@ MODELS = [name for name in published.CLUE if name != "ernie-3.0-xbase-zh"]
 # The published advice: 3/4 for 6 layers, 2/3 for 12.
 WIDTHS = {"ernie-3.0-base-zh": "2/3"}
 DEFAULT_WIDTH = "3/4"
+CONFIG_FILE = "config.yml"  # in ROOT
 PICTURES = ("compression", "training")
 PUBLISHED_SPEED = "published method: model only, in order"  # infer.py's name for it
 # Which small ERNIE each sample set is trained from stands in demo.py; how it is trained, in config.yml.
@@ -93,6 +98,7 @@ class Subject:
         source: what --model_name_or_path is for fine-tuning.
         folder: where everything of it goes.
         flags: further flags of run_*.py and compress_*.py.
+        config_file: where their hyper-parameters stand.
     """
 
     model: str
@@ -100,7 +106,7 @@ class Subject:
     dataset: str
     folder: Path
     flags: List[str]
-    config: Dict[str, Any]
+    config_file: Path
 
     @property
     def name(self) -> str:
@@ -122,7 +128,7 @@ class Subject:
             f"fine-tune {self.name}{', ' * bool(point)}{point}",
             command,
             lambda: all(file.exists() for file in files) and "dev" in (read_json(files[0]) or {}),
-            {"config": self.config},
+            {"config": hyper_parameters(self.config_file, self.dataset)},
             owns=folder,
         )
 
@@ -145,23 +151,24 @@ class Subject:
             f"compress {self.name}{', ' * bool(point)}{point}",
             command,
             (target / "report.json").exists,
-            {"config": hyper_parameters(self.dataset, compressing=True), "model": model},
+            {"config": hyper_parameters(self.config_file, self.dataset, compressing=True), "model": model},
             owns=target,
         )
 
-    def infer(self, compressed: Path, variant: str, device: str, flags: List[str]) -> Optional[Step]:
+    def infer(self, compressed: Path, variant: str, device: str, flags: List[str], part: Dict) -> Optional[Step]:
         """Accuracy and speed of the best model of a variant; None when the report has none."""
         found = best_model(read_json(compressed / "report.json"), variant)
         if found is None:
             return None
         precision = variant.split()[-1].lower()
         prefix = compressed / found["model"]
-        result = infer_result(prefix, self.dataset, device, precision)
+        result = infer_result(prefix, self.dataset, device, precision, part)
         command = [
             "infer.py",
             *("--task_name", self.dataset, "--model_path", str(prefix), "--device", device),
             *("--precision", precision, "--perf"),
             *(["--use_trt"] if device == "gpu" else []),
+            *(word for name, value in part.items() for word in (f"--{name}", str(value))),
             *flags,
         ]
         return Step(
@@ -185,9 +192,9 @@ def best_model(report: Optional[Dict], variant: str) -> Optional[Dict]:
     return None
 
 
-def infer_result(prefix: Path, dataset: str, device: str, precision: str) -> Path:
-    """Where infer.py writes what it measures."""
-    return Path(f"{prefix}.{dataset}.{TENSORRT if device == 'gpu' else PADDLE}-{device}-{precision}.json")
+def infer_result(prefix: Path, dataset: str, device: str, precision: str, part: Dict[str, Any]) -> Path:
+    """Where infer.py writes what it measures; `part` are its flags that say on which part of which data."""
+    return figures_file(prefix, dataset, (TENSORRT if device == "gpu" else PADDLE, device, precision), **part)
 
 
 def dev_metric(results: Path) -> float:
@@ -214,23 +221,24 @@ class Reproduction:
         self.folder: Path = args.output_dir
         self.flags = [*args.rest, *(["--device", args.device] if args.device else [])]
         self.use_gpu = args.device == "gpu" if args.device else has_gpu(args.num_threads)
-        self.infer_flags: List[str] = []
-        for flag, value in (("--num_threads", args.num_threads), ("--max_samples", args.max_eval_samples)):
-            self.infer_flags += [flag, str(value)] if value else []
-        if args.max_eval_samples:
-            self.flags += ["--max_eval_samples", str(args.max_eval_samples)]
+        self.infer_flags = ["--num_threads", str(args.num_threads)] if args.num_threads else []
+        self.infer_part: Dict[str, Any] = {"max_samples": args.max_eval_samples, "data_dir": args.data_dir}
+        self.infer_part = {name: value for name, value in self.infer_part.items() if value}
+        for name in ("max_eval_samples", "data_dir", "config"):
+            if getattr(args, name):
+                self.flags += [f"--{name}", str(getattr(args, name))]
         self.grid = Grid(args.grid_learning_rates, args.grid_batch_sizes, args.grid_epochs or [None])
-        # Finished models: model to data set to {"finetuned": folder, "compressed": folder, "flags"}. Kept, so that the
-        # tables hold what earlier calls with other data sets and models have finished.
+        # Finished models: model to data set to {"finetuned": folder, "compressed": folder, "flags", "measured": which
+        # data}. Kept, so that the tables hold what earlier calls with other data sets and models have finished.
         self.models_file = self.folder / "models.json"
-        self.models: Dict[str, Dict[str, Dict[str, str]]] = read_json(self.models_file) or {}
+        self.models: Dict[str, Dict[str, Dict[str, Any]]] = read_json(self.models_file) or {}
 
     def subjects(self) -> Iterator[Subject]:
         for dataset, source in itertools.product(self.args.datasets, self.args.models or [None]):
             model = SMALL_ERNIE if source is None else Path(source).name
             source = source or SAMPLE_MODELS[dataset].ernie
             folder = self.folder / model.replace(" ", "_") / dataset.upper()
-            yield Subject(model, source, dataset, folder, self.flags, hyper_parameters(dataset))
+            yield Subject(model, source, dataset, folder, self.flags, ROOT / (self.args.config or CONFIG_FILE))
 
     def run(self) -> None:
         subjects = list(self.subjects())
@@ -243,7 +251,7 @@ class Reproduction:
     def reproduce(self, subject: Subject) -> None:
         """Fine-tune, compress and measure; ends at the first step that fails, the others of the list go on."""
         entry = self.models.setdefault(subject.model, {}).setdefault(subject.dataset, {})
-        entry["flags"] = shlex.join(subject.flags)
+        entry["flags"], entry["measured"] = shlex.join(subject.flags), self.infer_part
         if not self.args.models and not self.runner.run(make_small_ernie(SAMPLE_MODELS[subject.dataset])):
             return
         finetuned = self.finetune(subject)
@@ -259,7 +267,7 @@ class Reproduction:
         if self.args.samples or subject.dataset in published.SPEED_DATASETS:
             for device in ("cpu", "gpu") if self.use_gpu else ("cpu",):
                 for variant in VARIANTS[device]:
-                    step = subject.infer(compressed, variant, device, self.infer_flags)
+                    step = subject.infer(compressed, variant, device, self.infer_flags, self.infer_part)
                     if step is not None:
                         self.runner.run(step)
 
@@ -286,7 +294,7 @@ class Reproduction:
         point = best.name[len(subject.folder.name) + 1 :]
         print(f"best fine-tuning of {subject.name}: {point} ({100 * dev_metric(best / 'results.json'):.2f})")
         if not (best / "model_state.pdparams").exists():  # the best of a smaller grid than before
-            remove(best)
+            put_aside(best)
             return best if self.runner.run(subject.finetune(point, tuple(dict(self.grid.points())[point]))) else None
         return best
 
@@ -325,10 +333,10 @@ class Reproduction:
     def compressed_scores(self, wanted: str) -> Dict[str, Dict[str, Figures]]:
         """Variant to data set to metrics; FP16 as measured on the GPU, the others as report.json has them."""
         scores: Dict[str, Dict[str, Figures]] = {}
-        for variant, dataset, folder, row in self.compressed_rows(wanted, VARIANTS["accuracy"]):
+        for variant, dataset, entry, row in self.compressed_rows(wanted, VARIANTS["accuracy"]):
             metrics = row["metrics"]
             if variant.endswith("FP16"):
-                result = read_json(infer_result(folder / row["model"], dataset, "gpu", "fp16"))
+                result = self.measured(dataset, entry, row, "gpu", "fp16")
                 metrics = result and result["metrics"]
             if metrics:
                 scores.setdefault(variant, {})[dataset] = percent(dataset, metrics)
@@ -337,28 +345,31 @@ class Reproduction:
     def speeds(self, wanted: str, device: str) -> Dict[str, Dict[str, Figures]]:
         """Variant to data set to (texts/s, main metric in percent), by infer.py --perf."""
         speeds: Dict[str, Dict[str, Figures]] = {}
-        for variant, dataset, folder, row in self.compressed_rows(wanted, VARIANTS[device]):
-            precision = variant.split()[-1].lower()
-            result = read_json(infer_result(folder / row["model"], dataset, device, precision)) or {}
+        for variant, dataset, entry, row in self.compressed_rows(wanted, VARIANTS[device]):
+            result = self.measured(dataset, entry, row, device, variant.split()[-1].lower()) or {}
             if "speed" in result:
                 speed = result["speed"]["texts_per_second"][PUBLISHED_SPEED]
                 metric = main_figure(percent(dataset, result["metrics"]))
                 speeds.setdefault(variant, {})[dataset] = (speed, metric)
         return speeds
 
-    def entries(self, key: str) -> Iterator[Tuple[str, str, Dict[str, str]]]:
+    def measured(self, dataset: str, entry: Dict, row: Dict, device: str, precision: str) -> Optional[Dict]:
+        """What infer.py has found of a model of a report."""
+        prefix = Path(entry["compressed"]) / row["model"]
+        return read_json(infer_result(prefix, dataset, device, precision, entry.get("measured", {})))
+
+    def entries(self, key: str) -> Iterator[Tuple[str, str, Dict[str, Any]]]:
         for model, datasets in self.models.items():
             for dataset, entry in datasets.items():
                 if key in entry:
                     yield model, dataset, entry
 
-    def compressed_rows(self, wanted: str, variants: Tuple[str, ...]) -> Iterator[Tuple[str, str, Path, Dict]]:
-        """(variant, data set, compress folder, row of the report's best model of it) of a model."""
+    def compressed_rows(self, wanted: str, variants: Tuple[str, ...]) -> Iterator[Tuple[str, str, Dict, Dict]]:
+        """(variant, data set, entry of self.models, row of the report's best model of it) of a model."""
         for model, dataset, entry in self.entries("compressed"):
-            folder = Path(entry["compressed"])
-            report = read_json(folder / "report.json")
+            report = read_json(Path(entry["compressed"]) / "report.json")
             rows = ((variant, best_model(report, variant)) for variant in variants)
-            yield from ((variant, dataset, folder, row) for variant, row in rows if row and model == wanted)
+            yield from ((variant, dataset, entry, row) for variant, row in rows if row and model == wanted)
 
     def tables(self) -> List[Table]:
         samples = self.args.samples
@@ -402,8 +413,8 @@ class Reproduction:
         command = f"python benchmarks/reproduce.py {shlex.join(sys.argv[1:])}".rstrip()
         pictures = [f"![{kind}]({kind}.png)\n" for kind in PICTURES if (self.folder / f"{kind}.png").exists()]
         text = "\n".join([f"`{command}`", "", *(table.markdown() for table in tables), *pictures])
-        with publish(self.folder) as temporary:
-            (temporary / "tables.md").write_text(text, encoding="utf-8")
+        with publish(self.folder) as temporary, open_text(temporary / "tables.md") as file:
+            file.write(text)
         machine = describe_processor(self.args.num_threads or usable_processors())
         content = {"command": command, "machine": machine, "tables": [table.to_dict() for table in tables]}
         write_json(self.folder / "tables.json", content)
@@ -430,12 +441,21 @@ class Reproduction:
         return drawn
 
 
-def hyper_parameters(dataset: str, compressing: bool = False) -> Dict[str, Any]:
-    """What config.yml says for a data set: for fine-tuning, or for compression."""
-    content = yaml.safe_load((ROOT / "config.yml").read_text(encoding="utf-8"))
-    settings, own = content.pop("DefaultArgs", {}), content.pop("Compression", {}).get(dataset, {})
-    for section in content.values():
-        settings.update(section.get(dataset, {}))
+def hyper_parameters(config_file: Path, dataset: str, compressing: bool = False) -> Dict[str, Any]:
+    """What a config.yml says for a data set: for fine-tuning, or for compression.
+
+    Raises:
+        InputError: it is no such file.
+    """
+    try:
+        content = yaml.safe_load(read_text(config_file)) or {}
+        settings = dict(content.pop("DefaultArgs", None) or {})
+        own = (content.pop("Compression", None) or {}).get(dataset) or {}
+        for section in content.values():
+            settings.update((section or {}).get(dataset) or {})
+    except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
+        message = " ".join(str(error).split())
+        raise InputError(f"--config {config_file} is not a config of these scripts ({message})") from None
     return {**settings, **own} if compressing else settings
 
 
@@ -462,18 +482,22 @@ def has_gpu(num_threads: Optional[int]) -> bool:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("--datasets", nargs="+", help="default: all nine, with --samples the three sample sets")
     parser.add_argument("--models", nargs="+", help="names or folders; default: the five sizes")
     parser.add_argument("--compress_models", nargs="+", default=[published.COMPRESSED_MODEL], help="which to compress")
     parser.add_argument("--samples", action="store_true", help="the sample sets, with a small ERNIE made for them")
     parser.add_argument("--output_dir", help="default: reproduce, with --samples reproduce/samples")
     parser.add_argument("--device", choices=["cpu", "gpu"], help="default: gpu where there is one")
-    parser.add_argument("--num_threads", type=int, help="of infer.py; default: all processors")
-    parser.add_argument("--max_eval_samples", type=int, help="use only so many dev examples")
+    parser.add_argument("--num_threads", type=number_from(1), help="of infer.py; default: all processors")
+    parser.add_argument("--max_eval_samples", type=number_from(1), help="use only so many dev examples")
+    parser.add_argument("--config", help="hyper-parameters per data set; default: config.yml")
+    parser.add_argument("--data_dir", help="folder of your own files in the form of the one data set of --datasets")
     parser.add_argument("--width_mult_list", nargs="+", help="default: 3/4, for 12 layers 2/3")
     parser.add_argument("--algo_list", nargs="+", default=["hist", "mse"], help="quantization algorithms")
-    parser.add_argument("--batch_size_list", nargs="+", type=int, default=[4, 8, 16], help="calibration texts")
+    parser.add_argument(
+        "--batch_size_list", nargs="+", type=number_from(1), default=[4, 8, 16], help="calibration texts"
+    )
     parser.add_argument("--quantize_embeddings", action="store_true", help="INT8 models with INT8 embeddings, too")
     parser.add_argument(
         "--grid",
@@ -481,9 +505,11 @@ def parse_arguments() -> argparse.Namespace:
         choices=["fine-tune", "compress"],
         help="search for fine-tuning, for pruning, or (without a word) for both; keeps what is best on dev",
     )
-    parser.add_argument("--grid_learning_rates", nargs="+", default=["1e-5", "2e-5", "3e-5", "5e-5"])
-    parser.add_argument("--grid_batch_sizes", nargs="+", type=int, default=[16, 32, 64])
-    parser.add_argument("--grid_epochs", nargs="+", help="default: config.yml's")
+    parser.add_argument(
+        "--grid_learning_rates", nargs="+", type=as_typed(number_above(0)), default=["1e-5", "2e-5", "3e-5", "5e-5"]
+    )
+    parser.add_argument("--grid_batch_sizes", nargs="+", type=number_from(1), default=[16, 32, 64])
+    parser.add_argument("--grid_epochs", nargs="+", type=as_typed(number_above(0)), help="default: config.yml's")
     args, args.rest = parser.parse_known_args()
     args.grid = [] if args.grid is None else args.grid or ["fine-tune", "compress"]
     args.datasets = [find_dataset(name).name for name in args.datasets or known_datasets(args.samples)]
@@ -497,8 +523,24 @@ def parse_arguments() -> argparse.Namespace:
     args.models = [from_root(name) if Path(name).is_dir() else name for name in args.models or []]
     if not args.models and not args.samples:
         args.models = MODELS
+    for name in ("config", "data_dir"):
+        if getattr(args, name):
+            setattr(args, name, from_root(getattr(args, name)))
+    hyper_parameters(ROOT / (args.config or CONFIG_FILE), args.datasets[0])  # it can be read
+    if args.data_dir and len(args.datasets) > 1:
+        raise InputError("--data_dir holds the files of one data set: name it with --datasets")
     args.output_dir = Path(from_root(args.output_dir or ("reproduce/samples" if args.samples else "reproduce")))
     return args
+
+
+def as_typed(check: Callable[[str], float]) -> Callable[[str], str]:
+    """The numbers that `check` takes, as they were typed: they are parts of names."""
+
+    def parse(text: str) -> str:
+        check(text)
+        return text
+
+    return parse
 
 
 def from_root(path: str) -> str:

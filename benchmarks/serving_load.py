@@ -27,13 +27,13 @@ from itertools import count  # noqa: E402
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple  # noqa: E402
 
 from benchmarks.serving_process import ServiceProcess  # noqa: E402
-from commands import Parser, run_command  # noqa: E402
+from commands import Parser, number_above, number_from, run_command  # noqa: E402
 from data import load_examples  # noqa: E402
-from engine import usable_processors  # noqa: E402
 from ernie_predictor import INPUT_FIELDS, ErniePredictor, InputError, load_predictor  # noqa: E402
 from files import write_json  # noqa: E402
 from model_to_serving import convert  # noqa: E402
 from processor import describe_processor  # noqa: E402
+from processors import usable_processors  # noqa: E402
 from protocol import Code  # noqa: E402
 from rpc_client import Client, RequestError  # noqa: E402
 
@@ -295,21 +295,20 @@ def print_table(figures: Dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--model_path", required=True, help="prefix or folder of an exported model")
     parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--num_threads", type=int, default=usable_processors())
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--duration", type=float, default=300.0, help="seconds of full load; half load takes a fifth")
-    parser.add_argument("--slice", type=float, default=15.0, help="seconds of each slice of a comparison")
-    parser.add_argument("--clients", type=int, default=64, help="requests at the same time")
-    parser.add_argument("--texts_per_request", type=int, default=1, help="in parts 1 to 3")
-    parser.add_argument("--max_texts", type=int, default=900, help="different texts")
+    parser.add_argument("--num_threads", type=number_from(1), default=usable_processors())
+    parser.add_argument("--batch_size", type=number_from(1), default=32)
+    parser.add_argument(
+        "--duration", type=number_above(0), default=300.0, help="seconds of full load; half load takes a fifth"
+    )
+    parser.add_argument("--slice", type=number_above(0), default=15.0, help="seconds of each slice of a comparison")
+    parser.add_argument("--clients", type=number_from(1), default=64, help="requests at the same time")
+    parser.add_argument("--texts_per_request", type=number_from(1), default=1, help="in parts 1 to 3")
+    parser.add_argument("--max_texts", type=number_from(1), default=900, help="different texts")
     parser.add_argument("--output_dir", default="serving_load", help="where serving_load.json goes")
     args = parser.parse_args()
-    for name in ("batch_size", "duration", "slice", "clients", "texts_per_request", "max_texts"):
-        if getattr(args, name) <= 0:
-            raise InputError(f"--{name} is {getattr(args, name)}: give a number above 0")
     if args.texts_per_request > args.batch_size:
         raise InputError(f"--texts_per_request {args.texts_per_request}: give at most the batch size")
     with tempfile.TemporaryDirectory() as folder:

@@ -28,6 +28,7 @@ import numpy as np  # noqa: E402
 from processor import describe_processor  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
+from commands import Parser, number_from, run_command  # noqa: E402
 from deploy.paddle2onnx.ernie_predictor import find_onnx, in_precision  # noqa: E402
 from engine import (  # noqa: E402
     ONNX,
@@ -37,12 +38,11 @@ from engine import (  # noqa: E402
     EngineConfig,
     load_engine,
     supports_bf16,
-    usable_processors,
 )
 from ernie_predictor import InputError  # noqa: E402
 from files import publish, write_json  # noqa: E402
 from model_files import find_model, inspect_model  # noqa: E402
-from utils import Parser, run  # noqa: E402
+from processors import usable_processors  # noqa: E402
 
 WARM_UPS = 2
 FIRST_WORD = 5  # ids below are special tokens
@@ -60,19 +60,22 @@ class Row(NamedTuple):
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = Parser([], description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--model", action="append", default=[], metavar="NAME=PREFIX", help="an exported model; repeat")
     parser.add_argument("--engines", default="paddle,onnxruntime", help="of paddle, tensorrt, onnxruntime")
     parser.add_argument("--precisions", default="fp32,bf16,fp16,int8", help="those that an engine lacks are left out")
     parser.add_argument("--lengths", default="32,128", help="tokens of every text")
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=11)
-    parser.add_argument("--num_threads", type=int, default=usable_processors())
+    parser.add_argument("--batch_size", type=number_from(1), default=32)
+    parser.add_argument("--repeats", type=number_from(1), default=11)
+    parser.add_argument("--num_threads", type=number_from(1), default=usable_processors())
     parser.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
-    parser.add_argument("--layers", type=int, default=6, help="of the random model")
-    parser.add_argument("--hidden_size", type=int, default=768, help="of the random model; a multiple of 12")
+    parser.add_argument("--layers", type=number_from(1), default=6, help="of the random model")
+    parser.add_argument("--hidden_size", type=number_from(1), default=768, help="of the random model; a multiple of 12")
     parser.add_argument("--output_dir", default="speed", help="where speed.json and speed.png go")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.hidden_size % 12:
+        raise InputError(f"--hidden_size {args.hidden_size} is no multiple of 12, which is the number of heads")
+    return args
 
 
 def given_models(pairs: List[str]) -> Dict[str, Path]:
@@ -215,8 +218,6 @@ def plot(folder: Path) -> None:
 
 def main() -> None:
     args = parse_arguments()
-    if args.repeats < 1 or args.batch_size < 1:
-        raise InputError("--repeats and --batch_size are numbers from 1 on")
     with tempfile.TemporaryDirectory() as folder:
         models = given_models(args.model)
         if not models:
@@ -235,4 +236,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -1,15 +1,18 @@
-"""Commands that are run once: a step that is finished with the same settings is not run again."""
+"""Commands that are run once: a step that is finished is not run again unless what decides its result has changed."""
 
 import json
 import shlex
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import count
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 from files import write_json
+
+MOST_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,9 @@ class Step:
         name: what it is, for people; no two steps have the same.
         command: what a user types after `python`.
         is_finished: whether its results are there, whole.
-        settings: what decides the result besides the command: hyper-parameters, what it starts from.
-        owns: what to remove when command or settings are others than before.
+        settings: what decides the result besides the command's flags: "config", hyper-parameters that a flag beats,
+            and "model", what it starts from.
+        owns: the folder or file of its results, to be put aside when what decides them has changed.
     """
 
     name: str
@@ -29,6 +33,62 @@ class Step:
     is_finished: Callable[[], bool]
     settings: Dict[str, Any] = field(default_factory=dict)
     owns: Optional[Path] = None
+
+
+# Flags that change neither a model nor a figure: what is done and where, what is shown, and how it is computed.
+HARMLESS = {
+    *("do_train", "do_eval", "do_predict", "do_export", "output_dir", "overwrite_output_dir", "run_name", "device"),
+    *("logging_dir", "logging_strategy", "logging_first_step", "logging_steps", "disable_tqdm", "report_to"),
+    *("skip_profile_timer", "skip_memory_metrics", "per_device_eval_batch_size", "dataloader_num_workers"),
+    *("save_total_limit", "config"),  # what a config file says is among the settings
+}
+MODEL_FLAGS = {"model_name_or_path", "model_path"}  # where it lies, if the settings say what it is
+SAME = {"dataset": "task_name"}  # two names of one flag
+
+
+def deciding(started: Dict[str, Any]) -> Dict[str, Any]:
+    """What decides the result of a step, from its command and its settings: equal for commands that mean the same."""
+    script, *words = started["command"]
+    flags = parse_flags(words)
+    others = {name: value for name, value in started.items() if name not in ("command", "config")}
+    known = {**started.get("config", {}), **flags}
+    harmless = HARMLESS | (MODEL_FLAGS if "model" in others else set())
+    values = {name: plain(value) for name, value in known.items() if name not in harmless}
+    return {"script": script, **others, **values}
+
+
+def parse_flags(words: List[str]) -> Dict[str, Any]:
+    """Flags by name: a text, a list of several, or True for one without a value; words before any flag under ""."""
+    flags: Dict[str, List[str]] = {}
+    values = flags.setdefault("", [])
+    for word in words:
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            values = flags[SAME.get(name, name)] = [value] if equals else []
+        else:
+            values.append(word)
+    return {name: (values if len(values) > 1 else values[0] if values else True) for name, values in flags.items()}
+
+
+def plain(value: Any) -> Any:
+    """A value so that equal ones look alike: 1e-3 and 0.001, 3/4 and 0.75, "true" and True."""
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    try:
+        return float(Fraction(str(value)))
+    except (ValueError, ZeroDivisionError):
+        return {"true": True, "false": False}.get(str(value).lower(), value)
+
+
+def changes(before: Dict[str, Any], now: Dict[str, Any]) -> str:
+    """In a few words, what differs between what decided a result and what would decide it now."""
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    shown = [_change(name, before.get(name), now.get(name)) for name in names[:MOST_SHOWN]]
+    return ", ".join(shown + ["..."] * (len(names) > MOST_SHOWN))
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    return f"another {name}" if isinstance(before, dict) or isinstance(now, dict) else f"{name} {before} -> {now}"
 
 
 class Runner:
@@ -48,13 +108,14 @@ class Runner:
         """Run a step unless it is finished; whether its results are there. A failure is one line on stderr."""
         settings = {"command": step.command, **step.settings}
         before = self.started.get(step.name)
-        if before == settings and step.is_finished():
+        changed = before and changes(deciding(before), deciding(settings))
+        if before and not changed and step.is_finished():
             print(f"finished before: {step.name}", flush=True)
             self.found.append(step.name)
             return True
-        if before is not None and before != settings:
-            print(f"other settings than before, from the start: {step.name}")
-            remove(step.owns)
+        if changed or (before is None and step.owns is not None and step.is_finished()):
+            reason = f"other settings than before ({changed})" if changed else "made by something else"
+            print(f"{reason}, from the start: {step.name}{put_aside(step.owns)}")
         self.started[step.name] = settings
         write_json(self.path, self.started)
         print(f"\n--- {step.name}\n$ python {shlex.join(step.command)}", flush=True)
@@ -70,11 +131,13 @@ class Runner:
         print(f"failed: {name} ({reason}); what needs it is left out", file=sys.stderr, flush=True)
 
 
-def remove(path: Optional[Path]) -> None:
-    if path is not None and path.is_dir():
-        shutil.rmtree(path)
-    elif path is not None:
-        path.unlink(missing_ok=True)
+def put_aside(path: Optional[Path]) -> str:
+    """Give results another name, so that what took hours is never lost; says so, where there were any."""
+    if path is None or not path.exists():
+        return ""
+    kept = next(name for number in count(1) if not (name := path.with_name(f"{path.name}.before-{number}")).exists())
+    path.rename(kept)
+    return f"; what was there is kept as {kept}"
 
 
 def read_json(path: Path) -> Optional[Any]:

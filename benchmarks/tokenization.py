@@ -14,7 +14,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
 
 import cpu_speed  # noqa: E402, F401, I001  before paddle
 
-import argparse  # noqa: E402
 import statistics  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
@@ -24,6 +23,7 @@ import fast_tokenizer  # noqa: E402
 from paddlenlp.transformers import ErnieTokenizer  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
+from commands import Parser, number_from, run_command  # noqa: E402
 from data import DATASETS, load_examples  # noqa: E402
 from ernie_predictor import VOCAB_FILE, text_of  # noqa: E402
 from make_small_ernie import build_vocab  # noqa: E402
@@ -63,8 +63,8 @@ def tokenizers(vocab: Dict[str, int], folder: Path) -> Dict[str, Tokenize]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="times that each tokenizes everything")
+    parser = Parser(description=__doc__)
+    parser.add_argument("--rounds", type=number_from(1), default=3, help="times that each tokenizes everything")
     args = parser.parse_args()
     texts = sample_texts()
     batches = [texts[begin : begin + BATCH_SIZE] for begin in range(0, len(texts), BATCH_SIZE)]
@@ -91,4 +91,4 @@ def processor_name() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

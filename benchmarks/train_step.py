@@ -16,6 +16,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
+
+from commands import Parser, number_from, run_command  # noqa: E402
+from processors import usable_processors  # noqa: E402
+
 SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
 STEPS = 8
 
@@ -23,7 +28,6 @@ STEPS = 8
 def time_step(ours: bool) -> float:
     """Median seconds of a training step in this process."""
     if ours:
-        sys.path.insert(0, str(ROOT))
         import cpu_speed  # noqa: F401
     import time
 
@@ -64,12 +68,12 @@ def in_a_process(ours: bool) -> float:
 def processor() -> str:
     with open("/proc/cpuinfo", encoding="ascii", errors="ignore") as file:
         names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-    return f"{len(os.sched_getaffinity(0))} of {len(names)} cores of {names[0] if names else 'an unknown processor'}"
+    return f"{usable_processors()} of {len(names)} cores of {names[0] if names else 'an unknown processor'}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=5, help="times that each is measured")
+    parser = Parser(description=__doc__)
+    parser.add_argument("--pairs", type=number_from(1), default=5, help="times that each is measured")
     parser.add_argument("--measure", choices=["stock", "ours"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
@@ -86,4 +90,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

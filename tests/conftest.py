@@ -26,6 +26,8 @@ def run_script(*argv, check=True, **options) -> subprocess.CompletedProcess:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, **options)
     if check and done.returncode:
         raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+    # What libraries think of each other is nothing for users (quiet_imports.py).
+    assert "pkg_resources" not in done.stderr and "Setuptools" not in done.stderr, done.stderr[-3000:]
     return done
 
 

@@ -18,8 +18,6 @@ from typing import List, Optional
 ROOT = Path(__file__).resolve().parents[1]
 # Scripts that give flags they do not know to the run scripts.
 PASS_ON = ("benchmarks/reproduce.py", "benchmarks/pruning_quality.py")
-# Scripts without a parser, which would do their work: they only have to be there, and to be called without flags.
-WITHOUT_FLAGS = ("demo.py",)
 SHARED = (ROOT, ROOT / "deploy" / "python")
 original = argparse.ArgumentParser.parse_known_args
 start_process = subprocess.Popen.__init__
@@ -37,8 +35,6 @@ def problem(script: str, arguments: List[str]) -> Optional[str]:
     path = ROOT / script
     if not path.is_file():
         return f"there is no {script}"
-    if script in WITHOUT_FLAGS:
-        return f"{script} takes no flags" if arguments else None
 
     def parse_known_args(self, args=None, namespace=None):
         given = sys.argv[1:] if args is None else list(args)
@@ -63,7 +59,8 @@ def problem(script: str, arguments: List[str]) -> Optional[str]:
     except Parsed as parsed:
         return problem("run_seq_cls.py", ["--task_name", "tnews", *parsed.rest]) if parsed.rest else None
     except SystemExit as end:
-        return None if end.code == 0 else errors.getvalue().strip() or str(end)  # 0 is --help
+        message = errors.getvalue().strip() or str(end)
+        return {0: None, 2: message}.get(end.code, f"exit status {end.code}: {message}")  # 0 is --help
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     finally:

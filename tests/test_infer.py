@@ -2,10 +2,13 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import SAMPLES, run_script
-from engine_fixtures import LABELS, TASK_NAMES, tiny  # noqa: F401
+from engine_fixtures import LABELS, MAX_SEQ_LENGTH, TASK_NAMES, tiny  # noqa: F401
+
+from files import figures_file
 
 FIGURES = {"seq_cls": ["accuracy"], "token_cls": ["f1", "precision", "recall"], "qa": ["exact_match", "f1"]}
 
@@ -28,7 +31,7 @@ def test_metrics_and_speed(model, task):
     done = run_script(
         "infer.py", "--dataset", SAMPLES[task], "--model_path", prefix, "--max_samples", 200, "--perf", "--show", 2
     )
-    written = json.loads((prefix.parent / f"model.{SAMPLES[task]}.paddle-cpu-fp32.json").read_text())
+    written = json.loads((prefix.parent / f"model.{SAMPLES[task]}-first200.paddle-cpu-fp32.json").read_text())
     assert list(written["metrics"]) == FIGURES[task] and written["examples"] == 200
     for name, value in written["metrics"].items():
         assert 0 <= value <= 1 and f"{name} " in done.stdout and f"{value:.4f}" in done.stdout
@@ -49,9 +52,41 @@ def test_the_metric_is_the_trainers(finetuned, tmp_path, task):
         run_script(
             "infer.py", "--task_name", SAMPLES[task], "--model_path", tmp_path / "export", "--max_samples", 300, *flags
         )
-        written = json.loads((tmp_path / "export" / f"model.{SAMPLES[task]}.{engine}-cpu-fp32.json").read_text())
+        written = json.loads(
+            (tmp_path / "export" / f"model.{SAMPLES[task]}-first300.{engine}-cpu-fp32.json").read_text()
+        )
         for name in FIGURES[task]:
             assert written["metrics"][name] == pytest.approx(dev[name], abs=5e-5)
+
+
+def test_what_is_asked_on_other_data_does_not_overwrite_the_dev_sets(model, tmp_path):
+    prefix = model("seq_cls")
+    for split in ("dev", "test"):
+        lines = [{"sentence": f"{split}, 很好, {number}", "label": "positive"} for number in range(5)]
+        (tmp_path / f"{split}.json").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    written = {}
+    for flags in ([], ["--split", "test"], ["--max_samples", 3], ["--max_seq_length", 20]):
+        done = run_script(
+            "infer.py", "--task_name", SAMPLES["seq_cls"], "--model_path", prefix, "--data_dir", tmp_path, *flags
+        )
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith("wrote ")]
+        written[line.split()[1]] = [*map(str, flags)]
+    assert len(written) == 4
+    for path, flags in written.items():
+        report = json.loads(Path(path).read_text())
+        assert report["split"] == ("test" if "test" in flags else "dev") and report["data_dir"] == str(tmp_path)
+        assert report["examples"] == (3 if "--max_samples" in flags else 5)
+        assert report["max_seq_length"] == (20 if "20" in flags else MAX_SEQ_LENGTH)
+
+
+def test_names_of_reports():
+    engine = ("paddle", "cpu", "fp32")
+    assert str(figures_file("a/infer", "tnews", engine)) == "a/infer.tnews.paddle-cpu-fp32.json"
+    others = {"split": "test", "max_samples": 100, "max_seq_length": 64, "data_dir": "a/mine"}
+    names = {figures_file("a/infer", "tnews", engine, **{key: value}).name for key, value in others.items()}
+    names.add(figures_file("a/infer", "tnews", engine, **others).name)
+    assert len(names) == 5 and "infer.tnews-test.paddle-cpu-fp32.json" in names
+    assert "infer.tnews-of-mine-test-first100-64tokens.paddle-cpu-fp32.json" in names
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 from engine_fixtures import ROOT, TASK_NAMES, corpus, example_inputs, tiny  # noqa: F401
 
-from bulk import answer_file, count_lines, to_json
-from ernie_predictor import InputError, load_predictor
+from bulk import answer_file, count_lines
+from ernie_predictor import ErniePredictor, InputError, load_predictor
+from text_output import to_json
 
 FORMS = {
     "seq_cls": r"label: (negative|positive)   confidence: 0\.\d{4}",
@@ -71,8 +73,6 @@ def test_int8_says_so_and_nothing_else(tiny):  # noqa: F811
         (["--input_file", "x"], "--input_file and --output_file belong together"),
         (["--input_file", "nowhere.jsonl", "--output_file", "out.jsonl"], "--input_file nowhere.jsonl is missing"),
         (["--precision_mode", "fp16"], "invalid choice: 'fp16' (choose from 'fp32', 'int8', 'bf16'); see --help"),
-        (["--num_threads", "0"], "num_threads is 0"),
-        (["--batch_size", "-1"], "batch_size is -1"),
         (["--max_seq_length", "3"], "max_seq_length 3 leaves no room"),
     ],
 )
@@ -143,11 +143,9 @@ def test_a_bad_line_is_named_and_what_came_before_is_kept(predictor, files):
 
 
 def answer_file_after(predictor, source, target, content):
-    """The same file mended: its length changed, so the .part of the broken one does not belong to it."""
+    """The same file mended: the .part of the broken one does not belong to it."""
     source.write_bytes(content)
-    with pytest.raises(
-        InputError, match="was begun with another input_bytes, input_modified: remove it to begin again"
-    ):
+    with pytest.raises(InputError, match="was begun with another input: remove it to begin again"):
         answer_file(predictor, source, target)
     target.with_name("out.jsonl.part").unlink()
     return answer_file(predictor, source, target)
@@ -158,7 +156,6 @@ def answer_file_after(predictor, source, target, content):
     [
         (b"text without quotes", "is not JSON"),
         (b"", "is not JSON"),
-        (b"\xff\xfe", "is not JSON"),
         (b"[1, 2]", "is not a text"),
     ],
 )
@@ -183,7 +180,158 @@ def test_the_part_of_another_run_is_refused(predictor, files, tiny):  # noqa: F8
     source, target = files
     write_lines(source, ["好"] * 3)
     target.with_name("out.jsonl.part").write_text('{"label": "x"}\n')
-    with pytest.raises(InputError, match="was begun with another input_file, input_bytes, input_modified, model"):
+    with pytest.raises(InputError, match="was begun with another input, model, vocabulary"):
+        answer_file(predictor, source, target)
+
+
+def interrupted_run(tiny, folder, files):  # noqa: F811
+    """A copy of a model in a folder, and the .part of its run that a bad line ended."""
+    source, target = files
+    shutil.copytree(tiny["seq_cls"].parent, folder)
+    write_lines(source, [f"第{number}句" for number in range(100)])
+    good = source.read_bytes()
+    source.write_bytes(good + b"no JSON\n")
+    with pytest.raises(InputError, match="line 101 is not JSON"):
+        answer_file(load_predictor(folder, num_threads=1), source, target, batch_size=2)
+    assert count_lines(target.with_name("out.jsonl.part"))[0] > 0
+    return source, target
+
+
+def other_labels(folder):
+    config = json.loads((folder / "inference.json").read_text())
+    (folder / "inference.json").write_text(json.dumps({**config, "labels": config["labels"][::-1]}))
+
+
+def other_vocabulary(folder):
+    lines = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    lines[10], lines[11] = lines[11], lines[10]
+    (folder / "vocab.txt").write_text("\n".join(lines), encoding="utf-8")
+
+
+def other_weights(folder):
+    content = bytearray((folder / "model.pdiparams").read_bytes())
+    content[-1] ^= 1
+    stat = (folder / "model.pdiparams").stat()
+    (folder / "model.pdiparams").write_bytes(content)
+    os.utime(folder / "model.pdiparams", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def other_case(folder):
+    config = json.loads((folder / "inference.json").read_text())
+    (folder / "inference.json").write_text(json.dumps({**config, "lowercase": False}))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [(other_labels, "labels"), (other_vocabulary, "vocabulary"), (other_weights, "model"), (other_case, "lowercase")],
+)
+def test_a_part_of_another_models_answers_is_not_gone_on_with(tiny, tmp_path, files, change, named):  # noqa: F811
+    source, target = interrupted_run(tiny, tmp_path / "model", files)
+    change(tmp_path / "model")
+    with pytest.raises(InputError, match=f"was begun with another {named}: remove it"):
+        answer_file(load_predictor(tmp_path / "model", num_threads=1), source, target)
+
+
+def test_neither_time_nor_place_of_a_model_decides_its_answers(tiny, tmp_path, files):  # noqa: F811
+    source, target = interrupted_run(tiny, tmp_path / "model", files)
+    (tmp_path / "model").rename(tmp_path / "moved")
+    for path in (tmp_path / "moved" / "model.pdiparams", source):
+        os.utime(path)
+    with pytest.raises(InputError, match="line 101 is not JSON"):
+        answer_file(load_predictor(tmp_path / "moved", num_threads=1), source, target)
+
+
+def test_another_device_is_another_run(tiny, tmp_path, files):  # noqa: F811
+    source, target = interrupted_run(tiny, tmp_path / "model", files)
+    predictor = load_predictor(tmp_path / "model", num_threads=1)
+    predictor.engine.config.device = "gpu"  # as it would be on a machine that has one
+    with pytest.raises(InputError, match="was begun with another device: remove it"):
+        answer_file(predictor, source, target)
+
+
+def test_a_second_run_of_a_job_is_refused_while_the_first_is_at_work(tiny, files):  # noqa: F811
+    source, target = files
+    inputs = [f"第{number}句：{text}" for number, text in enumerate(corpus()[:1500])]
+    write_lines(source, inputs)
+    part = target.with_name("out.jsonl.part")
+    flags = ("--model_path", tiny["seq_cls"], "--input_file", source, "--output_file", target, "--num_threads", 1)
+    first = subprocess.Popen(command(*flags), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while first.poll() is None and not (part.exists() and part.stat().st_size):
+            time.sleep(0.005)
+        assert first.poll() is None
+        first.send_signal(signal.SIGSTOP)
+        second = infer_cpu(*flags)
+        assert second.returncode == 2 and f"another run is writing {part}" in second.stderr
+        assert second.stderr.startswith("error: ") and second.stderr.count("\n") == 1
+        first.send_signal(signal.SIGCONT)
+        assert first.wait() == 0
+    finally:
+        first.kill()
+    assert count_lines(target)[0] == len(inputs) and not part.exists()
+
+
+class Meanwhile(ErniePredictor):
+    """A predictor in the middle of whose work something happens."""
+
+    def __init__(self, predictor, happens):
+        super().__init__(predictor.engine, predictor.task)
+        self.happens = happens
+
+    def predict_iter(self, inputs, batch_size=32):
+        yield from super().predict_iter(inputs, batch_size)
+        self.happens()
+
+
+def test_an_input_that_grows_meanwhile_is_not_taken_for_answered(predictor, files):
+    source, target = files
+    write_lines(source, ["好"] * 3)
+
+    def grow():
+        with source.open("ab") as file:
+            file.write(to_json("坏") + b"\n")
+
+    with pytest.raises(InputError, match="in.jsonl changed while it was answered: remove .*out.jsonl.part and begin"):
+        answer_file(Meanwhile(predictor, grow), source, target)
+    assert not target.exists()
+
+
+def test_a_part_that_another_program_changes_is_not_published(predictor, files):
+    source, target = files
+    write_lines(source, ["好"] * 3)
+    part = target.with_name("out.jsonl.part")
+    with pytest.raises(InputError, match="out.jsonl.part was removed or replaced by another program"):
+        answer_file(Meanwhile(predictor, part.unlink), source, target)
+    with pytest.raises(InputError, match="out.jsonl.part has not one line for each of .*in.jsonl: remove it"):
+        answer_file(Meanwhile(predictor, lambda: part.open("ab").write(b"{}\n" * 3)), source, target)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_a_byte_order_mark_and_any_line_end(predictor, files, newline):
+    source, target = files
+    source.write_bytes(b"\xef\xbb\xbf" + newline.join([to_json("房间很大"), to_json("鱼是凉的"), b""]))
+    assert answer_file(predictor, source, target) == 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("utf-16", "in.jsonl is UTF-16, not UTF-8: save it as UTF-8"),
+        ("gbk", r"in.jsonl is not UTF-8 \(line 1\); if it"),
+    ],
+)
+def test_other_encodings_are_named(predictor, files, encoding, message):
+    source, target = files
+    source.write_bytes('"房间很大"\n"鱼是凉的"\n'.encode(encoding))
+    with pytest.raises(InputError, match=message):
+        answer_file(predictor, source, target)
+
+
+def test_the_line_that_is_not_utf_8_is_named(predictor, files):
+    source, target = files
+    source.write_bytes(to_json("好") * 1 + b"\n" + b'"\xb7\xbf"\n')
+    with pytest.raises(InputError, match=r"is not UTF-8 \(line 2\)"):
         answer_file(predictor, source, target)
 
 

@@ -306,7 +306,7 @@ def test_the_compression_example_in_python_runs(finetuned, tmp_path):
     code = next(code for language, code in code_blocks(READMES[0]) if "trainer.compress(" in code)
     code = code.replace("best_models/TNEWS", str(folder)).replace('"tnews"', '"sample_reviews"')
     code = code.replace("flags = [", "flags = [" + ", ".join(map(repr, COMPRESS_LIMITS[:6])) + ", ")
-    code += "\nimport os, cpu_speed; assert os.environ['OMP_NUM_THREADS'] == str(cpu_speed.usable_cores())"
+    code += "\nimport os, cpu_speed; assert os.environ['OMP_NUM_THREADS'] == str(cpu_speed.usable_processors())"
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     run_script("-c", code, env=environment)
     models = {row["model"] for row in json.loads((folder / "compress" / "report.json").read_text())["models"]}

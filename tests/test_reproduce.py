@@ -10,6 +10,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import published  # noqa: E402
 import reproduce  # noqa: E402
+import steps  # noqa: E402
 import tables  # noqa: E402
 from reproduce import Grid, Reproduction  # noqa: E402
 from steps import Runner, Step  # noqa: E402
@@ -147,12 +148,70 @@ def test_an_interrupted_step_is_run_again_with_what_it_left(tmp_path):
     assert runner.run(step) and half.exists() and runner.ran == ["a step"]
 
 
-def test_other_settings_start_anew(tmp_path, capfd):
-    runner = Runner(tmp_path / "steps.json")
-    assert runner.run(writing(tmp_path / "result", "old", settings={"config": {"learning_rate": 1}}))
-    changed = Step("a step", ["-c", ""], (tmp_path / "result").exists, {"config": {}}, owns=tmp_path / "result")
-    assert not runner.run(changed)
-    assert "other settings than before" in capfd.readouterr().out
+def test_other_settings_start_anew_and_what_was_there_is_kept(tmp_path, capfd):
+    for rate in (1, 2, 3):
+        step = writing(tmp_path / "result", "the model", settings={"config": {"learning_rate": rate}})
+        assert Runner(tmp_path / "steps.json").run(step)
+        (tmp_path / "result").write_text(f"of rate {rate}")
+    printed = capfd.readouterr().out
+    assert "other settings than before (learning_rate 2.0 -> 3.0), from the start: a step; what was there" in printed
+    assert f"is kept as {tmp_path / 'result.before-2'}" in printed
+    assert [(tmp_path / f"result.before-{rate}").read_text() for rate in (1, 2)] == ["of rate 1", "of rate 2"]
+
+
+def test_what_something_else_has_made_is_kept(tmp_path, capfd):
+    (tmp_path / "result").write_text("mine")
+    assert Runner(tmp_path / "steps.json").run(writing(tmp_path / "result", "the step's"))
+    assert (tmp_path / "result.before-1").read_text() == "mine" and (tmp_path / "result").read_text() == "the step's"
+    assert "made by something else, from the start: a step; what was there is kept" in capfd.readouterr().out
+
+
+COMMAND = "run_seq_cls.py --task_name tnews --learning_rate 1e-3 --algo_list hist mse --width_mult_list 3/4 --fp16"
+CONFIG = {"num_train_epochs": 3, "weight_decay": 0.01}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run_seq_cls.py --fp16 --width_mult_list 3/4 --algo_list hist mse --learning_rate 1e-3 --task_name tnews",
+        "run_seq_cls.py --dataset=tnews --learning_rate=0.001 --algo_list hist mse --width_mult_list 0.75 --fp16 true",
+        f"{COMMAND} --num_train_epochs 3.0 --weight_decay 1e-2",
+        f"{COMMAND} --device cpu --report_to visualdl --logging_steps 1 --output_dir x --dataloader_num_workers 1",
+        f"{COMMAND} --config config.yml --per_device_eval_batch_size 8 --disable_tqdm 1",
+        f"run_seq_cls.py --learning_rate 5 {COMMAND[len('run_seq_cls.py ') :]}",
+    ],
+)
+def test_trivial_differences_of_a_command_line(command):
+    assert steps.deciding({"command": command.split(), "config": CONFIG}) == steps.deciding(
+        {"command": COMMAND.split(), "config": CONFIG}
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "config", "difference"),
+    [
+        (COMMAND.replace("1e-3", "2e-3"), {}, "learning_rate 0.001 -> 0.002"),
+        (COMMAND.replace(" --fp16", ""), {}, "fp16 True -> None"),
+        (COMMAND.replace("hist mse", "mse"), {}, "algo_list ['hist', 'mse'] -> mse"),
+        (f"{COMMAND} --seed 7", {}, "seed None -> 7.0"),
+        (COMMAND.replace("seq_cls", "qa"), {}, "script run_seq_cls.py -> run_qa.py"),
+        (COMMAND, {"num_train_epochs": 4}, "num_train_epochs 3.0 -> 4.0"),
+        (COMMAND, {"learning_rate": 4}, ""),  # a flag beats config.yml
+    ],
+)
+def test_what_decides_a_result_is_named(command, config, difference):
+    before = steps.deciding({"command": COMMAND.split(), "config": CONFIG})
+    assert (
+        steps.changes(before, steps.deciding({"command": command.split(), "config": {**CONFIG, **config}}))
+        == difference
+    )
+
+
+def test_where_a_model_lies_does_not_decide_but_what_it_is():
+    command = "compress_seq_cls.py --model_name_or_path {} --output_dir {}"
+    here, there = ({"command": command.format(place, place).split(), "model": {"best": 1}} for place in "ab")
+    assert steps.deciding(here) == steps.deciding(there)
+    assert steps.changes(steps.deciding(here), steps.deciding({**here, "model": {"best": 2}})) == "another model"
 
 
 def test_a_failing_step_is_one_line(tmp_path, capfd):
@@ -215,6 +274,8 @@ def test_the_points_of_a_grid():
         (["tnews"], "tnews: give data sets with --datasets"),
         (["--grid", "everything"], "invalid choice: 'everything'"),
         (["--output_dir", "/proc/x"], "/proc/x cannot be written to"),
+        (["--config", "nowhere.yml"], "nowhere.yml is not a config of these scripts"),
+        (["--data_dir", "mine"], "--data_dir holds the files of one data set: name it with --datasets"),
     ],
 )
 def test_what_is_wrong_is_one_line(flags, message):
@@ -224,8 +285,41 @@ def test_what_is_wrong_is_one_line(flags, message):
 
 
 def test_hyper_parameters_are_those_of_config_yml():
-    settings = reproduce.hyper_parameters("csl")
+    settings = reproduce.hyper_parameters(ROOT / "config.yml", "csl")
     assert settings["max_seq_length"] == 256 and settings["weight_decay"] == 0.01
+
+
+def test_hyper_parameters_are_those_of_the_config_that_is_given(tmp_path, monkeypatch):
+    """With a byte order mark, sections without a word, and from where the user is."""
+    text = "DefaultArgs:\nSequenceClassification:\n  tnews: {learning_rate: 7.0}\nCompression:\n"
+    (tmp_path / "mine.yml").write_text("\ufeff" + text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [
+        SCRIPT, "--datasets", "tnews", "--models", "ernie-3.0-medium-zh", "--config", "mine.yml", "--device", "cpu",
+        "--output_dir", "out",
+    ])  # fmt: skip
+    reproduction = Reproduction(reproduce.parse_arguments(), Runner(tmp_path / "steps.json"))
+    (subject,) = reproduction.subjects()
+    for step in (subject.finetune(), subject.compress(subject.folder, [])):
+        assert step.settings["config"] == {"learning_rate": 7.0}
+        assert step.command[step.command.index("--config") + 1] == str(tmp_path / "mine.yml")
+
+
+def test_own_data_are_trained_on_and_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [
+        SCRIPT, "--datasets", "tnews", "--models", "ernie-3.0-medium-zh", "--data_dir", str(tmp_path / "mine"),
+        "--device", "cpu", "--output_dir", str(tmp_path), "--max_eval_samples", "60",
+    ])  # fmt: skip
+    reproduction = Reproduction(reproduce.parse_arguments(), Runner(tmp_path / "steps.json"))
+    (subject,) = reproduction.subjects()
+    compressed = subject.folder / "compress"
+    compressed.mkdir(parents=True)
+    row = {"model": "inference/infer", "width": None, "precision": "fp32", "metrics": {"accuracy": 1}}
+    (compressed / "report.json").write_text(json.dumps({"metric": "accuracy", "models": [row]}))
+    step = subject.infer(compressed, "FP32", "cpu", [], reproduction.infer_part)
+    for command in (subject.finetune().command, subject.compress(subject.folder, []).command, step.command):
+        assert command[command.index("--data_dir") + 1] == str(tmp_path / "mine")
+    assert step.owns.name == "infer.tnews-of-mine-first60.paddle-cpu-fp32.json"
 
 
 # ---------------------------------------------------------------- the whole of it
@@ -261,7 +355,7 @@ def test_tables_hold_what_the_scripts_wrote(reproduced):
         row = next(row for row in report["models"] if row["model"] == model)
         assert compressed[variant]["measured"]["SAMPLE_REVIEWS"] == [100 * row["metrics"]["accuracy"]]
         precision = variant.split()[-1].lower()
-        file = subject / "compress" / f"{model}.sample_reviews.paddle-cpu-{precision}.json"
+        file = subject / "compress" / f"{model}.sample_reviews-first60.paddle-cpu-{precision}.json"
         speeds = json.loads(file.read_text())["speed"]["texts_per_second"]
         assert cpu[variant]["measured"]["SAMPLE_REVIEWS speed"][0] == speeds[reproduce.PUBLISHED_SPEED]
     assert all(cell is None for row in gpu.values() for cell in row["measured"].values())
@@ -289,9 +383,12 @@ def test_the_picture_of_speeds(tmp_path):
 
 
 def test_a_second_call_runs_nothing(reproduced):
+    """Whatever the order of its flags, however its numbers are written, and with more to be seen."""
     argv, folder, _ = reproduced
     before = {path: path.stat().st_mtime_ns for path in (folder / "ernie").rglob("*") if path.is_file()}
-    printed = run_script(*argv).stdout
+    same = [word for word in argv if word not in ("--learning_rate", "1e-3")]
+    same += ["--learning_rate=0.001", "--logging_steps", "1", "--config", "config.yml"]
+    printed = run_script(*same).stdout
     assert "nothing to run: all 6 steps were finished before" in printed and "$ python" not in printed
     assert before == {path: path.stat().st_mtime_ns for path in (folder / "ernie").rglob("*") if path.is_file()}
 

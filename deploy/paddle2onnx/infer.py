@@ -12,14 +12,14 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "python"), str(Path(__file__).resolve().parents[2])]
 
-from commands import answer, make_parser, parse_arguments, run_command  # noqa: E402
+from commands import answer, make_parser, number_from, parse_arguments, run_command  # noqa: E402
 from deploy.paddle2onnx.ernie_predictor import load_onnx_predictor  # noqa: E402
 
 
 def main() -> None:
     parser = make_parser(__doc__, ["fp32", "fp16", "int8"])
     parser.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
-    parser.add_argument("--num_threads", type=int, help="default: all processors this process may use")
+    parser.add_argument("--num_threads", type=number_from(1), help="default: all processors this process may use")
     parser.add_argument("--use_trt", action="store_true", help="ONNX Runtime's TensorRT provider")
     parser.add_argument("--config_dir", help="folder of inference.json and vocab.txt; default: that of the model")
     args = parse_arguments(parser)

@@ -2,19 +2,24 @@
 
 Memory does not grow with the file. Answers go to FILE.part, which takes the name FILE when all are
 there, and FILE.part.json says what they were made from. A run that was killed goes on after its
-last complete line when the same command is given again.
+last complete line when the same command is given again. Only one run at a time writes to FILE.part.
 """
 
+import fcntl
+import hashlib
 import json
 import os
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterator, Tuple, Union
+from typing import BinaryIO, Dict, Iterable, Iterator, Tuple, Union
 
 from tqdm import tqdm
 
 from ernie_predictor import ErniePredictor, as_example
 from model_files import InputError
+from text_files import decode
+from text_output import to_json
 
 BLOCK_BYTES = 1 << 20
 
@@ -30,81 +35,134 @@ def answer_file(
     Returns the number of lines of output_file.
 
     Raises:
-        InputError: a line is not an input, a file cannot be read or written, output_file exists, or its
-            .part was begun from something else.
+        InputError: a line is not an input, a file cannot be read or written, output_file exists, its .part was
+            begun from something else or is being written by another run, or input_file changed meanwhile.
     """
     input_file, output_file = Path(input_file), Path(output_file)
     part, origin_file = (Path(f"{output_file}.part{ending}") for ending in ("", ".json"))
-    if output_file.exists():
-        raise InputError(f"{output_file} is there already: remove it, or name another --output_file")
     try:
-        total, _ = count_lines(input_file)
-        done = _resume(part, origin_file, _origin(predictor, input_file))
-        with part.open("ab") as file, tqdm(total=total, initial=done, unit="text", desc=output_file.name) as progress:
-            examples = islice(_examples(predictor.task.name, input_file), done, None)
-            for answer in predictor.predict_iter(examples, batch_size):
-                file.write(to_json(answer) + b"\n")
-                progress.update()
+        with _locked(part, output_file) as file:
+            origin = _origin(predictor, input_file)
+            total, _ = count_lines(input_file)
+            done = _resume(part, origin_file, origin)
+            with tqdm(total=total, initial=done, unit="text", desc=output_file.name) as progress:
+                examples = islice(read_examples(predictor.task.name, input_file), done, None)
+                for answer in predictor.predict_iter(examples, batch_size):
+                    file.write(to_json(answer) + b"\n")
+                    progress.update()
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, output_file)
-        origin_file.unlink()
+            if not _is_named(file, part):
+                raise InputError(f"{part} was removed or replaced by another program: begin again")
+            if digest_of([input_file]) != origin["input"]:
+                raise InputError(f"{input_file} changed while it was answered: remove {part} and begin again")
+            if count_lines(part) != (total, part.stat().st_size):
+                raise InputError(f"{part} has not one line for each of {input_file}: remove it and begin again")
+            os.replace(part, output_file)
+            origin_file.unlink()
     except OSError as error:
         raise InputError(f"{error.filename or output_file}: {error.strerror}") from None
     return total
 
 
-def to_json(content: Any) -> bytes:
-    """One line of JSON in UTF-8; half a surrogate pair, which UTF-8 cannot hold, is written as an escape."""
-    try:
-        return json.dumps(content, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(content).encode("ascii")
+def read_examples(task_name: str, path: Union[str, Path]) -> Iterator[Dict]:
+    """The inputs of a file of JSON lines, each as the example that a Task takes.
 
-
-def count_lines(path: Path) -> Tuple[int, int]:
-    """The number of lines of a file, and where the last complete one ends (in bytes)."""
-    lines = position = complete = 0
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(BLOCK_BYTES), b""):
-            lines += block.count(b"\n")
-            if b"\n" in block:
-                complete = position + block.rindex(b"\n") + 1
-            position += len(block)
-    return lines + (position > complete), complete
-
-
-def _examples(task_name: str, path: Path) -> Iterator[Dict]:
-    with path.open("rb") as file:
+    Raises:
+        InputError: a line is not UTF-8, not JSON or not an input of the task.
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             where = f"{path}, line {number}"
+            text = decode(line, path, first_line=number)
             try:
-                given = json.loads(line)
+                given = json.loads(text)
             except (ValueError, RecursionError) as error:
                 raise InputError(f"{where} is not JSON ({error})") from None
             yield as_example(task_name, given, where)
 
 
+def count_lines(path: Path) -> Tuple[int, int]:
+    """The number of lines of a file, and where the last complete one ends (in bytes)."""
+    lines = position = complete = 0
+    for block in _blocks(path):
+        lines += block.count(b"\n")
+        if b"\n" in block:
+            complete = position + block.rindex(b"\n") + 1
+        position += len(block)
+    return lines + (position > complete), complete
+
+
+def digest_of(paths: Iterable[Path]) -> str:
+    """The SHA-256 of some files' content, in their order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.stat().st_size.to_bytes(8, "big"))
+        for block in _blocks(path):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from iter(lambda: file.read(BLOCK_BYTES), b"")
+
+
+@contextmanager
+def _locked(part: Path, output_file: Path) -> Iterator[BinaryIO]:
+    """FILE.part, open to be appended to, and this process's alone as long as the block runs.
+
+    Raises:
+        InputError: another process has it, or FILE is there.
+    """
+    if output_file.exists():
+        raise _already_there(output_file)
+    with part.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"another run is writing {part}: wait for it, or name another --output_file") from None
+        if output_file.exists():  # another run has ended since, and this .part may be a new one
+            if _is_named(file, part) and part.stat().st_size == 0:
+                part.unlink()
+            raise _already_there(output_file)
+        yield file
+
+
+def _is_named(file: BinaryIO, path: Path) -> bool:
+    """Whether an open file is the one that has this name now."""
+    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
+
+
+def _already_there(output_file: Path) -> InputError:
+    return InputError(f"{output_file} is there already: remove it, or name another --output_file")
+
+
 def _origin(predictor: ErniePredictor, input_file: Path) -> Dict:
-    """What answers depend on, to tell whether a .part belongs to the run that is asked for."""
-    engine = predictor.engine
+    """All that answers depend on, by content, to tell whether a .part belongs to the run that is asked for."""
+    engine, task = predictor.engine, predictor.task
+    vocabulary = json.dumps(sorted(task.tokenizer.vocab.items())).encode("ascii")
     return {
-        "input_file": str(input_file.resolve()),
-        "input_bytes": input_file.stat().st_size,
-        "input_modified": input_file.stat().st_mtime_ns,
-        "model": str(engine.prefix.resolve()),
-        "model_modified": max(file.stat().st_mtime_ns for file in engine.files),
+        "input": digest_of([input_file]),
+        "model": digest_of(engine.files),
+        "vocabulary": hashlib.sha256(vocabulary).hexdigest(),
+        "lowercase": task.tokenizer.lowercase,
+        "task": task.name,
+        "labels": list(task.labels),
+        "max_seq_length": task.max_seq_length,
+        "doc_stride": task.doc_stride,
         "backend": engine.config.backend,
+        "device": engine.config.device,
         "precision": engine.config.precision,
-        "max_seq_length": predictor.task.max_seq_length,
     }
 
 
 def _resume(part: Path, origin_file: Path, origin: Dict) -> int:
-    """Make FILE.part ready to be appended to. Returns how many lines it holds."""
-    if not part.exists():
+    """Make FILE.part, which is there, ready to be appended to. Returns how many lines it holds."""
+    if part.stat().st_size == 0:  # new, or of a run that got no further
         temporary = origin_file.with_name(f".{origin_file.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(origin, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        temporary.write_bytes(to_json(origin, indent=2) + b"\n")
         os.replace(temporary, origin_file)
         return 0
     try:

@@ -1,6 +1,8 @@
-"""What infer_cpu.py, infer_gpu.py and paddle2onnx/infer.py share: flags, example texts and how answers are printed."""
+"""What the commands share: their parser and how they end, and for those that answer, flags, example texts and how
+answers are printed."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NoReturn
@@ -8,6 +10,7 @@ from typing import Any, Callable, Dict, List, NoReturn
 from bulk import answer_file
 from ernie_predictor import TASKS, ErniePredictor
 from model_files import InputError
+from text_output import print_anything
 
 EXAMPLES: Dict[str, List[Any]] = {
     "seq_cls": [
@@ -26,20 +29,48 @@ EXAMPLES: Dict[str, List[Any]] = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Its errors are InputError, so that a command ends with one line whatever was wrong."""
+    """Its errors are InputError, so that a command ends with one line whatever was wrong; flags are not abbreviated."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see --help")
 
 
+def number_from(least: float, kind: type = int) -> Callable[[str], Any]:
+    """What argparse calls a type: the numbers from `least` on, whole ones unless `kind` is float."""
+    return _number(kind, lambda value: value >= least, f"give a number from {least} on")
+
+
+def number_above(limit: float) -> Callable[[str], float]:
+    """The numbers above `limit`, likewise."""
+    return _number(float, lambda value: value > limit, f"give a number above {limit}")
+
+
+def _number(kind: type, is_wanted: Callable[[Any], bool], advice: str) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' * (kind is int)}number: {advice}") from None
+        if not (math.isfinite(value) and is_wanted(value)):
+            raise argparse.ArgumentTypeError(f"{text}: {advice}")
+        return value
+
+    return parse
+
+
 def make_parser(description: str, precisions: List[str]) -> argparse.ArgumentParser:
     """A parser with the flags that all inference commands have."""
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=description)
     parser.add_argument("--model_path", required=True, help="prefix or folder of the exported model")
     parser.add_argument("--task_name", choices=sorted(TASKS), help="must agree with the model's inference.json")
     parser.add_argument("--precision_mode", default="fp32", choices=precisions)
-    parser.add_argument("--batch_size", type=int, default=32, help="texts computed at once")
-    parser.add_argument("--max_seq_length", type=int, help="tokens of one window; default: as the model was trained")
+    parser.add_argument("--batch_size", type=number_from(1), default=32, help="texts computed at once")
+    parser.add_argument(
+        "--max_seq_length", type=number_from(1), help="tokens of one window; default: as the model was trained"
+    )
     parser.add_argument("--input_file", help="JSON lines to answer instead of the example texts")
     parser.add_argument("--output_file", help="where the answers of --input_file go, one a line")
     return parser
@@ -56,12 +87,16 @@ def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a command; bad input is one line on stderr and exit status 2."""
+    """Run a command; what the user or the system makes impossible is one line on stderr and exit status 2."""
+    print_anything()
     try:
         main()
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def answer(predictor: ErniePredictor, args: argparse.Namespace) -> None:

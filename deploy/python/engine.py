@@ -19,6 +19,7 @@ from typing import Iterator, List, Optional, Tuple, Union
 import numpy as np
 
 from model_files import PARAMETERS, PROGRAM, InputError, ModelInfo, find_model, import_paddle, inspect_model
+from processors import usable_processors
 
 PADDLE, TENSORRT, ONNX, ONNX_TENSORRT = "paddle", "tensorrt", "onnxruntime", "onnxruntime_tensorrt"
 
@@ -49,11 +50,6 @@ SHORTEST_INPUT = 2  # tokens: [CLS] [SEP]
 # 768 took 15 tokens' time in FP32 and 34 in INT8); a GPU hardly gets busy with a small batch, so there batches are
 # always filled.
 RUN_OVERHEAD_TOKENS = {"cpu": 32, "gpu": math.inf}
-
-
-def usable_processors() -> int:
-    """The processors this process may run on, which can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass

@@ -23,6 +23,7 @@ import numpy as np
 from engine import EngineConfig, OnnxEngine, PaddleEngine, load_engine
 from model_files import InputError, find_model
 from text_files import read_text
+from text_output import to_json
 from wordpiece import Tokens, WordPiece
 
 INFERENCE_FILE = "inference.json"
@@ -67,8 +68,7 @@ class InferenceConfig:
     versions: Dict[str, str] = field(default_factory=dict)
 
     def save(self, folder) -> None:
-        text = json.dumps(asdict(self), ensure_ascii=False, indent=2)
-        (Path(folder) / INFERENCE_FILE).write_text(text + "\n", encoding="utf-8")
+        (Path(folder) / INFERENCE_FILE).write_bytes(to_json(asdict(self), indent=2) + b"\n")
 
     @classmethod
     def load(cls, folder) -> "InferenceConfig":

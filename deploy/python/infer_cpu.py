@@ -7,13 +7,13 @@
         --input_file texts.jsonl --output_file answers.jsonl
 """
 
-from commands import answer, make_parser, parse_arguments, run_command
+from commands import answer, make_parser, number_from, parse_arguments, run_command
 from ernie_predictor import load_predictor
 
 
 def main() -> None:
     parser = make_parser(__doc__, ["fp32", "int8", "bf16"])
-    parser.add_argument("--num_threads", type=int, help="default: all processors this process may use")
+    parser.add_argument("--num_threads", type=number_from(1), help="default: all processors this process may use")
     args = parse_arguments(parser)
     predictor = load_predictor(
         args.model_path,

@@ -10,7 +10,7 @@ know are collected at the first start and kept beside the model. Who scripts tha
 alone (--set_dynamic_shape, then end) and name the file (--shape_info_file).
 """
 
-from commands import answer, make_parser, parse_arguments, run_command
+from commands import answer, make_parser, number_from, parse_arguments, run_command
 from engine import PADDLE, TENSORRT, EngineConfig, collect_shapes
 from ernie_predictor import load_predictor, load_task
 from model_files import find_model
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--use_trt", action="store_true", help="use TensorRT for fp32 and fp16 too")
     parser.add_argument("--shape_info_file", help="TensorRT's shape ranges; default: beside the model")
     parser.add_argument("--set_dynamic_shape", action="store_true", help="only collect the shape ranges, then end")
-    parser.add_argument("--device_id", type=int, default=0, help="number of the GPU")
+    parser.add_argument("--device_id", type=number_from(0), default=0, help="number of the GPU")
     args = parse_arguments(parser)
     tensorrt = args.use_trt or args.set_dynamic_shape or args.shape_info_file or args.precision_mode == "int8"
     options = {

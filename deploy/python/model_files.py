@@ -12,6 +12,8 @@ import warnings
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Union
 
+import quiet_imports  # noqa: F401
+
 DERIVED = (".fp16", ".int8")
 PROGRAM, PARAMETERS = ".pdmodel", ".pdiparams"
 # Sizes in bytes of the numbers that VarType.Type (framework.proto) names.

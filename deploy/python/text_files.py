@@ -41,16 +41,19 @@ def read_lines(path: Union[str, Path]) -> Iterator[str]:
         raise
 
 
-def decode(content: bytes, path: Union[str, Path]) -> str:
+def decode(content: bytes, path: Union[str, Path], first_line: int = 1) -> str:
     """Bytes of the file `path` as text, without a byte order mark.
+
+    Args:
+        first_line: the number of the line that they begin with, where they are a part of the file.
 
     Raises:
         InputError: they are not UTF-8.
     """
-    if content.startswith(BYTE_ORDER_MARKS_OF_UTF16):
+    if first_line == 1 and content.startswith(BYTE_ORDER_MARKS_OF_UTF16):
         raise InputError(f"{path} is UTF-16, not UTF-8: save it as UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = content.count(b"\n", 0, error.start) + first_line
         raise InputError(f"{path} is not UTF-8 (line {line}); if it is GBK or Big5, save it as UTF-8") from None

@@ -11,7 +11,6 @@ This stands in for `python -m paddle_serving_client.convert`, which ends with "N
 paddle 2.5 (https://github.com/PaddlePaddle/Serving/issues/1985); it can go when that works again.
 """
 
-import argparse
 import shutil
 import sys
 from pathlib import Path
@@ -99,7 +98,7 @@ def check_serving_folder(folder: Union[str, Path]) -> Path:
 
 
 def main() -> None:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--model_path", required=True, help="prefix or folder of an exported or compressed model")
     parser.add_argument("--output_dir", help="default: serving, beside the folder of the model")
     args = parser.parse_args()

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Dict, List, NoReturn, Optional, Tuple
 
-from bulk import to_json
 from ernie_predictor import INPUT_FIELDS, Task, Window, as_example
 from model_files import InputError
+from text_output import to_json
 
 TEXTS, RESULTS = "texts", "results"
 RPC_METHOD = "/baidu.paddle_serving.pipeline_serving.PipelineService/inference"

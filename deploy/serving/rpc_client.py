@@ -6,7 +6,6 @@
 It needs grpcio, protobuf and paddle-serving-server (for the definition of the messages), not paddle.
 """
 
-import argparse
 import importlib.util
 import json
 import os
@@ -14,6 +13,7 @@ import socket
 import statistics
 import sys
 import time
+from argparse import Namespace
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -25,11 +25,12 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "python"), str(Path(__
 
 import grpc  # noqa: E402
 
-from bulk import to_json  # noqa: E402
-from commands import EXAMPLES, Parser, format_answer, run_command  # noqa: E402
+from bulk import read_examples  # noqa: E402
+from commands import EXAMPLES, Parser, format_answer, number_above, number_from, run_command  # noqa: E402
 from ernie_predictor import INPUT_FIELDS, as_example  # noqa: E402
 from model_files import InputError  # noqa: E402
 from protocol import RESULTS, RPC_METHOD, TEXTS, Code  # noqa: E402
+from text_output import to_json  # noqa: E402
 
 DEFAULT_ENDPOINTS = {"seq_cls": "127.0.0.1:18090", "token_cls": "127.0.0.1:18091", "qa": "127.0.0.1:18092"}
 FIRST_PAUSE = 0.05  # seconds before the first retry; each further one waits twice as long
@@ -198,8 +199,8 @@ def main(task_name: str, description: Optional[str]) -> None:
         print_timing(len(texts), seconds)
 
 
-def parse_arguments(task_name: str, description: Optional[str]) -> argparse.Namespace:
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_arguments(task_name: str, description: Optional[str]) -> Namespace:
+    parser = Parser(description=description)
     parser.add_argument(
         "--endpoints", default=DEFAULT_ENDPOINTS[task_name], help="host:port, or several with commas, asked in turn"
     )
@@ -209,16 +210,19 @@ def parse_arguments(task_name: str, description: Optional[str]) -> argparse.Name
     parser.add_argument("--task_name", "--dataset", help="evaluate on a data set of the suite, as tnews")
     parser.add_argument("--data_dir", help="folder of your own files in the data set's format")
     parser.add_argument("--split", default="dev", choices=["train", "dev", "test"])
-    parser.add_argument("--max_samples", type=int, help="use only the first so many examples of the data set")
-    parser.add_argument("--batch_size", type=int, default=32, help="texts of a request")
-    parser.add_argument("--concurrency", type=int, default=1, help="requests at the same time")
-    parser.add_argument("--repeat", type=int, default=1, help="ask so many times, and print how long it took")
-    parser.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for an answer")
-    parser.add_argument("--retries", type=int, default=5, help="how often to ask again where a server is full or away")
+    parser.add_argument(
+        "--max_samples", type=number_from(1), help="use only the first so many examples of the data set"
+    )
+    parser.add_argument("--batch_size", type=number_from(1), default=32, help="texts of a request")
+    parser.add_argument("--concurrency", type=number_from(1), default=1, help="requests at the same time")
+    parser.add_argument(
+        "--repeat", type=number_from(1), default=1, help="ask so many times, and print how long it took"
+    )
+    parser.add_argument("--timeout", type=number_above(0), default=30.0, help="seconds to wait for an answer")
+    parser.add_argument(
+        "--retries", type=number_from(0), default=5, help="how often to ask again where a server is full or away"
+    )
     args = parser.parse_args()
-    for name in ("batch_size", "concurrency", "repeat"):
-        if getattr(args, name) < 1:
-            raise InputError(f"--{name} is {getattr(args, name)}: give a number from 1 on")
     if bool(args.input_file) != bool(args.output_file):
         raise InputError("--input_file and --output_file belong together")
     if sum(map(bool, (args.texts, args.input_file, args.task_name))) > 1:
@@ -244,7 +248,7 @@ def print_timing(texts: int, seconds: List[float]) -> None:
     )
 
 
-def answer_file(client: Client, task_name: str, args: argparse.Namespace) -> None:
+def answer_file(client: Client, task_name: str, args: Namespace) -> None:
     """Answer each line of a file; the answers take the output file's name when all are there."""
     target = Path(args.output_file)
     if target.exists():
@@ -253,9 +257,8 @@ def answer_file(client: Client, task_name: str, args: argparse.Namespace) -> Non
     started, lines = time.perf_counter(), 0
     try:
         with temporary.open("wb") as file:
-            for result in client.predict_iter(
-                read_lines(task_name, args.input_file), args.batch_size, args.concurrency
-            ):
+            examples = read_examples(task_name, args.input_file)
+            for result in client.predict_iter(examples, args.batch_size, args.concurrency):
                 file.write(to_json(result) + b"\n")
                 lines += 1
         os.replace(temporary, target)
@@ -266,18 +269,7 @@ def answer_file(client: Client, task_name: str, args: argparse.Namespace) -> Non
     print(f"wrote {lines} lines to {target}, {lines / (time.perf_counter() - started):.1f} texts/s")
 
 
-def read_lines(task_name: str, path: str) -> Iterator[Any]:
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                given = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{path}, line {number} is not JSON ({error})") from None
-            as_example(task_name, given, f"{path}, line {number}")
-            yield given
-
-
-def evaluate(client: Client, task_name: str, args: argparse.Namespace) -> None:
+def evaluate(client: Client, task_name: str, args: Namespace) -> None:
     """The metrics of a whole data set, answered by the service."""
     from data import find_dataset, load_examples
 

@@ -2,12 +2,14 @@
 
 import argparse
 import difflib
+import math
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, List, Optional, get_args, get_type_hints
 
 from commands import Parser
 from model_files import InputError
+from text_files import read_text
 
 
 def option(meaning: str, default: Any = MISSING, least: Optional[float] = None) -> Any:
@@ -45,7 +47,7 @@ class ServiceConfig:
     def __post_init__(self):
         for each in fields(self):
             value, least = getattr(self, each.name), each.metadata["least"]
-            if least is not None and value is not None and value < least:
+            if least is not None and value is not None and not (math.isfinite(value) and value >= least):
                 raise InputError(f"{each.name} is {value}: give a number from {least} on")
         for name in ("rpc_port", "http_port", "monitor_port"):
             if getattr(self, name) > 65535:
@@ -72,7 +74,7 @@ def parse_config(default_file: Path, description: Optional[str], argv: Optional[
     Raises:
         InputError: a flag, or the file, or a value is wrong.
     """
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=description)
     parser.add_argument("--config", default=str(default_file), help="default: %(default)s")
     for each in fields(ServiceConfig):
         kind = kind_of(each.name)
@@ -99,10 +101,10 @@ def read_config(path: Path) -> Dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): give another --config") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        content = yaml.safe_load(read_text(path))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: give another --config") from None
+    except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path} is not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no options: write them as name: value")

@@ -1,0 +1,29 @@
+"""Text on its way out, to files, to clients and to the screen.
+
+Half of a surrogate pair is a character that UTF-8 cannot hold. It comes from texts that were cut in the middle of an
+emoji ("\\ud83d" in JSON). It is written as the escape that JSON has for it, and all else as it is: no answer is lost
+for it, and a JSON file gives it back.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Optional, TextIO, Union
+
+ESCAPE = "backslashreplace"  # "\ud83d" as the six characters \ud83d
+
+
+def to_json(content: Any, indent: Optional[int] = None) -> bytes:
+    """JSON in UTF-8, on one line unless it is indented."""
+    return json.dumps(content, ensure_ascii=False, indent=indent).encode("utf-8", ESCAPE)
+
+
+def open_text(path: Union[str, Path], mode: str = "w") -> TextIO:
+    """A text file to write in UTF-8, with "\\n" for line ends."""
+    return open(path, mode, encoding="utf-8", errors=ESCAPE, newline="\n")
+
+
+def print_anything() -> None:
+    """From now on what is printed shows as an escape what the screen's encoding lacks, instead of an error."""
+    if hasattr(sys.stdout, "reconfigure"):  # not where something else stands in for it
+        sys.stdout.reconfigure(errors=ESCAPE)
