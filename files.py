@@ -37,10 +37,17 @@ def publish(folder) -> Iterator[Path]:
 
 
 def write_json(path, content) -> None:
-    """Write a JSON file in one step."""
+    """Write a JSON file in one step.
+
+    Raises:
+        InputError: its folder cannot be written to, or there is NaN or infinity in it, which JSON does not have.
+    """
     path = Path(path)
+    try:
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2)
+    except ValueError as error:
+        raise InputError(f"{path} is not written: a figure is NaN or infinite ({error})") from None
     with publish(path.parent) as temporary:
-        text = json.dumps(content, ensure_ascii=False, indent=2)
         (temporary / path.name).write_text(text + "\n", encoding="utf-8")
 
 

@@ -55,11 +55,15 @@ def answer_file(
 
 
 def to_json(content: Any) -> bytes:
-    """One line of JSON in UTF-8; half a surrogate pair, which UTF-8 cannot hold, is written as an escape."""
+    """One line of JSON in UTF-8; half a surrogate pair, which UTF-8 cannot hold, is written as an escape.
+
+    Raises:
+        ValueError: there is NaN or infinity in it, which JSON does not have.
+    """
     try:
-        return json.dumps(content, ensure_ascii=False).encode("utf-8")
+        return json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except UnicodeEncodeError:
-        return json.dumps(content).encode("ascii")
+        return json.dumps(content, allow_nan=False).encode("ascii")
 
 
 def count_lines(path: Path) -> Tuple[int, int]:

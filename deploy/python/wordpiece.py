@@ -42,6 +42,28 @@ EXTRA_SYMBOLS = frozenset("\u00ad\u00b2\u00ba\u3007\u00b5\u00d8\u014b\u01b1")
 Piece = Tuple[int, int, int]  # token id, first character, one past the last
 
 
+def without_dropped(text: str) -> str:
+    """A text without the characters that are dropped in any case: control characters and the like."""
+    return "".join(char for char in text if char in WHITE or not _is_control(char))
+
+
+def is_word(char: str) -> bool:
+    """Whether WordPiece makes one word of this character and another such one beside it.
+
+    A combining mark counts, though it is dropped where accents are.
+    """
+    first = unicodedata.normalize("NFD", char)[0]
+    return char not in WHITE and not CHINESE.match(char) and not is_punctuation(first)
+
+
+def _is_control(char: str) -> bool:
+    return char == "\ufffd" or unicodedata.category(char).startswith("C")
+
+
+CHINESE = re.compile(f"[{CJK}]")
+WHITE = frozenset(char for char in map(chr, range(0x3001)) if re.match(f"[{SPACE}]", char))
+
+
 class Tokens(NamedTuple):
     """Token ids of one text, without special tokens, and the characters [start, end) each one covers."""
 
