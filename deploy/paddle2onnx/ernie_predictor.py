@@ -22,6 +22,8 @@ from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, ErniePredictor, load_pre
 from model_files import InputError, find_model, inspect_model  # noqa: E402
 
 OPSET_VERSION = 13
+METADATA_PROPS = 14  # field number in ModelProto
+ORIGIN, PRECISION = "origin", "precision"  # our entries there
 
 
 def metadata_entry(key: str, value: str) -> bytes:
@@ -40,8 +42,7 @@ def _size(content: bytes) -> bytes:
     return bytes([len(content)]) if len(content) < 0x80 else bytes([len(content) & 0x7F | 0x80, len(content) >> 7])
 
 
-METADATA_PROPS = 14
-ONNX_FORM = Kind(mark=lambda text: metadata_entry("origin", text), instead="make its folder writable")
+ONNX_FORM = Kind(mark=lambda text: metadata_entry(ORIGIN, text), instead="make its folder writable")
 
 
 def load_onnx_predictor(
@@ -134,9 +135,12 @@ def in_precision(file: Path, precision: str) -> Path:
     def convert(target: Path) -> None:
         _need("onnx")
         model = _load(file)
+        kept = [entry for entry in model.metadata_props if entry.key not in (ORIGIN, PRECISION)]
+        del model.metadata_props[:]
+        model.metadata_props.extend(kept)
         constants_to_initializers(model)
         content = CONVERSIONS[precision](model).SerializeToString()
-        target.write_bytes(content + metadata_entry("precision", precision))
+        target.write_bytes(content + metadata_entry(PRECISION, precision))
 
     recipe = _recipe("onnxruntime", precision) if _is_installed("onnx") else None
     return derive(file.with_name(f"{file.stem}.{precision}.onnx"), [file], recipe, convert, ONNX_FORM)
