@@ -6,21 +6,25 @@
 
 An example is what the tasks of deploy/python/ernie_predictor.py take, with its answer:
 classification {"id", "text", "text_pair", "label"}, tagging {"id", "tokens", "labels"},
-reading {"id", "question", "context", "answers", "answer_starts"}. Every file is checked as it is
-read; what is wrong is said with file and line.
+reading {"id", "question", "context", "answers", "answer_starts"}; the answer (label, labels, answers) is
+None where a test split gives none. Every file is checked as it is read; what is wrong is said with file
+and line, and what was skipped or repaired is counted and said in one line a file.
 """
 
 import json
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import deploy_path  # noqa: F401
 from ernie_predictor import InputError
+from files import note
 from make_sample_data import make as make_sample_data
+from text_files import read_lines, read_text
 
 Example = Dict
-Reader = Callable[[Path, "DatasetSpec", List[str]], Iterator[Example]]
+Reader = Callable[["SplitFile"], Iterator[Example]]
 
 
 @dataclass(frozen=True)
@@ -38,23 +42,58 @@ class DatasetSpec:
     submission: str = ""  # the file name CLUE asks for
 
 
+@dataclass
+class SplitFile:
+    """The file of one split while it is read, and what its reader has to say of it."""
+
+    path: Path
+    split: str  # train, dev or test
+    spec: DatasetSpec
+    labels: List[str]
+    remarks: Dict[str, Tuple[int, str]] = field(default_factory=dict)  # what was done: how often, where first
+
+    def __post_init__(self):
+        self.known_labels = frozenset(self.labels)
+
+    def remark(self, what: str, place: str) -> None:
+        """Count something that was skipped or repaired."""
+        count, first = self.remarks.get(what, (0, place))
+        self.remarks[what] = (count + 1, first)
+
+    def summary(self) -> str:
+        """The remarks in one line; empty where there are none."""
+        found = [(what, count, first[len(f"{self.path}, ") :]) for what, (count, first) in self.remarks.items()]
+        return "; ".join(f"{what}: {count:,} (first: {first})" for what, count, first in found)
+
+    def no_answer(self, what: str, place: str) -> None:
+        """None, as the answer of an example that has none.
+
+        Raises:
+            InputError: the split is not one that may be without.
+        """
+        if self.split != "test":
+            raise InputError(f"{place} has no {what}, which the {self.split} split needs")
+
+
 # ---------------------------------------------------------------- file formats
+
+
+NO_LABEL = ("", "-1", "-")  # what test sets write where a label would be, beside null and no field at all
 
 
 def json_lines(path: Path) -> Iterator[Tuple[str, Dict]]:
     """(place, object) for each line; place is what an error message names."""
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            place = f"{path}, line {number}"
-            try:
-                item = json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{place}: not JSON ({error})") from None
-            if not isinstance(item, dict):
-                raise InputError(f"{place}: a JSON object is expected, found {type(item).__name__}")
-            yield place, item
+    for number, line in enumerate(read_lines(path), 1):
+        if line.isspace():
+            continue
+        place = f"{path}, line {number}"
+        try:
+            item = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{place}: not JSON ({error})") from None
+        if not isinstance(item, dict):
+            raise InputError(f"{place}: a JSON object is expected, found {type(item).__name__}")
+        yield place, item
 
 
 def text_field(item: Dict, key: str, place: str) -> str:
@@ -69,27 +108,48 @@ def text_field(item: Dict, key: str, place: str) -> str:
     return value
 
 
-def label_field(item: Dict, labels: List[str], place: str) -> Optional[str]:
-    """The label, or None where the file has none (a test split)."""
-    if "label" not in item:
-        return None
-    label = str(item["label"])
-    if label not in labels:
-        listed = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
-        raise InputError(f"{place}: label {label!r} is not one of {listed}")
-    return label
+def label_field(item: Dict, file: SplitFile, place: str) -> Optional[str]:
+    """The label, or None where a test split gives none. All examples of a label share one string.
+
+    Raises:
+        InputError: it is none of the labels, or missing where it is needed.
+    """
+    value = item.get("label")
+    label = sys.intern(json.dumps(value) if isinstance(value, bool) else str(value))
+    if value is not None and label in file.known_labels:
+        return label
+    if value is None or label in NO_LABEL:
+        return file.no_answer("label", place)
+    listed = ", ".join(map(repr, file.labels[:20])) + (", ..." if len(file.labels) > 20 else "")
+    raise InputError(f"{place}: label {label!r} is not one of {listed}")
+
+
+def id_field(item: Dict, number: int, place: str) -> Union[str, int, float]:
+    """The id (FewCLUE's CLUEWSC calls it idx), or the example's number where it has none.
+
+    Raises:
+        InputError: it is neither a text nor a number.
+    """
+    value = item.get("id", item.get("idx"))
+    if value is None:
+        return number
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise InputError(f"{place}: 'id' is neither a text nor a number")
+    return value
 
 
 def classification_reader(to_texts: Callable[[Dict, str], Tuple[str, Optional[str]]]) -> Reader:
     """A reader of JSON lines whose texts `to_texts(item, place)` picks."""
 
-    def read(path: Path, spec: DatasetSpec, labels: List[str]) -> Iterator[Example]:
-        for number, (place, item) in enumerate(json_lines(path)):
-            if spec.skipped_label is not None and item.get("label") == spec.skipped_label:
+    def read(file: SplitFile) -> Iterator[Example]:
+        undecided = file.spec.skipped_label if file.split != "test" else None
+        for number, (place, item) in enumerate(json_lines(file.path)):
+            if undecided is not None and item.get("label") == undecided and undecided not in file.known_labels:
+                file.remark(f"skipped, as the annotators did not agree (label {undecided!r})", place)
                 continue
             text, text_pair = to_texts(item, place)
-            label = label_field(item, labels, place)
-            yield {"id": item.get("id", number), "text": text, "text_pair": text_pair, "label": label}
+            label = label_field(item, file, place)
+            yield {"id": id_field(item, number, place), "text": text, "text_pair": text_pair, "label": label}
 
     return read
 
@@ -126,61 +186,110 @@ def marked_pronoun(item: Dict, place: str) -> Tuple[str, None]:
     return text, None
 
 
-def read_columns(path: Path, spec: DatasetSpec, labels: List[str]) -> Iterator[Example]:
+def read_columns(file: SplitFile) -> Iterator[Example]:
     """MSRA NER: tokens and tags, each joined by \\x02, with a tab between; tags may be missing in a test split."""
-    known = set(labels)
-    with open(path, encoding="utf-8", newline="\n") as file:
-        for number, line in enumerate(file, 1):
-            place = f"{path}, line {number}"
-            line = line.rstrip("\r\n")
-            if not line:
-                continue
-            columns = line.split("\t")
-            if len(columns) > 2:
-                raise InputError(f"{place}: {len(columns)} columns, but tokens and tags are two")
-            tokens = columns[0].split("\x02")
-            tags = columns[1].split("\x02") if len(columns) == 2 else None
-            if tags is not None and len(tags) != len(tokens):
-                raise InputError(f"{place}: {len(tokens)} tokens but {len(tags)} tags")
-            unknown = sorted(set(tags or ()) - known)
-            if unknown:
-                raise InputError(f"{place}: tag {unknown[0]!r} is not one of {', '.join(labels)}")
-            yield {"id": number - 1, "tokens": tokens, "labels": tags}
+    for number, line in enumerate(read_lines(file.path), 1):
+        place = f"{file.path}, line {number}"
+        columns = line.rstrip("\n").split("\t")
+        while len(columns) > 1 and not columns[-1].strip("\x02"):  # tabs, or the marks between tags that are not there
+            columns.pop()
+        if columns == [""]:
+            continue
+        if len(columns) > 2:
+            raise InputError(f"{place}: {len(columns)} columns, but tokens and tags are two")
+        # The same few thousand characters and tags over and over: each is kept once.
+        tokens, *tags = (list(map(sys.intern, column.split("\x02"))) for column in columns)
+        yield {"id": number - 1, "tokens": tokens, "labels": tags_field(tags, tokens, file, place)}
 
 
-def read_squad(path: Path, spec: DatasetSpec, labels: List[str]) -> Iterator[Example]:
+def tags_field(columns: List[List[str]], tokens: List[str], file: SplitFile, place: str) -> Optional[List[str]]:
+    """The tags of the one column there is, one a token; None where a test split has none."""
+    if not columns:
+        return file.no_answer("labels", place)
+    (tags,) = columns
+    if len(tags) != len(tokens):
+        raise InputError(f"{place}: {len(tokens)} tokens but {len(tags)} tags")
+    unknown = sorted(set(tags) - file.known_labels)
+    if unknown:
+        raise InputError(f"{place}: tag {unknown[0]!r} is not one of {', '.join(file.labels)}")
+    return tags
+
+
+def read_squad(file: SplitFile) -> Iterator[Example]:
     """CMRC 2018: {"data": [{"paragraphs": [{"context", "qas": [{"id", "question", "answers"}]}]}]}."""
+    text = read_text(file.path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error})") from None
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file.path}: not JSON ({error})") from None
     if not isinstance(content, dict) or not isinstance(content.get("data"), list):
-        raise InputError(f"{path}: an object with a list 'data' is expected, as in CMRC 2018")
+        raise InputError(f"{file.path}: an object with a list 'data' is expected, as in CMRC 2018")
+    number = usable = 0
     try:
         for entry in content["data"]:
             for paragraph in entry["paragraphs"]:
+                context = text_field(paragraph, "context", str(file.path))
                 for qa in paragraph["qas"]:
-                    yield _question(paragraph["context"], qa, f"{path}, question {qa.get('id')!r}")
+                    question = _question(context, qa, number, file)
+                    number += 1
+                    if question is not None:
+                        usable += file.split == "test" or question["answer_starts"][0] >= 0
+                        yield question
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not in the format of CMRC 2018 ({type(error).__name__}: {error})") from None
+        raise InputError(f"{file.path}: not in the format of CMRC 2018 ({type(error).__name__}: {error})") from None
+    if number and not usable:
+        raise InputError(f"{file.path} holds no question that can be used: {file.summary()}")
 
 
-def _question(context: str, qa: Dict, place: str) -> Example:
-    example = {"id": qa["id"], "question": text_field(qa, "question", place), "context": context}
-    answers = qa.get("answers")
-    if not answers:
+WITHOUT_ANSWER = {  # what becomes of a question none of whose answers is in the context
+    "train": "questions skipped, as none of their answers is in the context",
+    "dev": "questions kept for the metric, though none of their answers is in the context",
+}
+
+
+def _question(context: str, qa: Dict, number: int, file: SplitFile) -> Optional[Example]:
+    """One question with its reference answers, those that stand in the context first; None where it is skipped.
+
+    The first answer is what is trained on. One that does not stand in the context has the position -1 and is there for
+    the metric: the published dev set has such second and third answers. A test split whose answers do not stand in
+    the context (CLUE's says FAKE_ANSWER_1) gives none.
+    """
+    place = f"{file.path}, question {qa.get('id')!r}"
+    example = {"id": id_field(qa, number, place), "question": text_field(qa, "question", place), "context": context}
+    if qa.get("is_impossible") is True and file.split != "test":
+        file.remark("questions skipped, as they are marked is_impossible", place)
+        return None
+    answers = [_reference(context, answer, file, place) for answer in qa.get("answers") or ()]
+    answers = [(text, start) for text, start in answers if text.strip()]
+    answers.sort(key=lambda answer: answer[1] < 0)
+    if not answers or (answers[0][1] < 0 and file.split == "test"):
+        file.no_answer("answers", place)
         return {**example, "answers": None, "answer_starts": None}
-    texts, starts = [], []
-    for answer in answers:
-        text = text_field(answer, "text", place)
-        start = answer.get("answer_start")
-        if not text or not isinstance(start, int) or context[start : start + len(text)] != text:
-            start = nearest(context, text, start if isinstance(start, int) else 0)
-        if start < 0:
-            raise InputError(f"{place}: the answer {text!r} is not in its context")
-        texts.append(text)
-        starts.append(start)
+    if answers[0][1] < 0:
+        file.remark(WITHOUT_ANSWER[file.split], place)
+        if file.split == "train":
+            return None
+    elif answers[-1][1] < 0:
+        file.remark("questions with answers that are not in the context, kept for the metric alone", place)
+    texts, starts = map(list, zip(*answers))
     return {**example, "answers": texts, "answer_starts": starts}
+
+
+def _reference(context: str, answer: Dict, file: SplitFile, place: str) -> Tuple[str, int]:
+    """The text of an answer and where it stands in the context, -1 for nowhere; a position that is off is corrected."""
+    text = text_field(answer, "text", place)
+    try:
+        start = int(answer.get("answer_start"))
+    except (TypeError, ValueError, OverflowError):
+        start = -1
+    if start >= 0 and text and context.startswith(text, start):
+        return text, start
+    if text not in context:
+        text = text.strip()
+    found = nearest(context, text, start)
+    if found >= 0:
+        file.remark("answer positions corrected", place)
+    return text, found
 
 
 def nearest(context: str, text: str, position: int) -> int:
@@ -294,13 +403,10 @@ def load_labels(spec: DatasetSpec, data_dir: Optional[str] = None) -> List[str]:
     path = next((path for name in LABEL_FILES if (path := Path(data_dir) / name).exists()), None)
     if path is None:
         return list(spec.labels)
-    try:
-        if path.suffix == ".json":
-            labels = [str(item.get("label", "")) for _, item in json_lines(path)]
-        else:
-            labels = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error})") from None
+    if path.suffix == ".json":
+        labels = [str(item.get("label", "")) for _, item in json_lines(path)]
+    else:
+        labels = [line.strip() for line in read_text(path).split("\n") if line.strip()]
     if len(labels) < 2 or len(set(labels)) != len(labels) or "" in labels:
         raise InputError(f"{path}: at least two different labels are needed, found {labels}")
     if spec.task == "token_cls" and ("O" not in labels or any(tag[:2] not in ("B-", "I-", "O") for tag in labels)):
@@ -311,24 +417,43 @@ def load_labels(spec: DatasetSpec, data_dir: Optional[str] = None) -> List[str]:
 def load_examples(name: str, split: str, data_dir: Optional[str] = None) -> List[Example]:
     """All examples of one split ("train", "dev" or "test") of a data set.
 
+    What was skipped or repaired is counted and said on stderr, in one line.
+
     Raises:
         InputError: the data set is unknown or cannot be had, or a file of it is missing, empty or malformed.
     """
     spec = find_dataset(name)
-    path = _file_of(spec, split, data_dir)
+    file = SplitFile(_file_of(spec, split, data_dir), split, spec, load_labels(spec, data_dir))
     try:
-        examples = list(spec.read(path, spec, load_labels(spec, data_dir)))
+        examples = list(spec.read(file))
     except FileNotFoundError:
-        raise InputError(f"{path} is missing: {spec.name} needs train, dev and test{spec.suffix} there") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error})") from None
+        raise InputError(f"{file.path} is missing: {spec.name} needs train, dev and test{spec.suffix} there") from None
+    if split == "test":
+        check_ids(file, examples)
+    remarks = file.summary()
     if not examples:
-        raise InputError(f"{path} holds no examples")
-    answer = {"seq_cls": "label", "token_cls": "labels", "qa": "answers"}[spec.task]
-    unanswered = [example for example in examples if example[answer] is None]
-    if split != "test" and unanswered:
-        raise InputError(f"{path}: example {unanswered[0]['id']!r} has no {answer}, which the {split} split needs")
+        raise InputError(f"{file.path} holds no examples" + (f" that can be used: {remarks}" if remarks else ""))
+    if remarks:
+        note(f"{file.path}: {remarks}")
     return examples
+
+
+def check_ids(file: SplitFile, examples: List[Example]) -> None:
+    """Predictions are told apart by the id: say where it does not.
+
+    Raises:
+        InputError: a file of answers to questions would have one place for two of them.
+    """
+    if file.spec.task == "token_cls":  # no ids in its prediction file
+        return
+    seen = set()
+    for example in examples:
+        key = str(example["id"])
+        if key in seen and file.spec.task == "qa":
+            raise InputError(f"{file.path}: two questions have the id {key!r}: give each its own")
+        if key in seen:
+            file.remark("examples with the id of an earlier one", f"{file.path}, id {key!r}")
+        seen.add(key)
 
 
 def _file_of(spec: DatasetSpec, split: str, data_dir: Optional[str]) -> Path:

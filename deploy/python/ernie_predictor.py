@@ -22,6 +22,7 @@ import numpy as np
 
 from engine import EngineConfig, OnnxEngine, PaddleEngine, check_length, load_engine
 from model_files import InputError, find_model
+from text_files import read_text
 from wordpiece import Tokens, WordPiece, is_word, without_dropped
 
 INFERENCE_FILE = "inference.json"
@@ -46,6 +47,13 @@ class Window(NamedTuple):
     ends: List[int]
 
 
+class Encoded(NamedTuple):
+    """An example as tokens: what stands before the text in each window ([CLS], or [CLS] first [SEP]), and the text."""
+
+    head: List[int]
+    tokens: Tokens
+
+
 @dataclass
 class InferenceConfig:
     """What export writes beside a model (inference.json), so that nothing downstream has to be told again."""
@@ -66,13 +74,12 @@ class InferenceConfig:
     def load(cls, folder) -> "InferenceConfig":
         path = Path(folder) / INFERENCE_FILE
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            config = cls(**content)
-            config.check()
+            text = read_text(path)
         except FileNotFoundError:
             raise InputError(f"{path} is missing: export the model with --do_export, which writes it") from None
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from None
+        try:
+            config = cls(**json.loads(text))
+            config.check()
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{path} is not what export writes ({error}): export the model again") from None
         return config
@@ -126,7 +133,7 @@ def windows_of_tokens(windows: Sequence["Window"]) -> List[int]:
 
 
 class Task:
-    """A task family. Subclasses say how an example becomes windows and how logits become an answer.
+    """A task family. Subclasses say how an example becomes tokens and how logits become an answer.
 
     Args:
         tokenizer: splits text into tokens with character positions.
@@ -150,6 +157,11 @@ class Task:
 
     def windows(self, example: Dict) -> List[Window]:
         """The model inputs of one example: at least one, also for an empty text."""
+        encoded = self.encode(example)
+        return [self._window(encoded, part) for part in self.parts(len(encoded.head), len(encoded.tokens.ids))]
+
+    def encode(self, example: Dict) -> Encoded:
+        """The tokens of one example, as many as its windows need."""
         raise NotImplementedError
 
     def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
@@ -160,28 +172,32 @@ class Task:
         """
         raise NotImplementedError
 
-    def _split(self, tokens: Tokens, first: List[int]) -> List[Window]:
-        """[CLS] (first [SEP]) text [SEP], as many overlapping windows as the text needs."""
-        head = [self.tokenizer.cls_id] + (first + [self.tokenizer.sep_id] if first else [])
-        room = self.max_seq_length - len(head) - 1
-        step = room - min(self.doc_stride, room // 2)
-        segment = 1 if first else 0
-        windows, begin = [], 0
-        while True:
-            ids = tokens.ids[begin : begin + room]
-            windows.append(
-                Window(
-                    input_ids=head + ids + [self.tokenizer.sep_id],
-                    token_type_ids=[0] * len(head) + [segment] * (len(ids) + 1),
-                    offset=len(head),
-                    begin=begin,
-                    starts=tokens.starts[begin : begin + room],
-                    ends=tokens.ends[begin : begin + room],
-                )
-            )
-            if begin + room >= len(tokens.ids):
-                return windows
-            begin += step
+    def parts(self, head: int, tokens: int) -> List[range]:
+        """Which tokens of the text are in each window, for so many tokens of head and text; windows overlap."""
+        room = self.max_seq_length - head - 1
+        step = max(room - min(self.doc_stride, room // 2), 1)  # a head may leave no room, for a text without tokens
+        last = max(tokens - room, 0)
+        return [range(begin, min(begin + room, tokens)) for begin in range(0, last + step, step)]
+
+    def _window(self, encoded: Encoded, part: range) -> Window:
+        """[CLS] (first [SEP]) text [SEP], with the tokens of `part` of the text."""
+        head, inside = encoded.head, slice(part.start, part.stop)
+        return Window(
+            input_ids=[*head, *encoded.tokens.ids[inside], self.tokenizer.sep_id],
+            token_type_ids=token_types(len(head), len(part)),
+            offset=len(head),
+            begin=part.start,
+            starts=encoded.tokens.starts[inside],
+            ends=encoded.tokens.ends[inside],
+        )
+
+    def _head(self, first: List[int] = []) -> List[int]:  # noqa: B006
+        return [self.tokenizer.cls_id, *first, self.tokenizer.sep_id] if first else [self.tokenizer.cls_id]
+
+
+def token_types(head: int, tokens: int) -> List[int]:
+    """token_type_ids of a window: all 0 for one text, 1 for the second of two and its [SEP]."""
+    return [0] * head + [1 if head > 1 else 0] * (tokens + 1)
 
 
 class SequenceClassification(Task):
@@ -189,18 +205,15 @@ class SequenceClassification(Task):
 
     name = "seq_cls"
 
-    def windows(self, example: Dict) -> List[Window]:
-        tokens = self.tokenizer.encode(example["text"])
+    def encode(self, example: Dict) -> Encoded:
+        """Cut to one window, of two texts the longer one until both fit ("longest_first")."""
         if example.get("text_pair") is None:
-            return self._split(tokens, first=[])[:1]
-        first, second = tokens.ids, self.tokenizer.encode(example["text_pair"])
-        # Cut the longer of the two until both fit ("longest_first").
+            return Encoded(self._head(), self.tokenizer.encode(example["text"], most=self.max_seq_length - 2))
         room = self.max_seq_length - 3
+        first, second = (self.tokenizer.encode(example[name], most=room) for name in ("text", "text_pair"))
         keep = max(room - len(second.ids), room // 2)
-        if len(first) + len(second.ids) > room:
-            first = first[:keep] if len(first) > keep else first
-        first = first or [self.tokenizer.unk_id]  # an empty first text is still a text
-        return self._split(second, first)[:1]
+        kept = first.ids[:keep] or [self.tokenizer.unk_id]  # an empty first text is still a text
+        return Encoded(self._head(kept), Tokens(*(numbers[: room - len(kept)] for numbers in second)))
 
     def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
         """outputs: ((logits [num_labels],),). Returns {"label", "confidence" 0 to 1, "truncated"}."""
@@ -215,10 +228,14 @@ class SequenceClassification(Task):
     def _is_truncated(self, example: Dict, window: Window) -> bool:
         if len(window.input_ids) < self.max_seq_length:
             return False
-        tokens = len(self.tokenizer.encode(example["text"]).ids) + 2
+        tokens = self._count(example["text"]) + 2
         if example.get("text_pair") is not None:
-            tokens = max(tokens, 3) + len(self.tokenizer.encode(example["text_pair"]).ids) + 1
+            tokens = max(tokens, 3) + self._count(example["text_pair"]) + 1
         return tokens > self.max_seq_length
+
+    def _count(self, text: str) -> int:
+        """Tokens of a text, up to max_seq_length."""
+        return len(self.tokenizer.encode(text, most=self.max_seq_length).ids)
 
 
 class TokenClassification(Task):
@@ -226,12 +243,14 @@ class TokenClassification(Task):
 
     Labels are in the BIO scheme. Positions are of what came in: characters of a text, or numbers of
     tokens in a list; both ends belong to the entity, so a text's entity is text[start : end + 1].
+    Each token of a list has one tag. A type that has no I- label is thus for lists: in a text, every
+    piece of `3.5%` can be an entity by itself.
     """
 
     name = "token_cls"
 
-    def windows(self, example: Dict) -> List[Window]:
-        return self._split(self.tokenizer.encode(text_of(example)), first=[])
+    def encode(self, example: Dict) -> Encoded:
+        return Encoded(self._head(), self.tokenizer.encode(text_of(example)))
 
     def tags(self, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> List[Tuple[str, int, int]]:
         """One (label, start, end) a token of the whole text.
@@ -269,9 +288,10 @@ class QuestionAnswering(Task):
     name = "qa"
     min_seq_length = 32
 
-    def windows(self, example: Dict) -> List[Window]:
-        question = self.tokenizer.encode(example["question"]).ids[: min(MAX_QUESTION_TOKENS, self.max_seq_length // 2)]
-        return self._split(self.tokenizer.encode(example["context"]), first=question or [self.tokenizer.unk_id])
+    def encode(self, example: Dict) -> Encoded:
+        most = min(MAX_QUESTION_TOKENS, self.max_seq_length // 2)
+        question = self.tokenizer.encode(example["question"], most).ids
+        return Encoded(self._head(question or [self.tokenizer.unk_id]), self.tokenizer.encode(example["context"]))
 
     def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
         """outputs: one (start_logits [seq_len], end_logits [seq_len]) a window.

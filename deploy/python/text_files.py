@@ -2,7 +2,7 @@
 
 import codecs
 from pathlib import Path
-from typing import Union
+from typing import Iterator, Union
 
 from model_files import InputError
 
@@ -23,6 +23,22 @@ def read_text(path: Union[str, Path]) -> str:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from None
     return decode(content, path).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(path: Union[str, Path]) -> Iterator[str]:
+    """The lines of a UTF-8 file one by one, for files too large for read_text; each but the last ends with "\\n".
+
+    Raises:
+        FileNotFoundError, InputError: as read_text, when the line is reached.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            yield from file
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError):
+        read_text(path)  # names what is wrong with it
+        raise
 
 
 def decode(content: bytes, path: Union[str, Path]) -> str:

@@ -1,0 +1,80 @@
+"""How fast training data are loaded and how much memory that takes, from a file to what training asks for:
+
+    python benchmarks/loading.py
+
+Writes a file in TNEWS's format with texts of the sample reviews, each long enough to fill an input, reads it as the
+scripts do (data.load_examples, utils.Features), on one thread, and prints texts a second, by the clock and by what the
+processor spent, and the most memory the process has held, with all that it imports.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
+
+import cpu_speed  # noqa: E402, F401, I001  before paddle
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import random  # noqa: E402
+import resource  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+from typing import List, Tuple  # noqa: E402
+
+from data import TNEWS_LABELS, load_examples  # noqa: E402
+from ernie_predictor import SequenceClassification  # noqa: E402
+from make_small_ernie import build_vocab  # noqa: E402
+from processor import describe_processor  # noqa: E402
+from utils import SEQ_CLS, Features  # noqa: E402
+from wordpiece import WordPiece  # noqa: E402
+
+
+def write_texts(path: Path, reviews: List[str], texts: int, chars: int) -> None:
+    """JSON lines of texts of so many characters, each put together from reviews drawn at random."""
+    draw = random.Random(0)
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(texts):
+            text = ""
+            while len(text) < chars:
+                text += draw.choice(reviews)
+            item = {"id": number, "sentence": text[:chars], "label": draw.choice(TNEWS_LABELS)}
+            file.write(json.dumps(item, ensure_ascii=False) + "\n")
+
+
+def clock() -> Tuple[float, float]:
+    """Seconds: time, and what this process has spent on a processor."""
+    return time.perf_counter(), time.process_time()
+
+
+def peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--texts", type=int, default=500_000)
+    parser.add_argument("--max_seq_length", type=int, default=128, help="tokens of a text, [CLS] and [SEP] too")
+    args = parser.parse_args()
+    reviews = [example["text"] for example in load_examples("sample_reviews", "train")]
+    tokenizer = WordPiece(build_vocab(reviews))
+    task = SequenceClassification(tokenizer, TNEWS_LABELS, args.max_seq_length)
+    with tempfile.TemporaryDirectory() as folder:
+        write_texts(Path(folder) / "train.json", reviews, args.texts, args.max_seq_length + 10)
+        before, clocks = peak_megabytes(), [clock()]
+        examples = load_examples("tnews", "train", folder)
+        clocks.append(clock())
+        features = Features(SEQ_CLS, task, examples)
+        clocks.append(clock())
+    processor = describe_processor(1)["processor"]
+    print(f"{len(features):,} texts of {features.lengths.mean():.0f} tokens, one thread of {processor}")
+    print("texts/s                by the clock   by processor time")
+    rows = {"file to examples": clocks[:2], "examples to features": clocks[1:], "file to features": clocks[::2]}
+    for name, (begin, end) in rows.items():
+        print(f"{name:<20}{len(features) / (end[0] - begin[0]):>15,.0f}{len(features) / (end[1] - begin[1]):>20,.0f}")
+    print(f"peak memory {peak_megabytes():,.0f} MB, of which {before:,.0f} before loading")
+
+
+if __name__ == "__main__":
+    main()
