@@ -38,10 +38,18 @@ def publish(folder) -> Iterator[Path]:
 
 
 def write_json(path, content) -> None:
-    """Write a JSON file in one step, whatever its texts hold."""
+    """Write a JSON file in one step, whatever its texts hold.
+
+    Raises:
+        InputError: its folder cannot be written to, or there is NaN or infinity in it, which JSON does not have.
+    """
     path = Path(path)
+    try:
+        text = to_json(content, indent=2)
+    except ValueError as error:
+        raise InputError(f"{path} is not written: a figure is NaN or infinite ({error})") from None
     with publish(path.parent) as temporary:
-        (temporary / path.name).write_bytes(to_json(content, indent=2) + b"\n")
+        (temporary / path.name).write_bytes(text + b"\n")
 
 
 def figures_file(

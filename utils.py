@@ -31,6 +31,7 @@ from tqdm import tqdm  # noqa: E402
 
 import deploy_path  # noqa: E402, F401
 from data import DATASETS, DatasetSpec, Example, find_dataset  # noqa: E402
+from engine import cuda_problem  # noqa: E402
 from ernie_predictor import (  # noqa: E402
     INFERENCE_FILE,
     Encoded,
@@ -181,16 +182,14 @@ def choose_device(device: Optional[str], no_cuda: bool = False) -> str:
         if device is not None and device.split(":")[0] != "cpu":
             raise InputError(f"--no_cuda and --device {device}: give one of them")
         device = "cpu"
-    has_gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
-    if device is None:
-        return "gpu" if has_gpu else "cpu"
-    if device.split(":")[0] == "gpu" and not has_gpu:
-        built = (
-            "no CUDA device is visible" if paddle.device.is_compiled_with_cuda() else "this paddle is built for CPUs"
-        )
-        raise InputError(f"--device gpu: {built}; use --device cpu, or install requirements-gpu.txt on a GPU machine")
-    if device.split(":")[0] not in ("cpu", "gpu"):
+    kind, _, number = (device or "gpu").partition(":")
+    if kind not in ("cpu", "gpu") or not (number or "0").isdigit():
         raise InputError(f"--device {device}: choose cpu or gpu")
+    problem = cuda_problem(int(number or 0)) if kind == "gpu" else None
+    if device is None:
+        return "cpu" if problem else "gpu"
+    if problem:
+        raise InputError(f"--device {device}: {problem}")
     return device
 
 

@@ -94,13 +94,15 @@ def services(serving_dir):
     assert {task: service.stop() for task, service in running.items()} == dict.fromkeys(running, 0)
 
 
-POISON, SLOW = "毒", "慢"
-VOCAB = {token: number for number, token in enumerate(["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"好坏ab", POISON, SLOW])}
+POISON, SLOW, ENDLESS = "毒", "慢", "穷"
+VOCAB = {
+    token: number for number, token in enumerate(["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"好坏ab", POISON, SLOW, ENDLESS])
+}
 
 
 class ToyEngine:
-    """Logits that depend on the sum of the ids; fails on POISON, and takes `seconds`, or until its gate is opened, for
-    a batch that holds SLOW."""
+    """Logits that depend on the sum of the ids, and are NaN for ENDLESS; fails on POISON, and takes `seconds`, or until
+    its gate is opened, for a batch that holds SLOW."""
 
     info = SimpleNamespace(vocab_size=None, max_positions=None, num_labels=None)
     config = EngineConfig()
@@ -124,7 +126,9 @@ class ToyEngine:
         if (input_ids == VOCAB[SLOW]).any():
             self.gate.wait(self.seconds)
         total = input_ids.sum(axis=1)
-        return (np.stack([total % 7, total % 5], axis=1).astype(np.float32),)
+        logits = np.stack([total % 7, total % 5], axis=1).astype(np.float32)
+        logits[(input_ids == VOCAB[ENDLESS]).any(axis=1)] = np.nan
+        return (logits,)
 
 
 def toy_predictor(seconds: float = 0.5) -> ErniePredictor:

@@ -6,18 +6,31 @@ CUDA, the settings are read back from the real class.
 """
 
 import ctypes
+import os
 import subprocess
 import sys
 
+import numpy as np
 import onnxruntime
 import paddle
 import pytest
-from engine_fixtures import ROOT, tiny  # noqa: F401
+from engine_fixtures import MAX_POSITIONS, ROOT, tiny  # noqa: F401
 from paddle import inference
 
 import engine
-from engine import EngineConfig, base_gpu_settings, collect_shapes, paddle_settings, shape_info_path
-from ernie_predictor import InputError
+from deploy.paddle2onnx.ernie_predictor import export_onnx
+from derived import origin_of
+from engine import (
+    EngineConfig,
+    base_gpu_settings,
+    collect_shapes,
+    gpu_is_usable,
+    load_engine,
+    paddle_settings,
+    shape_info_path,
+)
+from ernie_predictor import ErniePredictor, InputError, load_task
+from utils import choose_device
 
 HAS_CUDA_BUILD = paddle.is_compiled_with_cuda()
 Precision = inference.PrecisionType
@@ -38,9 +51,11 @@ class Recorder:
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine with one GPU and TensorRT 8.5, as far as questions about it go."""
+    """A machine with two GPUs (A100) and TensorRT 8.5, as far as questions about it go."""
     monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
-    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(paddle.version, "cuda", lambda: "11.8")
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(paddle.device.cuda, "get_device_capability", lambda device_id: (8, 0))
     monkeypatch.setattr(inference, "get_trt_compile_version", lambda: (8, 5, 3))
     monkeypatch.setattr(ctypes, "CDLL", lambda name: name)
     providers = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -114,20 +129,100 @@ def test_shapes_of_the_smallest_and_the_largest_batch_are_collected(tiny, tmp_pa
     assert sizes == [1, 2, 4, 16]
 
 
-def test_the_first_start_collects_shapes_and_the_next_reuses_them(machine, tiny, tmp_path):  # noqa: F811
-    """One command: nothing is run by hand between."""
-    collected, created = [], []
+@pytest.fixture
+def with_tensorrt(machine, tiny, tmp_path):  # noqa: F811
+    """A copy of a model, and what was collected and created for it; all but the collecting and the card is real."""
+    for file in tiny["seq_cls"].parent.glob("*"):
+        if file.suffix != ".onnx":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    collected = []
 
-    def collect(prefix, config):
-        collected.append(config.precision)
-        shape_info_path(prefix, config).write_text("shapes")
+    class Predictor:
+        def __init__(self, settings):
+            self.file = settings.calls.get("collect_shape_range_info", ((None,),))[0][0]
 
-    machine.setattr(engine, "collect_shapes", collect)
-    machine.setattr(engine, "_create_predictor", lambda prefix, settings: created.append(settings))
-    config = EngineConfig(device="gpu", backend="tensorrt", precision="fp16", shape_info_file=tmp_path / "shapes.pbtxt")
+        def __del__(self):
+            if self.file:
+                collected.append(self.file)
+                with open(self.file, "a") as file:
+                    file.write("shape_range_info {\n}\n")
+
+    if HAS_CUDA_BUILD:
+        machine.setattr(inference, "Config", Recorder)
+    machine.setattr(engine, "_create_predictor", lambda prefix, settings: Predictor(settings))
+    machine.setattr(engine, "_run_predictor", lambda *args: None)
+    return tmp_path / "model", collected
+
+
+def tensorrt_config(max_seq_length=48, **options) -> EngineConfig:
+    return EngineConfig(device="gpu", backend="tensorrt", precision="fp16", max_seq_length=max_seq_length, **options)
+
+
+def test_shapes_are_collected_once_for_a_model_and_again_when_it_changes(with_tensorrt):
+    """One command: nothing is run by hand between. A newer model, however old its files say they are, is seen."""
+    prefix, collected = with_tensorrt
     for _ in range(2):
-        engine.load_engine(tiny["seq_cls"], config)
-    assert collected == ["fp16"] and len(created) == 2
+        load_engine(prefix, tensorrt_config())
+    assert len(collected) == 1
+    parameters = prefix.with_name("model.pdiparams")
+    content, times = bytearray(parameters.read_bytes()), (0, 0)
+    content[-1] ^= 1
+    parameters.write_bytes(content)
+    os.utime(parameters, times)
+    load_engine(prefix, tensorrt_config())
+    assert len(collected) == 2
+    load_engine(prefix, tensorrt_config(batch_size=8))
+    assert len(collected) == 3, "other inputs have other shapes"
+
+
+def test_a_named_shape_file_is_kept_up_to_date_too_but_not_one_of_the_users_own(with_tensorrt, tmp_path):
+    prefix, collected = with_tensorrt
+    named = tmp_path / "mine.pbtxt"
+    for batch_size in (4, 4, 8):
+        load_engine(prefix, tensorrt_config(batch_size=batch_size, shape_info_file=named))
+    assert len(collected) == 2 and origin_of(named).recipe.endswith("8x48")
+    named.write_text("shape_range_info {\n}\n")
+    load_engine(prefix, tensorrt_config(shape_info_file=named))
+    assert len(collected) == 2 and named.read_text() == "shape_range_info {\n}\n"
+    collect_shapes(prefix, tensorrt_config(shape_info_file=named), always=True)  # --set_dynamic_shape
+    assert len(collected) == 3
+
+
+def test_shapes_that_cannot_be_written_are_one_line_before_any_work(with_tensorrt, tmp_path):
+    prefix, collected = with_tensorrt
+    with pytest.raises(InputError, match="cannot be written .*: make its folder writable, or name another file with"):
+        load_engine(prefix, tensorrt_config(shape_info_file="/proc/shapes.pbtxt"))
+    assert collected == []
+
+
+def test_shapes_longer_than_the_model_are_refused_before_it_runs(with_tensorrt):
+    prefix, collected = with_tensorrt
+    with pytest.raises(InputError, match=f"max_seq_length 128: the model takes at most {MAX_POSITIONS}"):
+        load_engine(prefix, tensorrt_config(max_seq_length=128))
+    assert collected == []
+
+
+def test_tensorrt_takes_no_more_than_it_was_prepared_for(with_tensorrt):
+    """By default a predictor runs batches of the engine's own size."""
+    prefix, _ = with_tensorrt
+    sizes = []
+
+    class Engine(engine.PaddleEngine):
+        def run(self, input_ids, token_type_ids):
+            sizes.append(input_ids.shape)
+            return (np.zeros((len(input_ids), 2), dtype=np.float32),)
+
+    task = load_task(prefix.parent)
+    predictor = ErniePredictor(Engine(prefix, tensorrt_config(batch_size=4)), task)
+    predictor.predict(["好"] * 10)
+    predictor.predict_iter(["好"] * 10)
+    predictor.run_windows(task.windows({"text": "好"}) * 6)
+    assert {rows for rows, _ in sizes} == {4, 2}
+    for call in (predictor.predict, lambda *args: list(predictor.predict_iter(*args))):
+        with pytest.raises(InputError, match="batch_size is 32, but TensorRT was prepared for 4"):
+            call(["好"], 32)
+    with pytest.raises(InputError, match="max_seq_length is 48, but TensorRT was prepared for 32 tokens"):
+        ErniePredictor(Engine(prefix, tensorrt_config(max_seq_length=32)), task)
 
 
 def test_collecting_uses_the_gpu_without_tensorrt(machine, tiny, tmp_path):  # noqa: F811
@@ -141,15 +236,74 @@ def test_onnx_providers(machine):
     names = lambda config: [name for name, _ in engine._onnx_providers(config)]  # noqa: E731
     cuda = EngineConfig(device="gpu", backend="onnxruntime", precision="fp16", device_id=2)
     assert names(cuda) == ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    assert engine._onnx_providers(cuda)[0][1] == {"device_id": 2}
+    assert engine._onnx_providers(cuda)[0][1] == {"device_id": 2, "use_tf32": 0}
     config = EngineConfig(
         device="gpu", backend="onnxruntime_tensorrt", precision="fp16", batch_size=8, max_seq_length=64
     )
     assert names(config) == ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     options = engine._onnx_providers(config)[0][1]
     assert options["trt_fp16_enable"] is True
-    assert options["trt_profile_min_shapes"] == "input_ids:1x2,token_type_ids:1x2"
-    assert options["trt_profile_max_shapes"] == "input_ids:8x64,token_type_ids:8x64"
+    assert not any(name.startswith("trt_profile") for name in options), "they would have to name inner tensors"
+    assert engine._onnx_providers(config)[1][1]["use_tf32"] == 0
+
+
+class Session(onnxruntime.InferenceSession):
+    """A session that says it runs on the GPU, and keeps what it was given."""
+
+    def __init__(self, path, options, providers):
+        super().__init__(path, options, providers=["CPUExecutionProvider"])
+        self.asked, self.ran = [name for name, _ in providers], []
+
+    def get_providers(self):
+        return self.asked
+
+    def run(self, names, feed):
+        self.ran.append(feed["input_ids"].shape)
+        return super().run(names, feed)
+
+
+@pytest.mark.parametrize(("backend", "ran"), [("onnxruntime", []), ("onnxruntime_tensorrt", [(1, 2), (4, 16)])])
+def test_onnxruntime_keeps_to_its_provider_and_builds_for_all_inputs_when_it_loads(machine, tiny, backend, ran):  # noqa: F811
+    machine.setattr(onnxruntime, "InferenceSession", Session)
+    config = EngineConfig(device="gpu", backend=backend, batch_size=4, max_seq_length=16)
+    session = load_engine(export_onnx(tiny["seq_cls"]), config)._session
+    assert session.ran == ran and session._enable_fallback is False
+
+
+# ---------------------------------------------------------------- stderr while a model loads
+
+
+def run_python(code):
+    code = "import sys; sys.path.insert(0, 'deploy/python')\nimport os\nfrom engine import _without_pass_log\n" + code
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_what_is_written_before_an_abort_is_not_lost():
+    done = run_python(
+        "with _without_pass_log():\n"
+        "    os.write(2, b'---    quantized 3 fc ops\\nterminate called: out of memory')\n"
+        "    os.abort()\n"
+    )
+    assert done.returncode < 0 and done.stderr == "terminate called: out of memory"
+
+
+def test_two_loads_at_once_leave_stderr_as_it_was():
+    done = run_python(
+        "import threading, time\n"
+        "def load(number):\n"
+        "    with _without_pass_log():\n"
+        "        time.sleep(0.1 * number)\n"
+        "        os.write(2, b'one\\n---    fused 1 pass\\n')\n"
+        "threads = [threading.Thread(target=load, args=(number,)) for number in (2, 1)]\n"
+        "[thread.start() for thread in threads], [thread.join() for thread in threads]\n"
+        "print('after', file=sys.stderr)\n"
+    )
+    assert done.returncode == 0 and done.stderr == "one\none\nafter\n"
+
+
+def test_a_process_without_stderr_loads_as_well():
+    done = run_python("os.close(2)\nwith _without_pass_log():\n    print('loaded')\n")
+    assert done.returncode == 0 and done.stdout == "loaded\n"
 
 
 # ---------------------------------------------------------------- refusals
@@ -172,6 +326,33 @@ def test_a_cpu_build_of_paddle(machine):
 def test_no_card(machine):
     machine.setattr(paddle.device.cuda, "device_count", lambda: 0)
     assert refusal(device="gpu", precision="fp16").startswith("no CUDA device was found: ")
+
+
+def test_a_gpu_that_is_not_there(machine):
+    assert refusal(device="gpu", device_id=2) == "there is no GPU 2: this machine has 2, counted from 0"
+    with pytest.raises(InputError, match="^--device gpu:3: there is no GPU 3"):
+        choose_device("gpu:3")
+
+
+@pytest.mark.parametrize(
+    ("capability", "runs"), [((6, 0), False), ((7, 5), True), ((8, 6), True), ((8, 9), True), ((9, 0), False)]
+)
+def test_a_card_without_machine_code_is_never_chosen(machine, capability, runs):
+    """By nobody, and refused in one line where it is asked for; machine code is for a major version."""
+    if paddle.version.full_version != "2.6.2":
+        pytest.skip("what is compiled into other versions is not known")
+    machine.setattr(paddle.device.cuda, "get_device_capability", lambda device_id: capability)
+    assert gpu_is_usable() is runs and choose_device(None) == ("gpu" if runs else "cpu")
+    if runs:
+        assert choose_device("gpu:1") == "gpu:1" and EngineConfig(device="gpu").device == "gpu"
+        return
+    line = (
+        f"GPU 0 has compute capability {capability[0]}.{capability[1]}, and the installed paddlepaddle-gpu machine code"
+    )
+    assert refusal(device="gpu").startswith(line) and refusal(device="gpu", backend="tensorrt").startswith(line)
+    with pytest.raises(InputError, match="^--device gpu: GPU 0 has compute capability"):
+        choose_device("gpu")
+    assert EngineConfig(device="gpu", backend="onnxruntime").device == "gpu"  # it brings its own
 
 
 def test_paddle_without_tensorrt(machine):

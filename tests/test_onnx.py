@@ -1,20 +1,25 @@
 """The ONNX path: conversion by paddle2onnx's own command, the graph's other precisions, and the same answers."""
 
+import errno
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from engine_fixtures import ROOT, TASK_NAMES, corpus, example_inputs, tiny  # noqa: F401
+from engine_fixtures import MAX_POSITIONS, ROOT, TASK_NAMES, corpus, example_inputs, tiny  # noqa: F401
 
-from deploy.paddle2onnx.ernie_predictor import export_onnx, in_precision, load_onnx_predictor
+from deploy.paddle2onnx import ernie_predictor as onnx_files
+from deploy.paddle2onnx.ernie_predictor import export_onnx, find_onnx, in_precision, load_onnx_predictor
+from derived import origin_of
 from engine import EngineConfig, load_engine
 from ernie_predictor import InputError, load_predictor
 from infer import strip_scores
+from model_files import inspect_model, table_sizes
+from onnx_graph import lookup_tables
 
 HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
@@ -110,15 +115,118 @@ def test_gpu_agrees_with_the_processor(converted, precision, tolerance):
     assert abs(a - b).max() < tolerance
 
 
-def test_a_newer_model_is_converted_again(tiny, tmp_path):  # noqa: F811
+@pytest.fixture
+def copied(tiny, tmp_path):  # noqa: F811
+    """The prefix of a model's own copy, without what was made from it."""
     for file in tiny["qa"].parent.iterdir():
         if file.suffix != ".onnx":
             (tmp_path / file.name).write_bytes(file.read_bytes())
-    first = export_onnx(tmp_path / "model").stat().st_mtime_ns
-    assert export_onnx(tmp_path / "model").stat().st_mtime_ns == first
-    time.sleep(0.02)  # longer than the clock of a file system ticks
-    (tmp_path / "model.pdiparams").touch()
-    assert export_onnx(tmp_path / "model").stat().st_mtime_ns > first
+    return tmp_path / "model"
+
+
+def change(file):
+    """Change a file's last number, and make it look older than all others."""
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    os.utime(file, (0, 0))
+
+
+def test_derived_files_are_made_again_when_the_content_of_the_model_changes(copied):
+    """By content: copying a model keeps its times or makes them new, and says nothing about what is in it."""
+
+    def made():
+        file = export_onnx(copied)
+        return [path.stat().st_mtime_ns for path in (file, in_precision(file, "int8"), in_precision(file, "fp16"))]
+
+    first = made()
+    copied.with_name("model.pdiparams").touch()
+    assert made() == first
+    change(copied.with_name("model.pdiparams"))
+    assert all(again > before for again, before in zip(made(), first))
+    assert sorted(path.name for path in copied.parent.iterdir() if "onnx" in path.name) == [
+        "model.fp16.onnx", "model.int8.onnx", "model.onnx",
+    ]  # fmt: skip
+
+
+def test_what_made_a_derived_file_counts_too(copied, monkeypatch):
+    file = export_onnx(copied)
+    first = file.stat().st_mtime_ns
+    monkeypatch.setattr(onnx_files, "_is_installed", lambda package: False)  # where models are only run
+    assert export_onnx(copied).stat().st_mtime_ns == first
+    with pytest.raises(InputError, match="the package onnx is not installed, which makes this .onnx file: install it"):
+        in_precision(file, "int8")
+    monkeypatch.undo()
+    monkeypatch.setattr(onnx_files, "OPSET_VERSION", 14)
+    assert export_onnx(copied).stat().st_mtime_ns > first
+
+
+def test_the_mark_of_a_derived_file_does_not_change_the_model(copied):
+    for file in (export_onnx(copied), in_precision(export_onnx(copied), "int8")):
+        model = onnx.load(str(file))
+        (origin,) = [entry.value for entry in model.metadata_props if entry.key == "origin"]
+        assert origin.startswith(f"made-from:{origin_of(file).digest} by:") and len(origin_of(file).digest) == 64
+        onnx.checker.check_model(model)
+
+
+def test_a_file_of_somebody_else_is_used_by_its_name_and_never_replaced(copied, converted):
+    own = copied.with_suffix(".onnx")
+    own.write_bytes(converted.read_bytes())
+    line = "does not say what it was made from: name it itself to use it as it is, or remove it to have it made from"
+    with pytest.raises(InputError, match=line):
+        export_onnx(copied)
+    assert own.read_bytes() == converted.read_bytes() and find_onnx(own) == own
+    int8 = copied.with_name("model.int8.onnx")
+    int8.write_bytes(b"made by hand")
+    with pytest.raises(InputError, match=line):
+        in_precision(own, "int8")
+    assert in_precision(int8, "int8") == int8 and int8.read_bytes() == b"made by hand"
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(copied, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(InputError, match=r"model.onnx cannot be written \(Read-only file system\): make its folder"):
+        export_onnx(copied)
+    assert not [path for path in copied.parent.iterdir() if "onnx" in path.name]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "fp16"])
+def test_the_limits_of_the_model_are_found_in_the_graph(converted, tiny, precision):  # noqa: F811
+    """Also in a file that paddle2onnx's own command wrote, and as the Paddle engine finds them."""
+    tables = lookup_tables(in_precision(converted, precision))
+    info = inspect_model(tiny["token_cls"])
+    assert table_sizes(tables) == (info.vocab_size, info.max_positions) == (len(tiny.tokenizer.vocab), MAX_POSITIONS)
+    assert tables["token_type_ids"] == 4
+
+
+def test_what_is_past_the_models_limits_is_refused_as_by_paddle(converted, tiny, tmp_path):  # noqa: F811
+    def refusals(**options):
+        lines = []
+        for load, file in ((load_predictor, tiny["token_cls"]), (load_onnx_predictor, converted)):
+            with pytest.raises(InputError) as refusal:
+                load(file, **options)
+            lines.append(str(refusal.value).replace(str(Path(file).parent), "FOLDER").replace("/ner", "/model"))
+        assert lines[0] == lines[1]
+        return lines[0]
+
+    assert refusals(max_seq_length=65) == "max_seq_length 65: the model takes at most 64"
+    for name in ("inference.json", "vocab.txt"):
+        (tmp_path / name).write_bytes((converted.parent / name).read_bytes())
+    with (tmp_path / "vocab.txt").open("a", encoding="utf-8") as file:
+        file.write("one\ntwo\n")
+    assert refusals(config_dir=tmp_path).endswith(": not its own file")
+    assert load_onnx_predictor(converted, max_seq_length=64).task.max_seq_length == 64
+
+
+@pytest.mark.parametrize("kind", ["half", "text", "empty"])
+def test_a_graph_that_is_none_is_said(converted, tmp_path, kind):
+    content = converted.read_bytes()
+    (tmp_path / "x.onnx").write_bytes({"half": content[: len(content) // 2], "text": b"\x07", "empty": b""}[kind])
+    with pytest.raises(ValueError):
+        lookup_tables(tmp_path / "x.onnx")
 
 
 def test_what_cannot_be_converted_is_refused_and_leaves_nothing(tiny, tmp_path):  # noqa: F811

@@ -139,6 +139,64 @@ def test_forms_of_input_mean_the_same(predictors):
     assert seq_cls.predict([]) == []
 
 
+def as_list(predictor, *arguments):
+    return list(predictor.predict_iter(*arguments))
+
+
+@pytest.mark.parametrize("ask", [ErniePredictor.predict, as_list])
+def test_one_text_is_one_input(predictors, ask):
+    """A str is not taken apart into its characters, nor a dict into its keys."""
+    seq_cls, token_cls, qa = (predictors[task] for task in TASK_NAMES)
+    for predictor in (seq_cls, token_cls):
+        for one in ("在北京", {"text": "在北京"}):
+            assert ask(predictor, one) == predictor.predict(["在北京"])
+    assert ask(token_cls, {"tokens": ["在", "北京"]}) == token_cls.predict([["在", "北京"]])
+    one = {"question": "谁？", "context": "李明"}
+    assert ask(qa, one) == qa.predict([one])
+    # A list or a tuple is several inputs, whatever the task.
+    assert ask(seq_cls, ("好", "坏")) == seq_cls.predict(["好", "坏"])
+    assert ask(token_cls, ["在", "北京"]) == token_cls.predict([{"text": "在"}, {"text": "北京"}])
+    for several in (("谁？", "李明"), "谁？"):
+        with pytest.raises(InputError, match="input 1 is not a pair .*a single pair is given in a list"):
+            ask(qa, several)
+    assert ask(seq_cls, (text for text in ["好", "坏"])) == seq_cls.predict(["好", "坏"])
+
+
+@pytest.mark.parametrize("ask", [ErniePredictor.predict, as_list])
+@pytest.mark.parametrize("wrong", ["一段文字".encode(), bytearray(b"a"), None, 5])
+def test_what_is_no_inputs_is_refused_in_one_line(predictors, ask, wrong):
+    for predictor in predictors.values():
+        with pytest.raises(InputError, match=r"^the inputs are of the type \w+: give a text, or a list of inputs$"):
+            ask(predictor, wrong)
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_weights_that_are_no_numbers_give_no_answer(tiny, tmp_path, task):  # noqa: F811
+    """As a diverged training leaves them; neither the Paddle engine nor ONNX Runtime says so itself."""
+    from deploy.paddle2onnx.ernie_predictor import load_onnx_predictor
+
+    for name in ("model.pdmodel", "inference.json", "vocab.txt"):
+        (tmp_path / name).write_bytes((tiny[task].parent / name).read_bytes())
+    content = tiny[task].with_name("model.pdiparams").read_bytes()
+    weights = np.frombuffer(content, dtype=np.uint8).copy()
+    weights[-4:] = np.frombuffer(np.float32("nan").tobytes(), dtype=np.uint8)  # of the last parameter
+    (tmp_path / "model.pdiparams").write_bytes(weights.tobytes())
+    for load in (load_predictor, load_onnx_predictor):
+        predictor = load(tmp_path / "model", num_threads=1)
+        with pytest.raises(InputError, match="^the model computed NaN or infinite logits: "):
+            predictor.predict(example_inputs(task, ["在北京", "好"]))
+
+
+def test_batches_are_of_the_engines_size_by_default(tiny):  # noqa: F811
+    predictor = load_predictor(tiny["seq_cls"], num_threads=1, batch_size=3)
+    rows = []
+    run = predictor.engine.run
+    predictor.engine.run = lambda ids, types: rows.append(len(ids)) or run(ids, types)
+    predictor.predict(["好"] * 7)
+    predictor.predict(["好"] * 7, batch_size=7)
+    assert rows == [3, 3, 1, 7]
+
+
 @pytest.mark.parametrize(
     ("task", "wrong"),
     [

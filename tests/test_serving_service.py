@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import grpc
 import pytest
 import yaml
-from serving_fixtures import POISON, ROOT, SERVING, SLOW, toy_predictor, wait_until
+from serving_fixtures import ENDLESS, POISON, ROOT, SERVING, SLOW, toy_predictor, wait_until
 
 from metrics import Metrics, prometheus_text
 from pipeline_ops import EXIT_DEAF, RequestOp, pb2
@@ -91,6 +91,21 @@ def test_a_request_that_fails_leaves_its_batch_alone():
     requests = [["好a"], [POISON], ["坏", POISON], ["好", "坏b"]]
     responses = ask_all(service, requests)
     assert [response.err_no for response in responses] == [Code.OK, Code.FAILED, Code.FAILED, Code.OK]
+    check_answers(service, requests, responses)
+
+
+def test_a_request_for_which_the_model_computes_no_numbers_fails_alone():
+    service = toy_service(auto_batching_timeout=60_000.0, timeout=120_000, batch_size=6)
+    requests = [["好a"], [ENDLESS], ["坏", ENDLESS], ["好", "坏b"]]
+    responses = ask_all(service, requests)
+    assert [response.err_no for response in responses] == [Code.OK, Code.FAILED, Code.FAILED, Code.OK]
+    assert responses[1].err_msg.startswith("the model computed NaN or infinite logits: ") and not responses[1].value
+    check_answers(service, requests, responses)
+    assert ask(service, ["好"]).err_no == Code.OK and service.in_flight == 0
+
+
+def check_answers(service, requests, responses):
+    """Those that are answered are answered right, and all were computed in one batch."""
     predictor = toy_predictor()
     for texts, response in zip(requests, responses):
         if response.err_no == Code.OK:

@@ -19,6 +19,8 @@ from ernie_predictor import (
     load_task,
     positions_in,
 )
+from files import write_json
+from text_output import to_json
 from wordpiece import WordPiece
 
 TOKENIZER = WordPiece(make_vocab())
@@ -117,6 +119,65 @@ def test_positions_of_a_token_list_are_numbers_of_tokens():
     assert [(e["entity"], e["pos"]) for e in entities] == [("New York", [2, 3]), ("北京", [5, 6])]
 
 
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        (["Владимир", "Путин"], "Владимир Путин"),
+        (["Zoë", "Müller"], "Zoë Müller"),
+        (["Αθήνα", "και"], "Αθήνα και"),
+        (["محمد", "علي"], "محمد علي"),
+        (["สวัสดี", "ครับ"], "สวัสดี ครับ"),
+        (["서울", "시"], "서울 시"),
+        (["٢٠", "١٨"], "٢٠ ١٨"),
+        (["New\u200b", "York"], "New\u200b York"),
+        (["New", "", "\u200b", "York"], "New\u200b York"),
+        (["Zo", "\u0308e"], "Zo \u0308e"),
+        (["\ud83d", "ab", "\ud83d", "cd"], "\ud83dab\ud83d cd"),
+        (["IBM", "公司", "2018", "年", "，", "OK", "!"], "IBM公司2018年，OK!"),
+        (["New ", "York"], "New York"),
+        # One character a token, as MSRA NER has it, is one word in every script.
+        (list("ABC2018"), "ABC2018"),
+        (list("Путин"), "Путин"),
+        (["A", "\u200b", "B"], "A\u200bB"),
+    ],
+)
+def test_tokens_that_would_become_one_word_get_a_space_between_them(tokens, text):
+    assert join_tokens(tokens)[0] == text
+
+
+SCRIPTS = ["Путин", "Zoë", "ab", "२०१८", "서울", "ก็", "\u0301x", "x\u200b", "0\x00", "一\u0301", "，x"]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(ANY_TEXT | st.sampled_from(SCRIPTS), max_size=8))
+def test_no_model_token_reaches_over_two_tokens_of_a_list(tokens):
+    tokens = [token for token in tokens if len(token) != 1]
+    text, _ = join_tokens(tokens)
+    to_input = positions_in({"tokens": tokens})
+    for lowercase in (True, False):
+        tokenizer = WordPiece(TOKENIZER.vocab, lowercase)
+        names = {number: name for name, number in tokenizer.vocab.items()}
+        encoded, previous = tokenizer.encode(text), None
+        for number, start, end in zip(*encoded):
+            owner = to_input(start)
+            assert owner == to_input(end - 1)
+            assert owner == previous or not names[number].startswith("##"), "a word goes on in the next token"
+            previous = owner
+
+
+def test_one_token_of_a_list_is_in_one_entity():
+    """Positions are numbers of tokens: two entities in one token could not be told apart."""
+    task = TokenClassification(TOKENIZER, LABELS["token_cls"], 64)
+    given_example = {"tokens": ["北京上海", "李明王", "小红"]}
+    windows = task.windows(given_example)
+    tags = ["B-LOC", "I-LOC", "B-LOC", "I-LOC", "B-PER", "I-PER", "B-PER", "I-PER", "O"]
+    logits = certain_logits([6] + [task.labels.index(tag) for tag in tags] + [6], len(task.labels))
+    assert task.decode(given_example, windows, [(logits,)])["entities"] == [
+        {"entity": "北京上海", "label": "LOC", "pos": [0, 0]},
+        {"entity": "李明王小红", "label": "PER", "pos": [1, 2]},
+    ]
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=20))
 def test_every_character_of_a_joined_list_leads_back_to_its_token(tokens):
@@ -163,6 +224,83 @@ def test_the_answer_is_found_at_its_place_whatever_the_windows(before, name, aft
     result = task.decode(given_example, windows, outputs)
     assert (result["answer"], result["pos"]) == (name, [start, start + len(name) - 1])
     assert 0 < result["score"] <= 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 90), st.integers(32, 64), STRIDES, st.integers(0, 2**32 - 1))
+def test_the_score_of_an_answer_does_not_depend_on_the_windows(length, max_seq_length, stride, seed):
+    """Each token has the same logits in whatever window it stands."""
+    context = "".join(chr(0x4E00 + i) for i in range(length))
+    of_token = np.random.default_rng(seed).normal(0, 3, (2, length))
+    given_example = {"question": "谁？", "context": context}
+
+    def answer(*sizes):
+        task = QuestionAnswering(TOKENIZER, [], *sizes)
+        windows = task.windows(given_example)
+        outputs = []
+        for window in windows:
+            logits = np.full((2, len(window.input_ids)), -50.0)
+            inside = slice(window.begin, window.begin + len(window.starts))
+            logits[:, window.offset : window.offset + len(window.starts)] = of_token[:, inside]
+            outputs.append(tuple(logits))
+        return task.decode(given_example, windows, outputs)
+
+    one, several = answer(128, 0), answer(max_seq_length, stride)
+    assume(one["pos"] == several["pos"])  # a long answer need not be whole in a small window
+    assert several["score"] == pytest.approx(one["score"], rel=1e-9) and several["score"] <= 1
+
+
+def test_a_doubtful_token_counts_as_where_it_has_more_context():
+    """The edge of the first window is sure of an answer that the second does not see there."""
+    task = QuestionAnswering(TOKENIZER, [], 32, 14)
+    given_example = {"question": "谁？", "context": "".join(chr(0x4E00 + i) for i in range(40))}
+    windows = task.windows(given_example)
+    outputs = [tuple(np.zeros((2, len(window.input_ids)))) for window in windows]
+    edge, sure = windows[0].offset + len(windows[0].starts) - 1, windows[1].offset + 20
+    outputs[0][0][edge] = outputs[0][1][edge] = 8.0
+    outputs[1][0][sure] = outputs[1][1][sure] = 9.0
+    result = task.decode(given_example, windows, outputs)
+    assert windows[0].begin + len(windows[0].starts) - 1 > windows[1].begin, "the edge is in both windows"
+    assert result["score"] == pytest.approx((np.exp(9) / (np.exp(9) + 39)) ** 2)
+    outputs[0][0][edge] = outputs[0][1][edge] = 10.0  # now the answer is found at the edge itself
+    assert task.decode(given_example, windows, outputs)["score"] == pytest.approx(
+        (np.exp(10) / (np.exp(10) + np.exp(9) + 38)) ** 2
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("task_class", [SequenceClassification, TokenClassification, QuestionAnswering])
+def test_logits_that_are_no_numbers_are_an_error_and_no_answer(task_class, value):
+    task = task_class(TOKENIZER, LABELS[task_class.name], 32)
+    given_example = {"text": "好人", "question": "谁？", "context": "好人"}
+    (window,) = task.windows(given_example)
+    shapes = {
+        "seq_cls": [(2,)],
+        "token_cls": [(len(window.input_ids) + 3, 7)],
+        "qa": [(len(window.input_ids) + 3,)] * 2,
+    }
+    outputs = tuple(np.zeros(shape, dtype=np.float32) for shape in shapes[task.name])
+    first = window.offset if task.name != "seq_cls" else 0
+    if task.name != "seq_cls":
+        for output in outputs:  # what nobody reads: [CLS], the question and padding
+            output[:first] = output[first + 2 :] = value
+    task.decode(given_example, [window], [outputs])
+    for output in outputs:
+        output[first + 1] = value
+        with pytest.raises(InputError, match="^the model computed NaN or infinite logits: .*fp16") as error:
+            task.decode(given_example, [window], [outputs])
+        assert "\n" not in str(error.value)
+        output[first + 1] = 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_no_file_and_no_answer_holds_what_json_lacks(tmp_path, value):
+    with pytest.raises(InputError, match="results.json is not written: a figure is NaN or infinite"):
+        write_json(tmp_path / "results.json", {"loss": value})
+    assert list(tmp_path.iterdir()) == []
+    for text in ("好", "\ud83d"):
+        with pytest.raises(ValueError, match="JSON compliant"):
+            to_json({"label": text, "confidence": value})
 
 
 def test_reading_never_answers_with_the_question():

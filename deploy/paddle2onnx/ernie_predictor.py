@@ -4,22 +4,45 @@ deploy/python has a module of this name too, so this one is imported as deploy.p
 with the repository's folder on sys.path.
 """
 
+import importlib.util
 import logging
-import os
 import sys
 import tempfile
 import warnings
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Union
+from typing import Any, Iterator, Optional, Union
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
 
-from engine import ONNX, ONNX_TENSORRT, EngineConfig  # noqa: E402
+from derived import Kind, derive  # noqa: E402
+from engine import ONNX, ONNX_TENSORRT, EngineConfig, program_files  # noqa: E402
 from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, ErniePredictor, load_predictor  # noqa: E402
-from model_files import PARAMETERS, PROGRAM, InputError, find_model, inspect_model  # noqa: E402
+from model_files import InputError, find_model, inspect_model  # noqa: E402
 
 OPSET_VERSION = 13
+METADATA_PROPS = 14  # field number in ModelProto
+ORIGIN, PRECISION = "origin", "precision"  # our entries there
+
+
+def metadata_entry(key: str, value: str) -> bytes:
+    """An entry of ModelProto.metadata_props, which may stand at the end of an .onnx file: protobuf merges fields."""
+    texts = [text.encode() for text in (key, value)]
+    entry = b"".join(_tag(number) + _size(text) + text for number, text in enumerate(texts, start=1))
+    return _tag(METADATA_PROPS) + _size(entry) + entry
+
+
+def _tag(number: int) -> bytes:
+    return bytes([number << 3 | 2])  # length-delimited
+
+
+def _size(content: bytes) -> bytes:
+    """The length as a varint, of up to 14 bits."""
+    return bytes([len(content)]) if len(content) < 0x80 else bytes([len(content) & 0x7F | 0x80, len(content) >> 7])
+
+
+ONNX_FORM = Kind(mark=lambda text: metadata_entry(ORIGIN, text), instead="make its folder writable")
 
 
 def load_onnx_predictor(
@@ -60,7 +83,7 @@ def load_onnx_predictor(
 def find_onnx(model_path: Union[str, Path]) -> Path:
     """The .onnx file that a path means; an exported Paddle model is converted, and the result kept beside it.
 
-    Where both are there, the Paddle model is what is meant, and a newer one is converted again.
+    Where both are there, the Paddle model is what is meant, and one that has changed is converted again.
     """
     if not str(model_path).endswith(".onnx"):
         try:
@@ -78,12 +101,13 @@ def find_onnx(model_path: Union[str, Path]) -> Path:
 
 
 def export_onnx(prefix: Path) -> Path:
-    """Convert an exported FP32 Paddle model to PREFIX.onnx, unless that is there and newer.
+    """Convert an exported FP32 Paddle model to PREFIX.onnx, unless that was made from it as it is now.
 
     Raises:
-        InputError: the model is broken or quantized (paddle2onnx 1.2.11 ends the process on those).
+        InputError: the model is broken or quantized (paddle2onnx 1.2.11 ends the process on those), PREFIX.onnx was
+            made by something else, or a package is missing.
     """
-    sources = [Path(f"{prefix}{suffix}") for suffix in (PROGRAM, PARAMETERS)]
+    sources = program_files(prefix)
     if inspect_model(prefix).quantized:
         raise InputError(
             f"{prefix} is quantized, which paddle2onnx cannot convert: give the FP32 model; "
@@ -91,15 +115,17 @@ def export_onnx(prefix: Path) -> Path:
         )
 
     def convert(file: Path) -> None:
+        _need("paddle2onnx")
         import paddle2onnx
 
         paddle2onnx.export(*map(str, sources), str(file), opset_version=OPSET_VERSION, verbose=False)
 
-    return _derive(Path(f"{prefix}.onnx"), sources, convert)
+    recipe = _recipe("paddle2onnx", f"opset{OPSET_VERSION}")
+    return derive(Path(f"{prefix}.onnx"), sources, recipe, convert, ONNX_FORM)
 
 
 def in_precision(file: Path, precision: str) -> Path:
-    """NAME.fp16.onnx or NAME.int8.onnx beside NAME.onnx, made from it unless it is there and newer.
+    """NAME.fp16.onnx or NAME.int8.onnx beside NAME.onnx, made from it unless that was made from it as it is now.
 
     fp32 is NAME.onnx itself.
     """
@@ -107,14 +133,38 @@ def in_precision(file: Path, precision: str) -> Path:
         return file
 
     def convert(target: Path) -> None:
+        _need("onnx")
         model = _load(file)
+        kept = [entry for entry in model.metadata_props if entry.key not in (ORIGIN, PRECISION)]
+        del model.metadata_props[:]
+        model.metadata_props.extend(kept)
         constants_to_initializers(model)
-        model = CONVERSIONS[precision](model)
-        entry = model.metadata_props.add()
-        entry.key, entry.value = "precision", precision
-        target.write_bytes(model.SerializeToString())
+        content = CONVERSIONS[precision](model).SerializeToString()
+        target.write_bytes(content + metadata_entry(PRECISION, precision))
 
-    return _derive(file.with_name(f"{file.stem}.{precision}.onnx"), [file], convert)
+    recipe = _recipe("onnxruntime", precision) if _is_installed("onnx") else None
+    return derive(file.with_name(f"{file.stem}.{precision}.onnx"), [file], recipe, convert, ONNX_FORM)
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _need(package: str) -> None:
+    if not _is_installed(package):
+        raise InputError(f"the package {package} is not installed, which makes this .onnx file: install it")
+
+
+def _recipe(package: str, settings: str) -> Optional[str]:
+    """The tool that makes a file, with its version, and its settings; None where it is not installed."""
+    if not _is_installed(package):
+        return None
+    for name in (package, f"{package}-gpu"):
+        try:
+            return f"{package}-{metadata.version(name)}-{settings}"
+        except metadata.PackageNotFoundError:
+            pass
+    return None
 
 
 def _load(file: Path):
@@ -191,19 +241,3 @@ def _quiet_logging() -> Iterator[None]:
         yield
     finally:
         logging.disable(logging.NOTSET)
-
-
-def _derive(target: Path, sources: List[Path], make: Callable[[Path], None]) -> Path:
-    """Make a file from others unless it is there and newer; it takes its name when it is complete."""
-    if target.exists() and target.stat().st_mtime >= max(source.stat().st_mtime for source in sources):
-        return target
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        make(temporary)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise InputError(f"{target} cannot be written ({error.strerror}): make its folder writable") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    print(f"wrote {target}", file=sys.stderr)
-    return target

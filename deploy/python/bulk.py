@@ -12,10 +12,11 @@ import os
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Dict, Iterable, Iterator, Tuple, Union
+from typing import BinaryIO, Dict, Iterator, Tuple, Union
 
 from tqdm import tqdm
 
+from derived import digest_of
 from ernie_predictor import ErniePredictor, as_example
 from model_files import InputError
 from text_files import decode
@@ -92,16 +93,6 @@ def count_lines(path: Path) -> Tuple[int, int]:
             complete = position + block.rindex(b"\n") + 1
         position += len(block)
     return lines + (position > complete), complete
-
-
-def digest_of(paths: Iterable[Path]) -> str:
-    """The SHA-256 of some files' content, in their order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.stat().st_size.to_bytes(8, "big"))
-        for block in _blocks(path):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

@@ -8,17 +8,30 @@ import copy
 import ctypes
 import math
 import os
+import subprocess
 import sys
-import tempfile
+import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
-from model_files import PARAMETERS, PROGRAM, InputError, ModelInfo, find_model, import_paddle, inspect_model
+from derived import Kind, derive, origin_of
+from model_files import (
+    INPUTS,
+    PARAMETERS,
+    PROGRAM,
+    InputError,
+    ModelInfo,
+    find_model,
+    import_paddle,
+    inspect_model,
+    table_sizes,
+)
+from onnx_graph import lookup_tables
 from processors import usable_processors
 
 PADDLE, TENSORRT, ONNX, ONNX_TENSORRT = "paddle", "tensorrt", "onnxruntime", "onnxruntime_tensorrt"
@@ -46,6 +59,14 @@ TENSORRT_WORKSPACE_BYTES = 1 << 30
 # Subgraphs smaller than this stay in Paddle: the way into TensorRT and back would cost more than it saves.
 TENSORRT_MIN_SUBGRAPH = 5
 SHORTEST_INPUT = 2  # tokens: [CLS] [SEP]
+# Compute capabilities of the machine code in published paddlepaddle-gpu packages, by version and CUDA version, as
+# read out of them (2.6.2 of the package registry). They hold no PTX, which newer cards could translate.
+MACHINE_CODE = {("2.6.2", "11.8"): ((6, 1), (7, 0), (7, 5), (8, 0), (8, 6))}
+SHAPE_RANGES = Kind(
+    mark=lambda text: f"# {text}\n".encode(),  # a comment in protobuf's text format
+    instead="make its folder writable, or name another file with --shape_info_file",
+    replace_unmarked=True,
+)
 # What one more run costs beside its tokens, counted in tokens: a processor reads all weights once more (6 layers x
 # 768 took 15 tokens' time in FP32 and 34 in INT8); a GPU hardly gets busy with a small batch, so there batches are
 # always filled.
@@ -62,7 +83,9 @@ class EngineConfig:
         precision: "fp32", "bf16", "fp16" or "int8"; PRECISIONS says which goes where.
         num_threads: processor threads of one run.
         device_id: number of the GPU.
-        batch_size, max_seq_length: the largest input, for which TensorRT builds its engine.
+        batch_size: rows of one run, unless the caller of a predictor says otherwise.
+        max_seq_length: tokens of the longest input. TensorRT builds its engine for inputs of up to batch_size x
+            max_seq_length, and takes no larger ones.
         shape_info_file: where Paddle-TensorRT's shape ranges are kept; by default beside the model.
     """
 
@@ -94,6 +117,10 @@ class EngineConfig:
         return self.backend in (ONNX, ONNX_TENSORRT)
 
     @property
+    def is_tensorrt(self) -> bool:
+        return self.backend in (TENSORRT, ONNX_TENSORRT)
+
+    @property
     def run_overhead_tokens(self) -> float:
         """What one more run costs beside its tokens, counted in tokens."""
         return RUN_OVERHEAD_TOKENS[self.device]
@@ -119,7 +146,7 @@ class EngineConfig:
             engine = "ONNX Runtime, CPU" if self.is_onnx else "Paddle Inference, oneDNN"
             return f"{engine}, {precision}, {self.num_threads} thread{'s' if self.num_threads > 1 else ''}"
         engine = "ONNX Runtime" if self.is_onnx else "Paddle Inference"
-        runner = "TensorRT" if self.backend in (TENSORRT, ONNX_TENSORRT) else "CUDA"
+        runner = "TensorRT" if self.is_tensorrt else "CUDA"
         return f"{engine}, {runner}, {precision}, GPU {self.device_id}"
 
 
@@ -133,23 +160,40 @@ def supports_bf16() -> bool:
 
 def gpu_is_usable() -> bool:
     """Whether Paddle can run on a GPU here: what --device chooses by itself."""
-    return _cuda_problem() is None
+    return cuda_problem() is None
 
 
-def _cuda_problem() -> Optional[str]:
+def cuda_problem(device_id: int = 0) -> Optional[str]:
+    """Why Paddle cannot run on a GPU of this machine, in one line that says what to do; None when it can."""
     paddle = import_paddle()
     if not paddle.is_compiled_with_cuda():
         return "the installed paddlepaddle is the CPU build: install paddlepaddle-gpu, or use --device cpu"
-    if paddle.device.cuda.device_count() == 0:
+    count = paddle.device.cuda.device_count()
+    if count == 0:
         return "no CUDA device was found: check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
-    return None
+    if not 0 <= device_id < count:
+        return f"there is no GPU {device_id}: this machine has {count}, counted from 0"
+    compiled = MACHINE_CODE.get((paddle.version.full_version, paddle.version.cuda()))
+    capability = paddle.device.cuda.get_device_capability(device_id) if compiled else None
+    if not compiled or _has_code_for(capability, compiled):
+        return None
+    known = ", ".join(f"{major}.{minor}" for major, minor in compiled)
+    return (
+        f"GPU {device_id} has compute capability {capability[0]}.{capability[1]}, and the installed paddlepaddle-gpu "
+        f"machine code for {known} only: use --device cpu, or ONNX Runtime on the GPU"
+    )
+
+
+def _has_code_for(capability: Tuple[int, int], compiled: Tuple[Tuple[int, int], ...]) -> bool:
+    """Machine code runs on cards of its own major version and the same or a higher minor one."""
+    return any(capability[0] == major and capability[1] >= minor for major, minor in compiled)
 
 
 def _paddle_gpu_problem(config: EngineConfig) -> Optional[str]:
     """Why this machine cannot run a Paddle GPU configuration; None when it can."""
     from paddle import inference
 
-    problem = _cuda_problem()
+    problem = cuda_problem(config.device_id)
     if problem or config.backend != TENSORRT:
         return problem
     version = inference.get_trt_compile_version()
@@ -187,14 +231,16 @@ class PaddleEngine:
         _check_precision(self.prefix, self.info, config.precision)
         if config.device == "cpu" and self.info.scale_per_column:
             _warn_of_scales(self.prefix)
-        if config.backend == TENSORRT and not shape_info_path(self.prefix, config).exists():
-            collect_shapes(self.prefix, config)
+        if config.is_tensorrt:
+            check_length(config.max_seq_length, self.info)
+            if not _is_users_own(config.shape_info_file):
+                collect_shapes(self.prefix, config)
         self._predictor = _create_predictor(self.prefix, paddle_settings(self.prefix, config))
 
     @property
     def files(self) -> List[Path]:
         """What the model consists of; other files may stand beside it under its name."""
-        return [Path(f"{self.prefix}{suffix}") for suffix in (PROGRAM, PARAMETERS)]
+        return program_files(self.prefix)
 
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray, ...]:
         """Logits of one batch. Both inputs are int64 [batch, seq_len], where seq_len is one that padded_length gives
@@ -239,25 +285,46 @@ def shape_info_path(prefix: Path, config: EngineConfig) -> Path:
     return Path(config.shape_info_file or f"{prefix}.shapes-{config.batch_size}x{config.max_seq_length}.pbtxt")
 
 
-def collect_shapes(prefix: Path, config: EngineConfig) -> Path:
+def _is_users_own(shape_info_file: Optional[Union[str, Path]]) -> bool:
+    """Whether a file that the user named was made by something else than collect_shapes; it is used as it is."""
+    return bool(shape_info_file) and Path(shape_info_file).exists() and origin_of(Path(shape_info_file)) is None
+
+
+def collect_shapes(prefix: Path, config: EngineConfig, always: bool = False) -> Path:
     """Find the range of every tensor's shape, which TensorRT must know to build an engine for any input.
 
     A predictor without TensorRT runs the smallest and the largest batch; it writes the ranges when it
-    is destroyed, and the file takes its name only then. Returns the file.
+    is destroyed. Returns the file, which is the one that is there already if it was made from this model
+    for inputs of this size, unless `always` is given.
+
+    Raises:
+        InputError: the file cannot be written.
     """
     from paddle import inference
 
-    file = shape_info_path(prefix, config)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    settings = base_gpu_settings(prefix, config, inference.PrecisionType.Float32)
-    settings.collect_shape_range_info(str(temporary))
-    predictor = _create_predictor(prefix, settings)
-    for batch_size, length in ((1, SHORTEST_INPUT), (config.batch_size, config.max_seq_length)):
-        ids = np.ones((batch_size, length), dtype=np.int64)
-        _run_predictor(predictor, ids, np.zeros_like(ids))
-    del predictor
-    os.replace(temporary, file)
-    return file
+    def collect(file: Path) -> None:
+        settings = base_gpu_settings(prefix, config, inference.PrecisionType.Float32)
+        settings.collect_shape_range_info(str(file))
+        predictor = _create_predictor(prefix, settings)
+        for ids, token_type_ids in extreme_inputs(config):
+            _run_predictor(predictor, ids, token_type_ids)
+        del predictor
+        if file.stat().st_size == 0:  # Paddle says nothing where it cannot write
+            raise OSError("nothing was written")
+
+    recipe = f"paddle-{import_paddle().__version__}-{config.batch_size}x{config.max_seq_length}"
+    return derive(shape_info_path(prefix, config), program_files(prefix), recipe, collect, SHAPE_RANGES, always)
+
+
+def program_files(prefix: Path) -> List[Path]:
+    """The files of a Paddle model."""
+    return [Path(f"{prefix}{suffix}") for suffix in (PROGRAM, PARAMETERS)]
+
+
+def extreme_inputs(config: EngineConfig) -> List[Tuple[np.ndarray, np.ndarray]]:
+    """The smallest and the largest batch (input_ids, token_type_ids) that an engine runs, the smallest first."""
+    sizes = ((1, SHORTEST_INPUT), (config.batch_size, config.max_seq_length))
+    return [(np.ones(size, dtype=np.int64), np.zeros(size, dtype=np.int64)) for size in sizes]
 
 
 def _create_predictor(prefix: Path, settings):
@@ -270,26 +337,59 @@ def _create_predictor(prefix: Path, settings):
         raise InputError(f"{prefix}{PROGRAM} cannot be loaded: {_reason(error)}") from None
 
 
+# Hands on all that it reads but Paddle's pass log; a process of its own, because one that aborts hands on nothing.
+RELAY = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+for line in sys.stdin.buffer:
+    if b"---  " not in line and b"support for BFLOAT16" not in line:
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+"""
+RELAY_SECONDS = 2.0
+_stderr_in_use = threading.Lock()
+
+
 @contextmanager
 def _without_pass_log() -> Iterator[None]:
     """Keep Paddle's "---    quantized 14 fc ops" lines off stderr.
 
     Paddle 2.6.2 writes about 30 of them for every INT8 or bf16 predictor (and that the processor has
-    BFLOAT16), whatever disable_glog_info says. All else it writes meanwhile is shown when it is done.
+    BFLOAT16), whatever disable_glog_info says. All else it writes meanwhile reaches stderr, also when it ends
+    the process. One thread at a time, as stderr is the whole process's.
     """
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as log:
-        os.dup2(log.fileno(), 2)
+    with _stderr_in_use:
+        relay = _start_relay()
+        if relay is None:
+            yield
+            return
+        sys.stderr.flush()
+        saved = os.dup(2)
+        os.dup2(relay.stdin.fileno(), 2)
+        relay.stdin.close()
         try:
             yield
         finally:
             os.dup2(saved, 2)
             os.close(saved)
-            log.seek(0)
-            for line in log:
-                if b"---  " not in line and b"support for BFLOAT16" not in line:
-                    os.write(2, line)
+            # It ends when nobody holds the pipe any more; a process that was started meanwhile may hold it on.
+            with suppress(subprocess.TimeoutExpired):
+                relay.wait(RELAY_SECONDS)
+
+
+def _start_relay() -> Optional[subprocess.Popen]:
+    """A process that runs RELAY from its stdin to our stderr; None where there is no stderr or no interpreter."""
+    try:
+        stderr = os.dup(2)  # Popen starts without fork(), which threads of grpc do not survive, if this is above 2
+    except OSError:
+        return None
+    try:
+        command = [sys.executable, "-I", "-S", "-c", RELAY]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stderr, close_fds=False)
+    except OSError:
+        return None
+    finally:
+        os.close(stderr)
 
 
 def _run_predictor(predictor, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray, ...]:
@@ -297,6 +397,12 @@ def _run_predictor(predictor, input_ids: np.ndarray, token_type_ids: np.ndarray)
     predictor.get_input_handle("token_type_ids").copy_from_cpu(token_type_ids)
     predictor.run()
     return tuple(predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names())
+
+
+def check_length(max_seq_length: int, info: ModelInfo) -> None:
+    """Raises InputError where inputs can be longer than the model has positions for."""
+    if info.max_positions is not None and max_seq_length > info.max_positions:
+        raise InputError(f"max_seq_length {max_seq_length}: the model takes at most {info.max_positions}")
 
 
 def _check_precision(prefix: Path, info: ModelInfo, precision: str) -> None:
@@ -411,15 +517,31 @@ class OnnxEngine:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=_onnx_providers(config))
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
             raise InputError(f"{path} cannot be loaded: {_reason(error)}") from None
+        self._session.disable_fallback()  # else an error at run time goes on with other providers, at other speed
         self._check(path)
         num_labels = self._session.get_outputs()[0].shape[-1]
+        vocab_size, max_positions = table_sizes(lookup_tables(path))
         self.info = ModelInfo(
             quantized=config.precision == "int8",
             scale_per_column=False,
-            vocab_size=None,
-            max_positions=None,
+            vocab_size=vocab_size,
+            max_positions=max_positions,
             num_labels=num_labels if isinstance(num_labels, int) else None,
         )
+        if config.is_tensorrt:
+            check_length(config.max_seq_length, self.info)
+            self._build_tensorrt_engines()
+
+    def _build_tensorrt_engines(self) -> None:
+        """Let the TensorRT provider see the smallest and the largest input.
+
+        It builds an engine for each subgraph that it cuts when that runs first, for the shapes it has seen so far,
+        and anew when an input is outside them; so after these two nothing is built any more. Explicit profiles
+        (trt_profile_min_shapes ...) would have to name every dynamic input of every subgraph, which only the
+        provider knows (ONNX Runtime 1.18: "User needs to provide all the dynamic shape inputs").
+        """
+        for input_ids, token_type_ids in extreme_inputs(self.config):
+            self.run(input_ids, token_type_ids)
 
     @property
     def files(self) -> List[Path]:
@@ -428,9 +550,10 @@ class OnnxEngine:
     def _check(self, path: Path) -> None:
         wanted = _onnx_providers(self.config)[0][0]
         if wanted not in self._session.get_providers():  # ONNX Runtime itself would go on on the CPU
-            raise InputError(f"{wanted} could not be loaded (CUDA or cuDNN libraries missing?): use --device cpu")
+            libraries = "CUDA, cuDNN or TensorRT 10" if self.config.is_tensorrt else "CUDA or cuDNN"
+            raise InputError(f"{wanted} could not be loaded ({libraries} libraries missing?): use --device cpu")
         inputs = sorted(node.name for node in self._session.get_inputs())
-        if inputs != ["input_ids", "token_type_ids"]:
+        if inputs != list(INPUTS):
             raise InputError(f"{path} has the inputs {', '.join(inputs)}, not input_ids and token_type_ids")
         found = self._session.get_modelmeta().custom_metadata_map.get("precision", "fp32")
         needed = "fp32" if self.config.backend == ONNX_TENSORRT else self.config.precision
@@ -457,21 +580,14 @@ def _onnx_providers(config: EngineConfig) -> List[Tuple[str, dict]]:
     cpu: List[Tuple[str, dict]] = [("CPUExecutionProvider", {})]
     if config.device == "cpu":
         return cpu
-    gpu = [("CUDAExecutionProvider", {"device_id": config.device_id})]
+    # FP32 as FP32: by default products run in TF32, with 10 bits of mantissa, on cards from Ampere on.
+    gpu = [("CUDAExecutionProvider", {"device_id": config.device_id, "use_tf32": 0})]
     if config.backend == ONNX:
         return gpu + cpu
-    names = ("input_ids", "token_type_ids")
-
-    def shapes(batch_size: int, length: int) -> str:
-        return ",".join(f"{name}:{batch_size}x{length}" for name in names)
-
     tensorrt = {
         "device_id": config.device_id,
         "trt_fp16_enable": config.precision == "fp16",
         "trt_max_workspace_size": TENSORRT_WORKSPACE_BYTES,
-        "trt_profile_min_shapes": shapes(1, SHORTEST_INPUT),
-        "trt_profile_opt_shapes": shapes(config.batch_size, config.max_seq_length),
-        "trt_profile_max_shapes": shapes(config.batch_size, config.max_seq_length),
     }
     return [("TensorrtExecutionProvider", tensorrt)] + gpu + cpu
 

@@ -20,11 +20,11 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Op
 
 import numpy as np
 
-from engine import EngineConfig, OnnxEngine, PaddleEngine, load_engine
+from engine import EngineConfig, OnnxEngine, PaddleEngine, check_length, load_engine
 from model_files import InputError, find_model
 from text_files import read_text
 from text_output import to_json
-from wordpiece import Tokens, WordPiece
+from wordpiece import Tokens, WordPiece, is_word, without_dropped
 
 INFERENCE_FILE = "inference.json"
 VOCAB_FILE = "vocab.txt"
@@ -103,6 +103,35 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exp / exp.sum(axis=-1, keepdims=True)
 
 
+def finite(logits: np.ndarray) -> np.ndarray:
+    """The logits themselves.
+
+    Raises:
+        InputError: they hold NaN or infinity, of which no answer can be made.
+    """
+    if not np.isfinite(logits).all():
+        raise InputError(
+            "the model computed NaN or infinite logits: its training diverged, its weights are damaged, or fp16 or "
+            "bf16 is too narrow for them (try fp32)"
+        )
+    return logits
+
+
+def windows_of_tokens(windows: Sequence["Window"]) -> List[int]:
+    """For each token of a text the number of the window to read it from: the one in which it has the most context
+    on its poorer side, the first of those that are equal."""
+    best: List[Tuple[int, int]] = []  # a token's context and window
+    for number, window in enumerate(windows):
+        count = len(window.starts)
+        for i in range(count):
+            context, token = min(i, count - 1 - i), window.begin + i
+            if token == len(best):
+                best.append((context, number))
+            elif context > best[token][0]:
+                best[token] = (context, number)
+    return [number for _, number in best]
+
+
 class Task:
     """A task family. Subclasses say how an example becomes tokens and how logits become an answer.
 
@@ -136,7 +165,11 @@ class Task:
         raise NotImplementedError
 
     def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
-        """The answer to one example, from the model's outputs for each of its windows (one tuple a window)."""
+        """The answer to one example, from the model's outputs for each of its windows (one tuple a window).
+
+        Raises:
+            InputError: the logits that decide it hold NaN or infinity.
+        """
         raise NotImplementedError
 
     def parts(self, head: int, tokens: int) -> List[range]:
@@ -184,7 +217,7 @@ class SequenceClassification(Task):
 
     def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
         """outputs: ((logits [num_labels],),). Returns {"label", "confidence" 0 to 1, "truncated"}."""
-        probabilities = softmax(outputs[0][0])
+        probabilities = softmax(finite(outputs[0][0]))
         best = int(probabilities.argmax())
         return {
             "label": self.labels[best],
@@ -222,18 +255,18 @@ class TokenClassification(Task):
     def tags(self, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> List[Tuple[str, int, int]]:
         """One (label, start, end) a token of the whole text.
 
-        Where windows overlap, a token is read from the window in which it has the most context on
-        its poorer side.
+        Where windows overlap, a token is read from one of them, as windows_of_tokens says.
         """
-        best: Dict[int, Tuple[int, str, int, int]] = {}
-        for window, (logits,) in zip(windows, outputs):
-            count = len(window.starts)
-            picks = logits[window.offset : window.offset + count].argmax(axis=-1)
-            for i, pick in enumerate(picks):
-                context = min(i, count - 1 - i)
-                if window.begin + i not in best or context > best[window.begin + i][0]:
-                    best[window.begin + i] = (context, self.labels[int(pick)], window.starts[i], window.ends[i])
-        return [best[i][1:] for i in range(len(best))]
+        picks = [
+            finite(logits[window.offset : window.offset + len(window.starts)]).argmax(axis=-1)
+            for window, (logits,) in zip(windows, outputs)
+        ]
+        tags = []
+        for token, number in enumerate(windows_of_tokens(windows)):
+            window = windows[number]
+            i = token - window.begin
+            tags.append((self.labels[int(picks[number][i])], window.starts[i], window.ends[i]))
+        return tags
 
     def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
         """outputs: one (logits [seq_len, num_labels],) a window. Returns {"entities": [{"entity", "label", "pos"}]}."""
@@ -266,32 +299,49 @@ class QuestionAnswering(Task):
         Returns {"answer", "score" 0 to 1, "pos" [first, last] character}: the span of at most
         MAX_ANSWER_TOKENS tokens with the highest start + end logit over all windows (BERT,
         Devlin et al. 2019, section 4.2); its score is softmax(start) * softmax(end), each over all
-        tokens of all windows.
+        tokens of the text. Where windows overlap, a token counts once there, as windows_of_tokens
+        says, but the first and the last token of the answer as in the window in which it was found.
         """
+        if not windows[0].starts:
+            return {"answer": "", "score": 0.0, "pos": None}
         starts, ends = [], []
         for window, (start_logits, end_logits) in zip(windows, outputs):
             inside = slice(window.offset, window.offset + len(window.starts))
-            starts.append(np.asarray(start_logits[inside], dtype=np.float64))
-            ends.append(np.asarray(end_logits[inside], dtype=np.float64))
-        if not windows[0].starts:
-            return {"answer": "", "score": 0.0, "pos": None}
-        candidates = []
-        for number, (start, end) in enumerate(zip(starts, ends)):
-            scores = start[:, None] + end[None, :]
-            allowed = np.triu(np.ones_like(scores, dtype=bool)) & ~np.triu(
-                np.ones_like(scores, dtype=bool), MAX_ANSWER_TOKENS
-            )
-            flat = int(np.where(allowed, scores, -np.inf).argmax())
-            first, last = divmod(flat, len(end))
-            candidates.append((scores[first, last], number, first, last))
-        best, number, first, last = max(candidates, key=lambda candidate: candidate[0])
-        log_total = _log_sum_exp(np.concatenate(starts)) + _log_sum_exp(np.concatenate(ends))
+            starts.append(finite(np.asarray(start_logits[inside], dtype=np.float64)))
+            ends.append(finite(np.asarray(end_logits[inside], dtype=np.float64)))
+        spans = [_best_span(start, end) for start, end in zip(starts, ends)]
+        number = max(range(len(windows)), key=lambda i: spans[i][0])
+        logit, first, last = spans[number]
+        read_from = windows_of_tokens(windows)
+        log_total = sum(
+            _log_sum_exp(_each_token_once(windows, logits, read_from, (number, chosen)))
+            for logits, chosen in ((starts, first), (ends, last))
+        )
         begin, end = windows[number].starts[first], windows[number].ends[last]
         return {
             "answer": example["context"][begin:end],
-            "score": float(np.exp(best - log_total)),
+            "score": float(np.exp(logit - log_total)),
             "pos": [begin, end - 1],
         }
+
+
+def _best_span(start: np.ndarray, end: np.ndarray) -> Tuple[float, int, int]:
+    """(start + end logit, first token, last token) of the best span of a window's tokens."""
+    scores = start[:, None] + end[None, :]
+    allowed = np.triu(np.ones_like(scores, dtype=bool)) & ~np.triu(np.ones_like(scores, dtype=bool), MAX_ANSWER_TOKENS)
+    first, last = divmod(int(np.where(allowed, scores, -np.inf).argmax()), len(end))
+    return float(scores[first, last]), first, last
+
+
+def _each_token_once(
+    windows: Sequence[Window], logits: Sequence[np.ndarray], read_from: List[int], chosen: Tuple[int, int]
+) -> np.ndarray:
+    """A logit for each token of a text, from its window of `read_from`; that of `chosen` (window, token in it) from
+    there, as a probability needs it: the chosen one must be among those it is compared with."""
+    values = np.array([logits[number][i - windows[number].begin] for i, number in enumerate(read_from)])
+    number, token = chosen
+    values[windows[number].begin + token] = logits[number][token]
+    return values
 
 
 def _log_sum_exp(values: np.ndarray) -> float:
@@ -341,25 +391,24 @@ def first_of_each(tags: Sequence[Tuple[str, int, int]], owner: Callable[[int], i
 def join_tokens(tokens: Sequence[str]) -> Tuple[str, List[int]]:
     """The text of a token list, and where each token starts in it.
 
-    Chinese characters, digits and letters of one word stand without a space, as in MSRA NER's one
-    character a token; whole Latin words get the space between them back.
+    Tokens of which the tokenizer would make one word get a space between them, but for single characters: those stand
+    together, as MSRA NER has Chinese characters, and the letters and digits of one word, one a token.
     """
     parts: List[str] = []
     starts: List[int] = []
     length = 0
-    for i, token in enumerate(tokens):
-        before = tokens[i - 1] if i else ""
-        if before and token and (len(before) > 1 or len(token) > 1) and _is_latin(before[-1]) and _is_latin(token[0]):
+    last, last_is_single = "", True  # character that the tokenizer sees, and whether it is a token by itself
+    for token in tokens:
+        seen, is_single = without_dropped(token), len(token) == 1
+        if seen and last and not (last_is_single and is_single) and is_word(last) and is_word(seen[0]):
             parts.append(" ")
             length += 1
+        if seen:
+            last, last_is_single = seen[-1], is_single
         starts.append(length)
         parts.append(token)
         length += len(token)
     return "".join(parts), starts
-
-
-def _is_latin(char: str) -> bool:
-    return char.isascii() and char.isalnum()
 
 
 def text_of(example: Dict) -> str:
@@ -425,22 +474,26 @@ class ErniePredictor:
                 self._engines.own = self._engine.clone()
         return self._engines.own
 
-    def predict(self, inputs: Sequence[Any], batch_size: int = 32) -> List[Dict]:
+    def predict(self, inputs: Union[Iterable[Any], str, Dict], batch_size: Optional[int] = None) -> List[Dict]:
         """The answers to all inputs, in their order. Task.decode says what an answer holds.
 
+        Args:
+            inputs: any number of inputs. A single str or dict is one input, and gets a list of one answer; a list or
+                tuple is always several, so one pair or one list of tokens stands in a list: [(question, context)].
+            batch_size: windows a run; by default what the engine was made for (EngineConfig.batch_size).
+
         Raises:
-            InputError: an input is not what the task takes.
+            InputError: an input is not what the task takes, or the model computed no numbers.
         """
         return list(self.predict_iter(inputs, batch_size))
 
-    def predict_iter(self, inputs: Iterable[Any], batch_size: int = 32) -> Iterator[Dict]:
+    def predict_iter(self, inputs: Union[Iterable[Any], str, Dict], batch_size: Optional[int] = None) -> Iterator[Dict]:
         """Like predict, for any number of inputs: reads them as it goes and holds only a few batches.
 
         The next inputs are read and tokenized in a second thread while the engine runs.
         """
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}: give a number from 1 on")
-        groups = self._prepare(inputs, batch_size * self.batches_ahead)
+        batch_size = self._allowed(batch_size)
+        groups = self._prepare(as_inputs(inputs), batch_size * self.batches_ahead)
         with ThreadPoolExecutor(max_workers=1) as tokenizing:
             group = next(groups, None)
             while group is not None:
@@ -448,17 +501,20 @@ class ErniePredictor:
                 yield from self._answers(group, batch_size)
                 group = following.result()
 
-    def run_windows(self, windows: Sequence[Window], batch_size: int = 32, sort: bool = True) -> List[Tuple]:
+    def run_windows(
+        self, windows: Sequence[Window], batch_size: Optional[int] = None, sort: bool = True
+    ) -> List[Tuple]:
         """The model's outputs for each window, in the order of `windows`.
 
         Outputs for each token go on after the window's own with those of the batch's padding.
 
         Args:
             windows: of any number and length.
-            batch_size: windows a run.
+            batch_size: windows a run; by default what the engine was made for.
             sort: batch windows of like length, the longest first, and only as many as are worth their padding.
                 Without it, batches are filled in order.
         """
+        batch_size = self._allowed(batch_size)
         order = list(range(len(windows)))
         if sort:
             order.sort(key=lambda i: -len(windows[i].input_ids))
@@ -476,6 +532,20 @@ class ErniePredictor:
         """input_ids and token_type_ids of a batch for the engine, int64 [batch, seq_len]."""
         length = self.engine.padded_length(max(len(window.input_ids) for window in windows))
         return pad(windows, self.task.tokenizer.pad_id, length)
+
+    def _allowed(self, batch_size: Optional[int]) -> int:
+        """The batch size to use for the one that was asked for."""
+        config = self._engine.config
+        if batch_size is None:
+            return config.batch_size
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}: give a number from 1 on")
+        if config.is_tensorrt and batch_size > config.batch_size:
+            raise InputError(
+                f"batch_size is {batch_size}, but TensorRT was prepared for {config.batch_size}: "
+                "load the model with the larger batch_size"
+            )
+        return batch_size
 
     def _prepare(self, inputs: Iterable[Any], most_windows: int) -> Iterator[List[Prepared]]:
         """Groups of prepared inputs with about `most_windows` windows together."""
@@ -503,8 +573,13 @@ class ErniePredictor:
         tokens = max(task.tokenizer.vocab.values()) + 1
         if info.vocab_size is not None and tokens > info.vocab_size:
             raise InputError(f"{VOCAB_FILE} {where} has {tokens} tokens, the model {info.vocab_size}: not its own file")
-        if info.max_positions is not None and task.max_seq_length > info.max_positions:
-            raise InputError(f"max_seq_length {task.max_seq_length}: the model takes at most {info.max_positions}")
+        check_length(task.max_seq_length, info)
+        longest = self._engine.config.max_seq_length
+        if self._engine.config.is_tensorrt and task.max_seq_length > longest:
+            raise InputError(
+                f"max_seq_length is {task.max_seq_length}, but TensorRT was prepared for {longest} tokens: "
+                "load the model with the larger max_seq_length"
+            )
         if task.labels and info.num_labels not in (None, -1, len(task.labels)):
             raise InputError(
                 f"{INFERENCE_FILE} {where} names {len(task.labels)} labels, the model has {info.num_labels}: "
@@ -555,6 +630,19 @@ def pad(windows: Sequence[Window], pad_id: int, length: int) -> Tuple[np.ndarray
 INPUT_FIELDS = {"seq_cls": ("text", "text_pair"), "token_cls": ("text",), "qa": ("question", "context")}
 
 
+def as_inputs(inputs: Union[Iterable[Any], str, Dict]) -> Iterable[Any]:
+    """What ErniePredictor.predict was given as several inputs: a text or a dict is one.
+
+    Raises:
+        InputError: it is neither one input nor several.
+    """
+    if isinstance(inputs, (str, dict)):
+        return [inputs]
+    if isinstance(inputs, (bytes, bytearray)) or not isinstance(inputs, Iterable):
+        raise InputError(f"the inputs are of the type {type(inputs).__name__}: give a text, or a list of inputs")
+    return inputs
+
+
 def as_example(task_name: str, given: Any, where: str) -> Dict:
     """One input in any form that ErniePredictor takes, as the example that a Task takes.
 
@@ -578,7 +666,8 @@ def as_example(task_name: str, given: Any, where: str) -> Dict:
             "token_cls": 'a text, a list of tokens, or {"text": ...} or {"tokens": [...]}',
             "qa": 'a pair (question, context), or {"question": ..., "context": ...}',
         }
-        raise InputError(f"{where} is not {forms[task_name]}")
+        alone = " (a single pair is given in a list)" if task_name == "qa" and isinstance(given, str) else ""
+        raise InputError(f"{where} is not {forms[task_name]}{alone}")
     return example
 
 

@@ -35,7 +35,7 @@ def main() -> None:
     if args.set_dynamic_shape:
         prefix = find_model(args.model_path)
         length = load_task(prefix.parent, args.max_seq_length).max_seq_length
-        file = collect_shapes(prefix, EngineConfig(max_seq_length=length, **options))
+        file = collect_shapes(prefix, EngineConfig(max_seq_length=length, **options), always=True)
         print(f"wrote the shape ranges to {file}")
         return
     predictor = load_predictor(args.model_path, task_name=args.task_name, max_seq_length=args.max_seq_length, **options)

@@ -10,12 +10,13 @@ import io
 import struct
 import warnings
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Union
+from typing import Dict, List, NamedTuple, Optional, Tuple, Union
 
 import quiet_imports  # noqa: F401
 
 DERIVED = (".fp16", ".int8")
 PROGRAM, PARAMETERS = ".pdmodel", ".pdiparams"
+INPUTS = ("input_ids", "token_type_ids")
 # Sizes in bytes of the numbers that VarType.Type (framework.proto) names.
 ITEM_SIZES = {0: 1, 1: 2, 2: 4, 3: 8, 4: 2, 5: 4, 6: 8, 20: 1, 21: 1, 22: 2}
 QUANTIZE_OPS = ("fake_quantize", "fake_channel_wise_quantize", "quantize_linear")
@@ -88,7 +89,7 @@ def inspect_model(prefix: Path) -> ModelInfo:
     _check_parameters(Path(f"{prefix}{PARAMETERS}"))
     variables = {variable.name: list(variable.type.lod_tensor.tensor.dims) for variable in block.vars}
     inputs = {name for op in block.ops if op.type == "feed" for name in _arguments(op.outputs)}
-    if not {"input_ids", "token_type_ids"} <= inputs:
+    if not set(INPUTS) <= inputs:
         raise InputError(
             f"{program} has the inputs {', '.join(sorted(inputs)) or 'none'}, "
             "not input_ids and token_type_ids: export the model with --do_export"
@@ -98,16 +99,24 @@ def inspect_model(prefix: Path) -> ModelInfo:
         if op.type == "lookup_table_v2":
             slots = {slot.parameter: slot.arguments[0] for slot in op.inputs}
             tables[slots["Ids"]] = variables[slots["W"]][0]
-    # Positions and ERNIE's task ids are both computed inside; there are only a few tasks.
-    computed = [rows for ids, rows in tables.items() if ids not in inputs]
+    vocab_size, max_positions = table_sizes(tables)
     outputs = [name for op in block.ops if op.type == "fetch" for name in _arguments(op.inputs)]
     return ModelInfo(
         quantized=any(op.type.startswith(QUANTIZE_OPS) for op in block.ops),
         scale_per_column=any(_has_scale_per_column(op, variables) for op in block.ops),
-        vocab_size=tables.get("input_ids"),
-        max_positions=max(computed, default=None),
+        vocab_size=vocab_size,
+        max_positions=max_positions,
         num_labels=variables[outputs[0]][-1] if outputs and variables[outputs[0]] else None,
     )
+
+
+def table_sizes(tables: Dict[str, int]) -> Tuple[Optional[int], Optional[int]]:
+    """(vocab_size, max_positions) from a program's lookup tables: what is looked up -> rows of the table.
+
+    Positions and ERNIE's task ids are both computed inside; there are only a few tasks.
+    """
+    computed = [rows for ids, rows in tables.items() if ids not in INPUTS]
+    return tables.get(INPUTS[0]), max(computed, default=None)
 
 
 def _has_scale_per_column(op, variables: Dict[str, List[int]]) -> bool:

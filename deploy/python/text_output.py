@@ -14,8 +14,12 @@ ESCAPE = "backslashreplace"  # "\ud83d" as the six characters \ud83d
 
 
 def to_json(content: Any, indent: Optional[int] = None) -> bytes:
-    """JSON in UTF-8, on one line unless it is indented."""
-    return json.dumps(content, ensure_ascii=False, indent=indent).encode("utf-8", ESCAPE)
+    """JSON in UTF-8, on one line unless it is indented.
+
+    Raises:
+        ValueError: there is NaN or infinity in it, which JSON does not have.
+    """
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=indent).encode("utf-8", ESCAPE)
 
 
 def open_text(path: Union[str, Path], mode: str = "w") -> TextIO:

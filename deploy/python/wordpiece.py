@@ -68,7 +68,28 @@ ALONE = CJK + re.escape(MARKS)
 SPACE = "\\t\\n\\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 RUN = re.compile(f"([{ALONE}]{{1,{LONGEST_RUN}}})|[^{ALONE}{SPACE}]+")
 
+CHINESE = re.compile(f"[{CJK}]")
+WHITE = frozenset(char for char in map(chr, range(0x3001)) if re.match(f"[{SPACE}]", char))
+
 Piece = Tuple[int, int, int]  # token id, first character, one past the last
+
+
+def without_dropped(text: str) -> str:
+    """A text without the characters that are dropped in any case: control characters and the like."""
+    return "".join(char for char in text if char in WHITE or not _is_control(char))
+
+
+def is_word(char: str) -> bool:
+    """Whether WordPiece makes one word of this character and another such one beside it.
+
+    A combining mark counts, though it is dropped where accents are.
+    """
+    first = unicodedata.normalize("NFD", char)[0]
+    return char not in WHITE and not CHINESE.match(char) and not is_punctuation(first)
+
+
+def _is_control(char: str) -> bool:
+    return char == "\ufffd" or unicodedata.category(char).startswith("C")
 
 
 class Tokens(NamedTuple):

@@ -20,6 +20,7 @@ import numpy as np
 
 from ernie_predictor import ErniePredictor, Window
 from metrics import Metrics
+from model_files import InputError
 from protocol import RESULTS, Accepted, Code, results_json
 
 EXIT_DEAF = 70  # of a process whose model thread has ended
@@ -224,7 +225,11 @@ class ResponseOp(pipeline.ResponseOp):
         if channeldata.error_code != Code.OK or channeldata.datatype != ChannelDataType.DICT.value:
             return super().pack_response_package(channeldata)
         content = channeldata.parse()
-        answers = results_json(self._task, content["request"], content["outputs"])
+        try:
+            answers = results_json(self._task, content["request"], content["outputs"])
+        except InputError as error:  # the model computed no numbers
+            logging.error("a request failed: %s", error)
+            return pb2.Response(err_no=Code.FAILED, err_msg=str(error))
         return pb2.Response(err_no=Code.OK, key=[RESULTS], value=[answers])
 
 

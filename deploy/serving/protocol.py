@@ -203,7 +203,11 @@ def too_large(found: str, limit: str) -> NoReturn:
 
 
 def results_json(task: Task, accepted: Accepted, outputs: List[Tuple]) -> str:
-    """The answers to all texts of a request as JSON, from the model's outputs for its windows, in order."""
+    """The answers to all texts of a request as JSON, from the model's outputs for its windows, in order.
+
+    Raises:
+        InputError: the model computed NaN or infinity for one of them.
+    """
     remaining = iter(outputs)
     results = [
         task.decode(example, windows, [next(remaining) for _ in windows])

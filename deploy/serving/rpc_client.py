@@ -27,7 +27,7 @@ import grpc  # noqa: E402
 
 from bulk import read_examples  # noqa: E402
 from commands import EXAMPLES, Parser, format_answer, number_above, number_from, run_command  # noqa: E402
-from ernie_predictor import INPUT_FIELDS, as_example  # noqa: E402
+from ernie_predictor import INPUT_FIELDS, as_example, as_inputs  # noqa: E402
 from model_files import InputError  # noqa: E402
 from protocol import RESULTS, RPC_METHOD, TEXTS, Code  # noqa: E402
 from text_output import to_json  # noqa: E402
@@ -92,12 +92,13 @@ class Client:
         )
 
     def predict(self, texts: Sequence[Any]) -> List[Dict]:
-        """The answers to texts, in their order, as ErniePredictor.predict gives them.
+        """The answers to texts, in their order, as ErniePredictor.predict gives them; a single str or dict is one text.
 
         Raises:
             RequestError: the service refused the request, or could not be reached.
         """
-        request = self._request(key=[TEXTS], value=[to_json(list(texts)).decode()])
+        texts = list(as_inputs(texts))
+        request = self._request(key=[TEXTS], value=[to_json(texts).decode()])
         pause = FIRST_PAUSE
         for retry in range(self.retries + 1):
             try:
@@ -114,7 +115,7 @@ class Client:
 
     def predict_iter(self, texts: Iterable[Any], batch_size: int = 32, concurrency: int = 1) -> Iterator[Dict]:
         """Like predict, for any number of texts, `batch_size` in a request and `concurrency` requests at a time."""
-        texts, waiting = iter(texts), deque()
+        texts, waiting = iter(as_inputs(texts)), deque()
         with ThreadPoolExecutor(concurrency) as pool:
             for group in iter(lambda: list(islice(texts, batch_size)), []):
                 waiting.append(pool.submit(self.predict, group))
