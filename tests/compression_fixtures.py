@@ -19,6 +19,10 @@ from trainer import HEAD_OF_TASK, FinetuneTrainer  # noqa: E402
 from wordpiece import WordPiece  # noqa: E402
 
 LAYERS, HIDDEN, HEADS, NEURONS = 2, 32, 4, 64
+DEFAULTS = {
+    **{"per_device_train_batch_size": 8, "per_device_eval_batch_size": 8},
+    **{"learning_rate": 1e-3, "max_steps": 4, "eval_steps": 2, "seed": 7},
+}
 DATASETS = {"seq_cls": "sample_reviews", "token_cls": "sample_people_daily", "qa": "sample_reading"}
 
 
@@ -36,11 +40,9 @@ def tiny_trainer(
     task = family.task(WordPiece(vocab), labels, max_seq_length)
     args = FinetuneArguments(
         output_dir=str(output_dir),
-        per_device_train_batch_size=8,
-        per_device_eval_batch_size=8,
         device="cpu",
         disable_tqdm=True,
-        **{"learning_rate": 1e-3, "max_steps": 4, "eval_steps": 2, "seed": 7, **arguments},
+        **{**DEFAULTS, **arguments},
     )
     config = InferenceConfig(task=task.name, labels=labels, max_seq_length=max_seq_length, dataset=spec.name)
     return FinetuneTrainer(
