@@ -5,27 +5,26 @@
     python run_token_cls.py --task_name sample_people_daily --model_name_or_path samples/ernie-sample-zh
 
 With none of --do_train, --do_eval, --do_predict, --do_export: train, evaluate, export. Hyper-parameters
-come from config.yml unless a flag gives them. An interrupted run goes on when its command is given again.
+come from config.yml unless a flag gives them. An interrupted run goes on when its command is given again; a
+finished training is not repeated without --overwrite_output_dir.
 Several processes: python -m paddle.distributed.launch --nproc_per_node 2 run_token_cls.py ...
 """
 
 from utils import TOKEN_CLS, parse_arguments, run  # isort: skip  (sets up paddle before it is imported)
 
-from data import load_examples
 from trainer import build_trainer
 
 
 def main() -> None:
     model_args, data_args, args = parse_arguments(TOKEN_CLS)
     trainer = build_trainer(TOKEN_CLS, model_args, data_args, args)
-    test_examples = load_examples(data_args.task_name, "test", data_args.data_dir) if args.do_predict else []
 
     if args.do_train:
         trainer.finetune()
     if args.wants_eval:
         trainer.evaluate_dev()
     if args.do_predict:
-        trainer.predict_test(test_examples)
+        trainer.predict_test()
     if args.do_export:
         trainer.export()
 

@@ -6,23 +6,24 @@ One list says what decides a result, for training and for compression: `deciding
 import hashlib
 import json
 import math
-import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 from paddlenlp.trainer.trainer import TRAINER_STATE_NAME
 from paddlenlp.trainer.trainer_callback import TrainerState
-from paddlenlp.trainer.trainer_utils import get_last_checkpoint
 
 from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, InferenceConfig, InputError
 from files import write_json
+from text_files import read_text
 
 RESULTS_FILE = "results.json"
 SETTINGS_FILE = "settings.json"
 COMPLETE_FILE = "complete"
+PROGRESS_FILE = "progress.json"
+ORIGIN = ("model_name_or_path", "data_dir")  # in the settings of results.json, though their content decides
 # What a model folder is loaded from.
 MODEL_FILES = ("model_state*.pdparams", "*.safetensors", "config.json", "model_config.json", INFERENCE_FILE, VOCAB_FILE)
 MODEL_FILES += ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
@@ -144,11 +145,57 @@ def is_resumable_step(step: int, eval_steps: int, total_steps: int) -> bool:
     return step % (eval_steps * every) == 0
 
 
-# ---------------------------------------------------------------- folders
+# ---------------------------------------------------------------- a run and its folder
+
+
+class FoundRun(NamedTuple):
+    """What a folder holds of the run that is asked for.
+
+    checkpoint: the state to go on from, of a training that was interrupted, or ended but was not yet saved.
+    finished: the model in the folder is the one that this run trains.
+    """
+
+    checkpoint: Optional[str] = None
+    finished: bool = False
+
+
+def find_run(folder: Path, settings: Dict, anew: bool = False) -> FoundRun:
+    """What there is of a run; nothing, where it is to be started anew.
+
+    Raises:
+        InputError: the folder holds an interrupted run with other settings.
+    """
+    checkpoint = resumable_checkpoint(folder, settings)
+    return FoundRun(checkpoint, not anew and checkpoint is None and is_finished(folder, settings))
+
+
+def is_finished(folder: Path, settings: Dict) -> bool:
+    """Whether a folder holds the model of a training with these settings, as that training left it."""
+    results = read_json(folder / RESULTS_FILE)
+    before = {key: value for key, value in results.get("settings", {}).items() if key not in ORIGIN}
+    return "training" in results and not what_changed(before, settings) and holds_its_result(folder)
+
+
+def holds_its_result(folder: Path) -> bool:
+    left = read_json(folder / RESULTS_FILE).get("training", {}).get("model")
+    return left is not None and left == model_identity(str(folder))
+
+
+def settings_of_run(trainer, folder: Path) -> Dict:
+    """deciding_settings of a run in a folder; one that trains the model of its own folder keeps the start that it was
+    begun with, for what it left there itself is no other start."""
+    settings = deciding_settings(trainer)
+    name = trainer.origin.get("model_name_or_path")
+    if name is not None and folder.exists() and Path(name).resolve() == folder.resolve():
+        before = read_json(folder / SETTINGS_FILE)
+        begun = {**settings, "model": before.get("model")}
+        if not what_changed(before, begun) and (any(folder.glob("checkpoint-*")) or holds_its_result(folder)):
+            return begun
+    return settings
 
 
 def resumable_checkpoint(folder: Path, settings: Dict) -> Optional[str]:
-    """The newest complete checkpoint of an interrupted run with the same settings; incomplete ones are removed.
+    """The newest checkpoint to go on from of an interrupted run with the same settings; incomplete ones are removed.
 
     Raises:
         InputError: the folder holds a run with other settings.
@@ -159,25 +206,49 @@ def resumable_checkpoint(folder: Path, settings: Dict) -> Optional[str]:
     for checkpoint in found:
         if not (checkpoint / COMPLETE_FILE).exists():
             shutil.rmtree(checkpoint)
-    checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    if checkpoint is None:
+    if not any(folder.glob("checkpoint-*")):
         return None
-    changed = what_changed(json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")), settings)
+    changed = what_changed(read_json(folder / SETTINGS_FILE), settings)
     if changed:
         raise InputError(
             f"{folder} holds an interrupted run with other settings ({changed}): "
             f"give another --output_dir, or --overwrite_output_dir to start anew"
         )
-    state = TrainerState.load_from_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
-    if state.best_model_checkpoint:  # as the folder is called now
-        state.best_model_checkpoint = str(folder / Path(state.best_model_checkpoint).name)
-        state.save_to_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
-    return checkpoint
+    resumable = resumable_checkpoints(folder)
+    if not resumable:
+        return None
+    state = TrainerState.load_from_json(str(resumable[-1] / TRAINER_STATE_NAME))
+    state.best_model_checkpoint = str(folder / Path(state.best_model_checkpoint).name)  # as the folder is called now
+    state.save_to_json(str(resumable[-1] / TRAINER_STATE_NAME))
+    return str(resumable[-1])
+
+
+def resumable_checkpoints(folder: Path) -> List[Path]:
+    """The complete checkpoints that hold more than a best state, oldest first."""
+    found = [path.parent for path in folder.glob(f"checkpoint-*/{PROGRESS_FILE}")]
+    return sorted((path for path in found if (path / COMPLETE_FILE).exists()), key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.split("-")[1])
+
+
+def remove_superseded(folder: Path, best: str, kept: Optional[int]) -> None:
+    """Remove all checkpoints but the best state, the newest `kept` to go on from (None: all of them), and the best
+    state of their time."""
+    resumable = resumable_checkpoints(folder)[-(kept or 0) :]
+    states = [TrainerState.load_from_json(str(path / TRAINER_STATE_NAME)) for path in resumable]
+    needed = {Path(best).name, *(Path(state.best_model_checkpoint).name for state in states)}
+    needed.update(path.name for path in resumable)
+    for checkpoint in folder.glob("checkpoint-*"):
+        if checkpoint.name not in needed:
+            shutil.rmtree(checkpoint)
 
 
 def remove_checkpoints(folder: Path) -> None:
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+    """Remove all that a run needs while it lasts, also what a kill left half-written."""
+    for rest in (*folder.glob("checkpoint-*"), *folder.glob(".writing-*")):
+        shutil.rmtree(rest)
     for logs in [*(folder / "runs").glob("*"), folder / "runs"]:  # unless --report_to has filled them
         with suppress(OSError):
             logs.rmdir()
@@ -190,17 +261,37 @@ def remove_derived(folder: Path) -> None:
 
 
 def remove_run(folder: Path) -> None:
+    """Forget a run, interrupted or finished; what it made stays until there is something to put in its place."""
     if (folder / SETTINGS_FILE).exists():  # checkpoints of other programs are not ours to remove
         remove_checkpoints(folder)
-    for name in (RESULTS_FILE, SETTINGS_FILE):
-        (folder / name).unlink(missing_ok=True)
+    (folder / SETTINGS_FILE).unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------- results
 
 
 def update_results(folder: Path, config: InferenceConfig, settings: Optional[Dict], entries: Dict) -> None:
     """Add entries to results.json beside the model."""
     path = Path(folder) / RESULTS_FILE
-    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    content = read_json(path)
     content.update({"task": config.task, "dataset": config.dataset, "versions": config.versions, **entries})
     if settings is not None:
         content["settings"] = settings
     write_json(path, content)
+
+
+def read_json(path: Path) -> Dict:
+    """The object in a file that a run wrote; {} where there is no such file.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(read_text(path))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is not what a run wrote: remove it, or give another --output_dir")
+    return content

@@ -5,33 +5,51 @@ import cpu_speed  # noqa: F401, I001  before paddle
 
 import errno
 import json
+import math
 import os
 import random
+import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
+import numpy as np
 import paddle
 from paddlenlp.trainer import EarlyStoppingCallback, IntervalStrategy, ProgressCallback, Trainer, TrainerCallback
+from paddlenlp.trainer.trainer import (
+    OPTIMIZER_NAME,
+    PADDLE_WEIGHTS_NAME,
+    SCALER_NAME,
+    SCHEDULER_NAME,
+    TRAINER_STATE_NAME,
+)
+from paddlenlp.trainer.trainer_callback import TrainerState
 from paddlenlp.trainer.trainer_utils import set_seed, speed_metrics
 from paddlenlp.transformers import AutoTokenizer
 from paddlenlp.utils.log import logger
 from tqdm import tqdm
 
+from bulk import to_json
 from data import DatasetSpec, find_dataset, load_examples, load_labels
 from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, InferenceConfig, InputError
 from files import check_writable, print_row, publish, unwritable, write_json
 from model_files import inspect_model
 from runs import (
     COMPLETE_FILE,
+    PROGRESS_FILE,
     SETTINGS_FILE,
-    deciding_settings,
+    FoundRun,
     default_eval_steps,
+    find_run,
+    is_resumable_step,
+    model_identity,
+    read_json,
     remove_checkpoints,
     remove_derived,
     remove_run,
-    resumable_checkpoint,
+    remove_superseded,
+    settings_of_run,
     update_results,
 )
 from utils import Collator, Features, TaskFamily
@@ -49,14 +67,28 @@ class LengthGroupedSampler(paddle.io.DistributedBatchSampler):
 
     Examples are shuffled, cut into pools of `pool` batches, and sorted by length within a pool; the
     batches are then shuffled. The order depends on seed and epoch alone, so a resumed run sees the
-    batches that the interrupted one would have seen.
+    batches that the interrupted one would have seen. An epoch ends with a whole step of `accumulated` batches: the
+    gradients of the rest would leak into the next epoch's first step, and a run resumed there would not have them.
     """
 
-    def __init__(self, dataset: Features, batch_size: int, seed: int, num_replicas: int, rank: int, drop_last=False):
+    def __init__(
+        self,
+        dataset: Features,
+        batch_size: int,
+        seed: int,
+        num_replicas: int,
+        rank: int,
+        drop_last=False,
+        accumulated=1,
+    ):
         super().__init__(dataset, batch_size, num_replicas, rank, shuffle=True, drop_last=drop_last)
         self.lengths = [len(feature["input_ids"]) for feature in dataset.features]
-        self.seed = seed
+        self.seed, self.accumulated = seed, accumulated
         self.pool = 50
+
+    def __len__(self) -> int:
+        batches = super().__len__()
+        return batches - batches % self.accumulated if batches >= self.accumulated else batches
 
     def __iter__(self):
         rng = random.Random(f"{self.seed} {self.epoch}")
@@ -73,7 +105,8 @@ class LengthGroupedSampler(paddle.io.DistributedBatchSampler):
         # An incomplete batch stays last, so that all processes count the same steps.
         rest = groups.pop() if len(groups[-1]) < step else None
         rng.shuffle(groups)
-        for group in groups + ([rest] if rest and not self.drop_last else []):
+        groups += [rest] if rest and not self.drop_last else []
+        for group in groups[: len(self)]:
             yield group[self.local_rank :: self.nranks]
 
 
@@ -97,12 +130,25 @@ def is_metric(key: str) -> bool:
     return key.startswith("eval_") and not key.endswith(("_runtime", "_per_second", "_ppl"))
 
 
-class EvaluateAtEnd(TrainerCallback):
-    """The last step is evaluated and saved too, also when it is no multiple of eval_steps."""
+class EvaluationPoints(TrainerCallback):
+    """Every eval_steps steps, and at the last one, the trainer logs, evaluates and keeps what is worth keeping.
+
+    What is drawn at random from there on depends on the seed and the step alone, so that a run that goes on from there
+    draws what an undisturbed one draws. PaddleNLP 2.8.1 saves the generators' states instead, but on CPUs Paddle 2.6.2
+    does not restore them.
+    """
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        set_seed(args.seed + state.global_step)
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step >= state.max_steps:
-            control.should_evaluate = control.should_save = True
+            control.should_evaluate = True
+        if control.should_evaluate:
+            control.should_log = control.should_save = True
+
+    def on_save(self, args, state, control, **kwargs):
+        set_seed(args.seed + state.global_step)
 
 
 class FinetuneTrainer(Trainer):
@@ -112,21 +158,31 @@ class FinetuneTrainer(Trainer):
         family, task: the task family and its task object.
         inference_config: what export writes beside the model.
         origin: what else decides the result of a run: the model it starts from, where the data are from.
+        test_examples: what predict_test answers.
         The others are PaddleNLP's; train_dataset and eval_dataset are `utils.Features`.
     """
 
-    def __init__(self, family: TaskFamily, task, inference_config: InferenceConfig, origin: Dict, args, **kwargs):
+    def __init__(
+        self,
+        family: TaskFamily,
+        task,
+        inference_config: InferenceConfig,
+        origin: Dict,
+        args,
+        test_examples=None,
+        **kwargs,
+    ):
         args.label_names = family.label_names
         args.metric_for_best_model, args.greater_is_better = family.best_metric, True
         collator = Collator(task.tokenizer.pad_id)
         super().__init__(args=args, criterion=family.criterion, data_collator=collator, **kwargs)
         self.family, self.task, self.inference_config, self.origin = family, task, inference_config, origin
-        self.metric = family.metric
+        self.metric, self.test_examples = family.metric, test_examples
         self.remove_callback(ProgressCallback)
-        for callback in (Progress, EvaluateAtEnd):
+        for callback in (Progress, EvaluationPoints):
             self.add_callback(callback)
-        if args.early_stopping_patience:
-            self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+        self.early_stopping = EarlyStoppingCallback(args.early_stopping_patience or sys.maxsize)
+        self.add_callback(self.early_stopping)
 
     @property
     def eval_examples(self) -> List[Dict]:
@@ -141,6 +197,7 @@ class FinetuneTrainer(Trainer):
             args.dataset_world_size,
             args.dataset_rank,
             args.dataloader_drop_last,
+            args.gradient_accumulation_steps,
         )
 
     # -- evaluation
@@ -152,7 +209,27 @@ class FinetuneTrainer(Trainer):
         )
         self._loss = output.metrics.get(f"{metric_key_prefix}_loss")
         predictions = output.predictions if isinstance(output.predictions, tuple) else (output.predictions,)
+        if not all(np.isfinite(logits).all() for logits in predictions):
+            raise self._diverged("the model's logits are not finite")
         return dataset.results(predictions)
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None) -> Tuple:
+        """(loss, logits, labels) with loss and logits in float32, in whatever precision they were computed.
+
+        PaddleNLP 2.8.1's nested_numpify casts float16 only: NumPy has no bfloat16, and gets its bits as uint16.
+        """
+        loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        return to_float32(loss), to_float32(logits), labels
+
+    def _diverged(self, what: str) -> InputError:
+        if not self.is_in_train:
+            return InputError(f"{what} (nan or inf): this model's weights are broken; fine-tune it anew")
+        reduced = " --fp16" if self.args.fp16 else " --bf16" if self.args.bf16 else ""
+        return InputError(
+            f"{what} at step {self.state.global_step}, with learning rate {self._get_learning_rate():.1e}: "
+            f"the training has diverged, and nothing of it is kept as a result; give a lower --learning_rate, more "
+            f"--warmup_ratio{' or no' + reduced if reduced else ''}, and --overwrite_output_dir to start anew"
+        )
 
     def evaluate(self, eval_dataset: Optional[Features] = None, ignore_keys=None, metric_key_prefix="eval") -> Dict:
         """The task's metric, the loss and the speed on a data set, by default the dev split."""
@@ -171,37 +248,75 @@ class FinetuneTrainer(Trainer):
     def finetune(self) -> None:
         """Train, or go on where an interrupted run with the same settings stopped; keep the best state.
 
-        Writes the model, tokenizer, inference.json and results.json to args.output_dir.
+        Writes the model, tokenizer, inference.json and results.json to args.output_dir. Where they stand there
+        already, trained with the same settings, that model is taken.
         """
         folder = Path(self.args.output_dir)
-        settings = deciding_settings(self)
-        checkpoint = None
+        self._set_eval_steps()
+        settings, found = {}, FoundRun()
         if self.args.should_save:
             if self.args.overwrite_output_dir:
                 remove_run(folder)
-            checkpoint = resumable_checkpoint(folder, settings)
-            write_json(folder / SETTINGS_FILE, settings)
-        checkpoint = self._agree_on(checkpoint)
-        if checkpoint and self.args.should_save:
-            print(f"going on from {checkpoint}")
-        self._set_eval_steps()
-        started = time.time()
-        try:
-            output = self.train(resume_from_checkpoint=checkpoint)
-        except OSError as error:
-            raise unwritable(folder, error) from None
-        report = {
-            "best": {self.family.best_metric: self.state.best_metric},
-            "steps": output.global_step,
-            "loss": output.training_loss,
-            "seconds": round(time.time() - started, 1),
-            "history": [entry for entry in self.state.log_history if "loss" in entry or "eval_loss" in entry],
-        }
+            settings = settings_of_run(self, folder)
+            found = find_run(folder, settings, self.args.overwrite_output_dir)
+        found = self._agree_on(found)
+        if found.finished:
+            self._load_weights(folder)
+            self._say(f"{folder} holds the model that this command trains: --overwrite_output_dir would train it anew")
+            return
         if self.args.should_save:
-            remove_derived(folder)
+            write_json(folder / SETTINGS_FILE, settings)
+        self._train(found.checkpoint)
+        if self.args.should_save:
+            report = self._report()
             self.save_best(folder)
+            report["model"] = model_identity(str(folder))
             update_results(folder, self.inference_config, {**self.origin, **settings}, {"training": report})
             remove_checkpoints(folder)
+
+    def _train(self, checkpoint: Optional[str]) -> None:
+        """Train from a checkpoint on to the end; then the model is in its best state."""
+        progress = read_json(Path(checkpoint) / PROGRESS_FILE) if checkpoint else {}
+        self._started = time.time() - progress.get("seconds", 0.0)
+        self._loss_before, self._total_loss_scalar = progress.get("total_loss", 0.0), 0.0
+        self.early_stopping.early_stopping_patience_counter = progress.get("evaluations_without_gain", 0)
+        if progress:
+            self._say(f"going on from {checkpoint}")
+        if progress.get("ended"):
+            self.state = TrainerState.load_from_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
+            self._load_weights(Path(self.state.best_model_checkpoint))
+            return
+        try:
+            self.train(resume_from_checkpoint=checkpoint)
+        except OSError as error:
+            raise unwritable(self.args.output_dir, error) from None
+
+    def _report(self) -> Dict:
+        """What results.json says of the training, also of the part before it was interrupted."""
+        return {
+            "best": {self.family.best_metric: self.state.best_metric},
+            "steps": self.state.global_step,
+            "loss": self._total_loss / self.state.global_step,
+            "seconds": round(time.time() - self._started, 1),
+            "history": [entry for entry in self.state.log_history if "loss" in entry or "eval_loss" in entry],
+        }
+
+    @property
+    def _total_loss(self) -> float:
+        return self._loss_before + self._total_loss_scalar
+
+    def _load_weights(self, folder: Path) -> None:
+        self.model.set_state_dict(paddle.load(str(folder / PADDLE_WEIGHTS_NAME), return_numpy=True))
+
+    def _say(self, line: str) -> None:
+        if self.args.should_save:
+            print(line)
+
+    def log(self, logs: Dict, **kwargs) -> None:
+        """Raises InputError where the loss is no number any more: no later state can be a good one."""
+        if not math.isfinite(logs.get("loss", 0.0)):
+            raise self._diverged(f"the loss is {logs['loss']}")
+        super().log(logs, **kwargs)
 
     def training_step(self, model, inputs: Dict):
         return super().training_step(model, {**inputs, "input_ids": self.drop_tokens(inputs["input_ids"])})
@@ -227,6 +342,7 @@ class FinetuneTrainer(Trainer):
             self.tokenizer.save_pretrained(str(temporary))
             write_vocab(self.task.tokenizer, temporary)
             self.inference_config.save(temporary)
+            remove_derived(folder)  # now that its successor is written
 
     def evaluate_dev(self) -> Dict:
         """Evaluate on the dev split, print the figures and add them to results.json."""
@@ -244,8 +360,9 @@ class FinetuneTrainer(Trainer):
             )
         return metrics
 
-    def predict_test(self, examples: List[Dict]) -> Path:
-        """Write the answers to the test split in the form CLUE asks for; returns the file."""
+    def predict_test(self) -> Path:
+        """Write the answers to test_examples in the form CLUE asks for; returns the file."""
+        examples = self.test_examples
         spec = find_dataset(self.inference_config.dataset)
         results = self.predict_results(Features(self.family, self.task, examples, by_length=True, labelled=False))
         path = Path(self.args.output_dir) / spec.submission
@@ -269,34 +386,86 @@ class FinetuneTrainer(Trainer):
         return compress(self, task_name, output_dir, pruning, quantization, compress_config)
 
     def count_steps(self) -> Tuple[int, int]:
-        """The optimizer's steps of an epoch and of the whole training."""
-        args = self.args
-        of_epoch = max(1, len(self.get_train_dataloader()) // args.gradient_accumulation_steps)
-        return of_epoch, args.max_steps if args.max_steps > 0 else int(of_epoch * args.num_train_epochs)
+        """The optimizer's steps of an epoch and of the whole training.
+
+        Raises:
+            InputError: there are none.
+        """
+        args, batches = self.args, len(self.get_train_dataloader())
+        if batches == 0:
+            raise InputError(
+                f"{len(self.train_dataset):,} training inputs fill no batch of {args.per_device_train_batch_size} "
+                f"in {args.world_size} process(es), and --dataloader_drop_last drops the rest: give a smaller "
+                f"--per_device_train_batch_size or no --dataloader_drop_last"
+            )
+        of_epoch = max(1, batches // args.gradient_accumulation_steps)
+        total = args.max_steps if args.max_steps > 0 else int(of_epoch * args.num_train_epochs)
+        if total == 0:
+            raise InputError(f"--num_train_epochs {args.num_train_epochs} of {of_epoch} steps is no step: give more")
+        return of_epoch, total
 
     def _set_eval_steps(self) -> None:
         args = self.args
+        steps = self.count_steps()
         if args.eval_steps is None:
-            args.eval_steps = default_eval_steps(*self.count_steps())
-        args.save_steps = args.eval_steps
-        args.evaluation_strategy = args.save_strategy = IntervalStrategy.STEPS
+            args.eval_steps = default_eval_steps(*steps)
+        args.evaluation_strategy = args.logging_strategy = IntervalStrategy.STEPS
+        args.save_strategy = IntervalStrategy.NO  # EvaluationPoints saves
         args.load_best_model_at_end = True
 
-    def _agree_on(self, checkpoint: Optional[str]) -> Optional[str]:
-        """All processes resume from what the first one found."""
+    def _agree_on(self, found: FoundRun) -> FoundRun:
+        """All processes go on from what the first one found."""
         if self.args.world_size > 1:
-            found = [checkpoint]
-            paddle.distributed.broadcast_object_list(found, src=0)
-            return found[0]
-        return checkpoint
+            agreed = [tuple(found)]
+            paddle.distributed.broadcast_object_list(agreed, src=0)
+            return FoundRun(*agreed[0])
+        return found
 
-    def _save_checkpoint(self, model, metrics=None):
-        super()._save_checkpoint(model, metrics)
-        if self.args.should_save:
-            checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-            (checkpoint / COMPLETE_FILE).touch()
-            if self.args.local_rank == -1:  # PaddleNLP 2.8.1 deletes old checkpoints only under distributed.launch
-                self._rotate_checkpoints(output_dir=self.args.output_dir)
+    def _save_checkpoint(self, model, metrics=None) -> None:
+        """After an evaluation, keep the weights where they are the best so far, now and then all that it takes to go
+        on, and at the end how the training went."""
+        state = self.state
+        checkpoint = Path(self.args.output_dir) / f"checkpoint-{state.global_step}"
+        score = metrics[f"eval_{self.args.metric_for_best_model}"]
+        is_best = state.best_metric is None or score > state.best_metric
+        if is_best:
+            state.best_metric, state.best_model_checkpoint = score, str(checkpoint)
+        ended = self.control.should_training_stop
+        resumable = not ended and is_resumable_step(state.global_step, self.args.eval_steps, state.max_steps)
+        if self.args.should_save and (is_best or resumable or ended):
+            self._write_checkpoint(checkpoint, weights=is_best or resumable, optimizer=resumable, ended=ended)
+            remove_superseded(checkpoint.parent, state.best_model_checkpoint, self.args.save_total_limit)
+
+    def _write_checkpoint(self, checkpoint: Path, weights: bool, optimizer: bool, ended: bool) -> None:
+        """The files are PaddleNLP's, which reads them back; COMPLETE_FILE comes last."""
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        checkpoint.mkdir()
+        if weights:
+            paddle.save(self.model.state_dict(), str(checkpoint / PADDLE_WEIGHTS_NAME))
+        if optimizer:
+            paddle.save(self.optimizer.state_dict(), str(checkpoint / OPTIMIZER_NAME))
+            paddle.save(self.lr_scheduler.state_dict(), str(checkpoint / SCHEDULER_NAME))
+            if self.do_grad_scaling:
+                paddle.save(self.scaler.state_dict(), str(checkpoint / SCALER_NAME))
+        if optimizer or ended:
+            self.state.save_to_json(str(checkpoint / TRAINER_STATE_NAME))
+            progress = {
+                "ended": ended,
+                "seconds": time.time() - self._started,
+                "total_loss": self._total_loss,
+                "evaluations_without_gain": self.early_stopping.early_stopping_patience_counter,
+            }
+            write_json(checkpoint / PROGRESS_FILE, progress)
+        (checkpoint / COMPLETE_FILE).touch()
+
+
+def to_float32(outputs):
+    """Tensors, in tuples or alone, of any floating type as float32; None stays None."""
+    if outputs is None:
+        return None
+    if isinstance(outputs, (tuple, list)):
+        return type(outputs)(map(to_float32, outputs))
+    return outputs.astype("float32")
 
 
 # ---------------------------------------------------------------- files
@@ -314,6 +483,9 @@ def export_static(model, tokenizer: WordPiece, config: InferenceConfig, folder: 
     """
     specs = [paddle.static.InputSpec([None, None], "int64", name) for name in ("input_ids", "token_type_ids")]
     model.eval()
+    for layer in model.sublayers():
+        if hasattr(layer, "enable_recompute"):  # set by --recompute; it is for gradients, and cannot be traced
+            layer.enable_recompute = False
     static = paddle.jit.to_static(model, input_spec=specs, full_graph=True)
     with publish(folder) as temporary:
         paddle.jit.save(static, str(temporary / prefix))
@@ -335,16 +507,19 @@ def check_written(prefix: Path, folder: Path) -> None:
 
 def write_predictions(path: Path, family: TaskFamily, spec: DatasetSpec, examples, results) -> None:
     """The answers in the form CLUE asks for: JSON lines of id and label; tagging as MSRA NER's columns; reading as
-    one object of id to answer."""
+    one object of id to answer. Half a surrogate pair, which UTF-8 cannot hold, is written as an escape."""
     lines = [family.submission(example, result) for example, result in zip(examples, results)]
-    with publish(path.parent) as temporary, open(temporary / path.name, "w", encoding="utf-8") as file:
+    with publish(path.parent) as temporary, open(temporary / path.name, "wb") as file:
         if spec.task == "qa":
-            json.dump({line["id"]: line["answer"] for line in lines}, file, ensure_ascii=False)
+            file.write(to_json({line["id"]: line["answer"] for line in lines}))
         else:
-            for line in lines:
-                tagged = "tags" in line
-                text = "\x02".join(line["tokens"]) + "\t" + "\x02".join(line["tags"]) if tagged else json.dumps(line)
-                file.write(text + "\n")
+            file.writelines((columns(line) if "tags" in line else to_json(line)) + b"\n" for line in lines)
+
+
+def columns(line: Dict) -> bytes:
+    """Tokens and tags as MSRA NER has them."""
+    text = "\x02".join(line["tokens"]) + "\t" + "\x02".join(line["tags"])
+    return text.encode("utf-8", errors="backslashreplace")
 
 
 # ---------------------------------------------------------------- building
@@ -362,9 +537,10 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
     paddle.set_device(args.device)
     spec = find_dataset(data_args.task_name)
     labels = load_labels(spec, data_args.data_dir)
-    most = {"dev": data_args.max_eval_samples, "train": data_args.max_train_samples}
-    splits = ("dev", "train") if args.do_train else ("dev",)
+    most = {"dev": data_args.max_eval_samples, "train": data_args.max_train_samples, "test": None}
+    splits = ["dev", *(["train"] if args.do_train else []), *(["test"] if args.do_predict else [])]
     examples = {split: load_examples(spec.name, split, data_args.data_dir)[: most[split]] for split in splits}
+    check_processes(examples, args.world_size)
     name = model_args.model_name_or_path
     if finetuned or not args.do_train:
         check_finetuned(name, family.task, labels)
@@ -398,7 +574,15 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
         tokenizer=tokenizer,
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
+        test_examples=examples.get("test"),
     )
+
+
+def check_processes(examples: Dict[str, List], processes: int) -> None:
+    """Raises InputError where a split has not one example for each process."""
+    for split, found in examples.items():
+        if len(found) < processes:
+            raise InputError(f"{processes} processes for {len(found)} {split} examples: start no more than those")
 
 
 def load_tokenizer(name: str):

@@ -5,10 +5,12 @@ Read it in this order: arguments, task families, features. The trainer is in tra
 
 import cpu_speed  # noqa: F401, I001  before paddle
 
+import math
 import os
 import sys
 import warnings
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Callable, Dict, List, NoReturn, Optional, Tuple, Type
 
@@ -43,6 +45,7 @@ from ernie_predictor import (  # noqa: E402
     join_tokens,
 )
 from model_compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig  # noqa: E402, F401
+from text_files import read_text  # noqa: E402
 
 logger.set_level("WARNING")
 
@@ -67,7 +70,7 @@ class DataArguments:
     config: str = field(default=str(CONFIG_FILE), metadata={"help": "hyper-parameters per data set"})
 
     def __post_init__(self):
-        check_at_least(self, 1, "max_train_samples", "max_eval_samples")
+        check_at_least(self, 1, "max_seq_length", "max_train_samples", "max_eval_samples")
         check_at_least(self, 0, "doc_stride")
 
 
@@ -85,9 +88,10 @@ class FinetuneArguments(TrainingArguments):
     output_dir: Optional[str] = field(default=None, metadata={"help": "folder of the model; best_models/<DATA SET>"})
     device: Optional[str] = field(default=None, metadata={"help": "cpu or gpu; gpu where there is one"})
     eval_steps: Optional[int] = field(
-        default=None, metadata={"help": "evaluate, and keep the best state, every so many steps; 4 times an epoch"}
+        default=None,
+        metadata={"help": "evaluate, and keep the best state, every so many steps; 4 times an epoch, 40 a run at most"},
     )
-    save_total_limit: Optional[int] = field(default=1, metadata={"help": "checkpoints kept beside the best one"})
+    save_total_limit: Optional[int] = field(default=1, metadata={"help": "states to go on from that are kept"})
     early_stopping_patience: Optional[int] = field(
         default=None, metadata={"help": "stop after so many evaluations without a better metric"}
     )
@@ -101,31 +105,81 @@ class FinetuneArguments(TrainingArguments):
     def __post_init__(self):
         if not (self.do_train or self.do_eval or self.do_predict or self.do_export):
             self.do_train = self.do_eval = self.do_export = True
-        check_at_least(self, 1, "per_device_train_batch_size", "per_device_eval_batch_size", "eval_steps")
-        if not 0 <= self.token_dropout < 1:
-            raise InputError(f"token_dropout is {self.token_dropout}: give a share from 0 up to, but not, 1")
+        self._check_numbers()
         self.wants_eval = self.do_eval
-        self.device = choose_device(self.device)
+        self.device = choose_device(self.device, self.no_cuda)
+        check_precision(self)
         self.evaluation_strategy = "steps"
         eval_steps = self.eval_steps
         super().__post_init__()  # would take logging_steps for eval_steps
         self.eval_steps = eval_steps
 
+    def _check_numbers(self) -> None:
+        """Raises InputError where a number cannot be meant."""
+        check_at_least(self, 1, "per_device_train_batch_size", "per_device_eval_batch_size", "eval_accumulation_steps")
+        check_at_least(self, 1, "gradient_accumulation_steps", "eval_steps", "logging_steps", "save_total_limit")
+        check_at_least(self, 1, "early_stopping_patience")
+        check_at_least(self, 0, "warmup_steps", "dataloader_num_workers", "weight_decay", "max_grad_norm", "lr_end")
+        check_above(self, 0, "learning_rate", "num_train_epochs", "adam_epsilon", "power", "num_cycles", "scale_loss")
+        check_share(self, "token_dropout", "adam_beta1", "adam_beta2")
+        check_share(self, "warmup_ratio", all_of_it=True)
+        if self.max_steps != -1:  # which says that num_train_epochs decides
+            check_at_least(self, 1, "max_steps")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise InputError(f"--seed {self.seed}: give a number from 0 to {LARGEST_SEED}")
+
+
+LARGEST_SEED = 2**31 - 1  # NumPy takes 32 bits, and the number of a step is added
+
 
 def check_at_least(arguments, least: int, *names: str) -> None:
-    """Raises InputError where one of the named values is less than `least`."""
+    """Raises InputError where one of the named values is less than `least`, or no finite number."""
+    _check(arguments, names, lambda value: least <= value < math.inf, f"a number from {least} on")
+
+
+def check_above(arguments, least: int, *names: str) -> None:
+    """Raises InputError where one of the named values is not above `least`, or no finite number."""
+    _check(arguments, names, lambda value: least < value < math.inf, f"a number above {least}")
+
+
+def check_share(arguments, *names: str, all_of_it: bool = False) -> None:
+    """Raises InputError where one of the named values is no share: from 0 up to 1, but 1 only for all_of_it."""
+    wanted = "a share from 0 to 1" if all_of_it else "a share from 0 up to, but not, 1"
+    _check(arguments, names, lambda value: 0 <= value < 1 or (all_of_it and value == 1), wanted)
+
+
+def _check(arguments, names: Tuple[str, ...], is_valid: Callable[[float], bool], wanted: str) -> None:
     for name in names:
         value = getattr(arguments, name)
-        if value is not None and value < least:
-            raise InputError(f"--{name} {value}: give a number from {least} on")
+        if value is not None and not is_valid(value):
+            raise InputError(f"--{name} {value}: give {wanted}")
 
 
-def choose_device(device: Optional[str]) -> str:
+def check_precision(args: TrainingArguments) -> None:
+    """Raises InputError where the device cannot train in the precision asked for."""
+    if args.fp16 and args.bf16:
+        raise InputError("--fp16 and --bf16: give one of them")
+    if args.fp16_opt_level not in ("O1", "O2"):
+        raise InputError(f"--fp16_opt_level {args.fp16_opt_level}: choose O1 or O2")
+    flag = "--fp16" if args.fp16 else "--bf16"
+    if (args.fp16 or args.bf16) and args.device.split(":")[
+        0
+    ] == "cpu":  # where Paddle 2.6.2 computes in float32 all the same
+        raise InputError(f"{flag} needs a GPU: train without it on a CPU")
+    if args.bf16 and not paddle.amp.is_bfloat16_supported(args.device):
+        raise InputError("--bf16: this GPU cannot compute in bfloat16; use --fp16")
+
+
+def choose_device(device: Optional[str], no_cuda: bool = False) -> str:
     """gpu where Paddle can use one and nothing else is asked for, else cpu.
 
     Raises:
-        InputError: a GPU is asked for and there is none, or the name is unknown.
+        InputError: a GPU is asked for and there is none, or --no_cuda is given too, or the name is unknown.
     """
+    if no_cuda:
+        if device is not None and device.split(":")[0] != "cpu":
+            raise InputError(f"--no_cuda and --device {device}: give one of them")
+        device = "cpu"
     has_gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if device is None:
         return "gpu" if has_gpu else "cpu"
@@ -140,7 +194,10 @@ def choose_device(device: Optional[str]) -> str:
 
 
 class Parser(PdArgumentParser):
-    """Its errors are InputError, so that a script ends with one line whatever was wrong."""
+    """Its errors are InputError, so that a script ends with one line whatever was wrong; a flag has one spelling."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see --help")
@@ -154,42 +211,73 @@ def parse_arguments(family: "TaskFamily", *more: Type, argv: Optional[List[str]]
     """
     argv = sys.argv[1:] if argv is None else argv
     types = (ModelArguments, DataArguments, FinetuneArguments, *more)
-    first = Parser(DataArguments, add_help=False)
-    data_args = first.parse_args_into_dataclasses(argv, return_remaining_strings=True)[0]
     texts = [sys.modules["__main__"].__doc__, *(kind.__doc__ for kind in more)]
     parser = Parser(types, description="\n".join(filter(None, texts)))
     if "-h" in argv or "--help" in argv:
         parser.parse_args(argv)
-    refuse_flags_without_effect(argv)
+    known = [setting.name for kind in types for setting in fields(kind)]
+    check_flags(argv, known)
+    data_args = parse(Parser(DataArguments, add_help=False), argv)[0]
     spec = choose_dataset(family, data_args)
     sections = [family.config_section, *(["Compression"] if CompressionArguments in more else [])]
-    settings = read_config(Path(data_args.config), sections, spec.name)
-    known = {setting.name: setting for kind in types for setting in fields(kind)}
-    unknown = sorted(set(settings) - set(known))
-    if unknown:
-        raise InputError(f"{data_args.config}: {', '.join(unknown)}: no such flag")
-    parser.set_defaults(**settings)
+    settings = config_flags(Path(data_args.config), sections, spec.name, known)
     try:
-        *parsed, rest = parser.parse_args_into_dataclasses(
-            argv, return_remaining_strings=True, look_for_args_file=False
-        )
-    except (ValueError, TypeError, AssertionError) as error:
-        raise InputError(str(error)) from None
+        parser.parse_known_args(settings)
+    except InputError as error:
+        raise InputError(f"{data_args.config}: {error}") from None
+    *parsed, rest = parse(parser, settings + argv)  # of a flag given twice the last one counts
     if rest:
-        raise InputError(f"unknown flag {rest[0]}; see --help")
+        raise InputError(f"unknown argument {rest[0]!r}; see --help")
     parsed[1].task_name = parsed[1].dataset = spec.name
     follow_the_model(*parsed[:3], typed_flags(argv), trains=parsed[2].do_train and CompressionArguments not in more)
     return tuple(parsed)
 
 
-# What the trainer sets by itself: the best state is kept by the task's metric, and an interrupted run is found.
+def parse(parser: Parser, argv: List[str]) -> Tuple:
+    """The parser's dataclasses, and what of argv it does not know."""
+    try:
+        return parser.parse_args_into_dataclasses(argv, return_remaining_strings=True, look_for_args_file=False)
+    except (ValueError, TypeError, AssertionError) as error:
+        raise InputError(str(error)) from None
+
+
+# What the trainer sets by itself, and what of PaddleNLP's has no effect on it: taken silently, it would mislead.
 WITHOUT_EFFECT = {
-    **dict.fromkeys(("save_steps", "save_strategy", "evaluation_strategy"), "--eval_steps says when that is done"),
+    **dict.fromkeys(
+        ("save_steps", "save_strategy", "evaluation_strategy", "minimum_eval_times"),
+        "--eval_steps says when that is done",
+    ),
+    "logging_strategy": "--logging_steps says when that is done",
     **dict.fromkeys(
         ("metric_for_best_model", "greater_is_better", "load_best_model_at_end"), "the task's metric decides"
     ),
-    "resume_from_checkpoint": "an interrupted run goes on when its command is given again",
+    **dict.fromkeys(
+        ("resume_from_checkpoint", "ignore_data_skip", "ignore_load_lr_and_optim", "ignore_save_lr_and_optim"),
+        "an interrupted run goes on when its command is given again",
+    ),
+    **dict.fromkeys(
+        ("unified_checkpoint", "unified_checkpoint_config", "save_sharded_model", "load_sharded_model"),
+        "checkpoints are whole files",
+    ),
+    "max_evaluate_steps": "--max_eval_samples bounds the dev set",
+    **dict.fromkeys(("fp16_full_eval", "bf16_full_eval"), "evaluation is in the precision of the training"),
+    **dict.fromkeys(
+        ("prediction_loss_only", "label_names", "remove_unused_columns", "past_index", "lazy_data_processing"),
+        "the task decides",
+    ),
+    **dict.fromkeys(
+        (
+            *("sharding", "sharding_degree", "sharding_parallel_degree", "sharding_parallel_config"),
+            *("tensor_parallel_degree", "tensor_parallel_config", "pipeline_parallel_degree"),
+            *("pipeline_parallel_config", "sep_parallel_degree", "data_parallel_config", "hybrid_parallel_topo_order"),
+            *("distributed_dataloader", "force_reshard_pp", "enable_auto_parallel", "use_expert_parallel"),
+        ),
+        "several processes each hold the whole model and share the batches",
+    ),
+    "flatten_param_grads": "it is for NPUs",
 }
+# What only the command line can say.
+NOT_IN_CONFIG = ("task_name", "dataset", "config")
 
 
 def typed_flags(argv: List[str]) -> List[str]:
@@ -197,10 +285,46 @@ def typed_flags(argv: List[str]) -> List[str]:
     return [word[2:].split("=")[0] for word in argv if word.startswith("--")]
 
 
-def refuse_flags_without_effect(argv: List[str]) -> None:
+def check_flags(argv: List[str], known: List[str]) -> None:
+    """Raises InputError where a flag is unknown, has no effect, or is given twice."""
+    given = set()
     for flag in typed_flags(argv):
-        if flag in WITHOUT_EFFECT:
-            raise InputError(f"--{flag} has no effect here: {WITHOUT_EFFECT[flag]}")
+        name = flag if flag in known else flag[len("no_") :] if flag.startswith("no_") else flag
+        if name not in known:
+            near = [other for other in known if flag and other.startswith(flag)] or get_close_matches(flag, known, 1)
+            raise InputError(f"unknown flag --{flag}{f' (is --{near[0]} meant?)' if near else ''}; see --help")
+        refuse_without_effect(name, f"--{flag}")
+        if name in given:
+            raise InputError(f"--{flag} is given twice: give it once")
+        given.add(name)
+
+
+def refuse_without_effect(name: str, shown: str) -> None:
+    if name in WITHOUT_EFFECT:
+        raise InputError(f"{shown} has no effect here: {WITHOUT_EFFECT[name]}")
+
+
+def config_flags(path: Path, sections: List[str], dataset: str, known: List[str]) -> List[str]:
+    """The settings of a config.yml for a data set as flags, so that their values are read as those of flags are.
+
+    Raises:
+        InputError: one of them is no flag, or no value that a flag can have.
+    """
+    flags = []
+    for name, value in read_config(path, sections, dataset).items():
+        if name not in known:
+            raise InputError(f"{path}: {name}: no such flag")
+        if name in NOT_IN_CONFIG:
+            raise InputError(f"{path}: {name}: give it on the command line")
+        refuse_without_effect(name, f"{path}: {name}")
+        values = value if isinstance(value, list) else [value]
+        if not values or any(isinstance(item, (dict, list)) for item in values):
+            raise InputError(f"{path}: {name}: {value!r} is not a value of this flag")
+        if isinstance(value, list):
+            flags += [f"--{name}", *map(str, value)]
+        elif value is not None:
+            flags.append(f"--{name}={value}")
+    return flags
 
 
 def follow_the_model(model_args, data_args, args, typed: List[str], trains: bool) -> None:
@@ -222,7 +346,12 @@ def follow_the_model(model_args, data_args, args, typed: List[str], trains: bool
 
 
 def choose_dataset(family: "TaskFamily", data_args: DataArguments) -> DatasetSpec:
-    name = data_args.task_name or data_args.dataset or family.default_dataset
+    named = {find_dataset(name).name for name in (data_args.task_name, data_args.dataset) if name is not None}
+    if len(named) == 2:
+        raise InputError(
+            f"--task_name {data_args.task_name} and --dataset {data_args.dataset}: these are two data sets, give one"
+        )
+    name = named.pop() if named else family.default_dataset
     ours = ", ".join(name for name, spec in DATASETS.items() if spec.task == family.task.name)
     if name is None:
         raise InputError(f"give the data set with --task_name: one of {ours}")
@@ -235,7 +364,7 @@ def choose_dataset(family: "TaskFamily", data_args: DataArguments) -> DatasetSpe
 def read_config(path: Path, sections: List[str], dataset: str) -> Dict:
     """DefaultArgs of a config.yml and the data set's own settings in some sections; a later one beats an earlier."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.safe_load(read_text(path)) or {}
         settings = dict(content.get("DefaultArgs") or {})
         for section in sections:
             settings.update((content.get(section) or {}).get(dataset) or {})
@@ -438,19 +567,23 @@ class Features(paddle.io.Dataset):
 
 
 class Collator:
-    """Pads features to the longest of a batch: input_ids with [PAD], labels of tokens with IGNORED_LABEL."""
+    """Pads features to the longest of a batch: input_ids with [PAD], labels of tokens with IGNORED_LABEL.
+
+    The batch is of arrays, of which the data loader makes tensors: in its worker processes, which are forks, Paddle
+    cannot make any.
+    """
 
     def __init__(self, pad_id: int):
         self.fill = {"input_ids": pad_id, "token_type_ids": 0, "labels": IGNORED_LABEL}
 
-    def __call__(self, features: List[Dict]) -> Dict[str, paddle.Tensor]:
+    def __call__(self, features: List[Dict]) -> Dict[str, np.ndarray]:
         batch = {}
         for key in features[0]:
             rows = [feature[key] for feature in features]
             if isinstance(rows[0], list):
                 length = max(map(len, rows))
                 rows = [row + [self.fill[key]] * (length - len(row)) for row in rows]
-            batch[key] = paddle.to_tensor(np.asarray(rows, dtype="int64"))
+            batch[key] = np.asarray(rows, dtype="int64")
         return batch
 
 
