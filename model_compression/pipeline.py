@@ -153,18 +153,14 @@ def check_trainer(trainer, config: Optional[CompressConfig]) -> List[Width]:
 
 
 def check_training(trainer) -> None:
-    """Raises InputError where the training arguments ask for what pruning does not do."""
+    """Raises InputError where the training arguments ask for what pruning does not do, or for no step."""
     for precision in ("fp16", "bf16"):
         if getattr(trainer.args, precision):
             raise InputError(
                 f"pruning trains in FP32, and {precision} is on: leave out --{precision}, or set "
                 f"{precision}: false under Compression in config.yml"
             )
-    if len(trainer.get_train_dataloader()) == 0:
-        raise InputError(
-            f"{len(trainer.train_dataset)} training examples make no batch of "
-            f"{trainer.args.per_device_train_batch_size}: leave out --dataloader_drop_last"
-        )
+    trainer.count_steps()
 
 
 def check_calibration_sizes(config: PTQConfig, available: int) -> None:

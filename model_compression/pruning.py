@@ -32,9 +32,9 @@ from tqdm import tqdm
 from ernie_predictor import InputError
 from model_compression.config import Width
 from model_compression.work import WorkFolder
+from runs import default_eval_steps, is_resumable_step
 
 HIDDEN_LOSS_WEIGHT = 0.1  # lambda_2 / lambda_1 of the paper's section 3.1, as PaddleNLP has it
-EVALUATIONS_PER_EPOCH = 4  # where args.eval_steps says nothing
 
 Importance = Tuple[np.ndarray, np.ndarray]
 
@@ -200,13 +200,11 @@ class Progress:
 
     Attributes:
         step: updates of the weights that were made.
-        evaluated: the step of the last evaluation; -1 before the first.
         without_better: evaluations since one in which some width became better.
         best: by the width's name.
     """
 
     step: int = 0
-    evaluated: int = -1
     without_better: int = 0
     best: Dict[str, Best] = field(default_factory=dict)
 
@@ -215,20 +213,19 @@ def train_widths(trainer, net: Supernet, widths: List[Width], work: WorkFolder) 
     """Train all widths together, and keep the best state of each by the task's metric; returned by the width's name.
 
     Evaluates every args.eval_steps steps and at the end, which comes early after args.early_stopping_patience
-    evaluations in which no width became better. After each evaluation the whole state goes to the work folder, from
-    which an interrupted run goes on to the same result.
+    evaluations in which no width became better. The whole state goes to the work folder then, at most about
+    runs.MOST_RESUMABLE_STATES times; from there an interrupted run goes on to the same result.
 
     Raises:
         InputError: the loss is no number any more.
     """
     args = trainer.args
     loader = trainer.get_train_dataloader()
-    steps_of_epoch = math.ceil(len(loader) / args.gradient_accumulation_steps)
-    total = args.max_steps if args.max_steps > 0 else math.ceil(steps_of_epoch * args.num_train_epochs)
-    eval_steps = args.eval_steps or max(1, steps_of_epoch // EVALUATIONS_PER_EPOCH)
+    steps_of_epoch, total = trainer.count_steps()
+    eval_steps = args.eval_steps or default_eval_steps(steps_of_epoch, total)
     with using_model(trainer, net.model):
         trainer.optimizer = trainer.lr_scheduler = None
-        trainer.create_optimizer_and_scheduler(num_training_steps=max(total, 1))
+        trainer.create_optimizer_and_scheduler(num_training_steps=total)
     progress = _restore(net, trainer.optimizer, work)
     with tqdm(total=total, initial=progress.step, desc=f"widths {', '.join(w.name for w in widths)}") as bar:
         for batches in batches_of_steps(loader, args.gradient_accumulation_steps, args.seed, progress.step, total):
@@ -240,10 +237,10 @@ def train_widths(trainer, net: Supernet, widths: List[Width], work: WorkFolder) 
             bar.update()
             if progress.step % args.logging_steps == 0 or progress.step == 1:
                 bar.set_postfix(loss=f"{loss:.4f}")
-            if progress.step % eval_steps == 0:
-                _evaluate_and_save(trainer, net, widths, progress, work)
-    if progress.evaluated < progress.step:
-        _evaluate_and_save(trainer, net, widths, progress, work)
+            if progress.step % eval_steps == 0 or progress.step == total:
+                _evaluate(trainer, net, widths, progress)
+                if is_resumable_step(progress.step, eval_steps, total) or progress.step == total:
+                    _save(trainer, net, progress, work)
     trainer.optimizer = trainer.lr_scheduler = None
     return progress.best
 
@@ -251,7 +248,7 @@ def train_widths(trainer, net: Supernet, widths: List[Width], work: WorkFolder) 
 def batches_of_steps(loader, accumulation: int, seed: int, step: int, total: int) -> Iterator[List[Dict]]:
     """The batches of each of the steps step + 1 to total; they depend on the seed and on the step alone.
 
-    A step has `accumulation` batches, the last one of an epoch those that are left.
+    A step has `accumulation` batches, or all of an epoch that has fewer.
     """
     steps_of_epoch = math.ceil(len(loader) / accumulation)
     for epoch in range(step // steps_of_epoch, math.ceil(total / steps_of_epoch)):
@@ -296,9 +293,9 @@ def _take_step(trainer, net: Supernet, widths: List[Width], batches: List[Dict],
     return mean
 
 
-def _evaluate_and_save(trainer, net: Supernet, widths, progress: Progress, work: WorkFolder) -> None:
+def _evaluate(trainer, net: Supernet, widths: List[Width], progress: Progress) -> None:
     weights = net.weights()
-    trainer.state.global_step = progress.evaluated = progress.step
+    trainer.state.global_step = progress.step
     progress.without_better += 1
     for width in widths:
         narrow = narrow_model(trainer.model, width, weights)
@@ -308,6 +305,9 @@ def _evaluate_and_save(trainer, net: Supernet, widths, progress: Progress, work:
         if width.name not in progress.best or score > progress.best[width.name].score:
             progress.best[width.name] = Best(progress.step, score, narrow.state_dict())
             progress.without_better = 0
+
+
+def _save(trainer, net: Supernet, progress: Progress, work: WorkFolder) -> None:
     work.save(
         {
             "step": progress.step,
@@ -330,7 +330,7 @@ def _restore(net: Supernet, optimizer, work: WorkFolder) -> Progress:
     optimizer.set_state_dict(_renamed(state["optimizer"], state["parameters"], names))
     print(f"pruning goes on from step {state['step']}")
     best = {name: Best(**values) for name, values in state["best"].items()}
-    return Progress(state["step"], state["step"], state["without_better"], best)
+    return Progress(state["step"], state["without_better"], best)
 
 
 def _renamed(optimizer_state: Dict, before: List[str], now: List[str]) -> Dict:

@@ -16,7 +16,7 @@ import pytest
 from ernie_predictor import InputError
 from model_compression import CompressConfig, DynabertConfig
 from model_compression.config import Width, find_widths, parse_width
-from model_compression.pipeline import importance_batches
+from model_compression.pipeline import export, importance_batches
 from model_compression.pruning import (
     Supernet,
     _take_step,
@@ -175,22 +175,28 @@ def test_soft_cross_entropy_leaves_padding_out():
     )
 
 
-@pytest.mark.parametrize("accumulation, steps_of_epoch, sizes", [(1, 3, [1, 1, 1]), (2, 2, [2, 1]), (5, 1, [3])])
-def test_batches_depend_on_seed_and_step_alone(tmp_path, accumulation, steps_of_epoch, sizes):
-    """Also where a step has several batches, of which an epoch's last step takes those that are left."""
+@pytest.mark.parametrize("accumulation, steps_of_epoch, batches_of_step", [(1, 3, 1), (2, 1, 2), (5, 1, 3)])
+def test_batches_depend_on_seed_and_step_alone(tmp_path, accumulation, steps_of_epoch, batches_of_step):
+    """Also where a step has several of the three batches of an epoch, or would have more."""
 
     def ids(step, seed=7):
-        loader = tiny_trainer(tmp_path, seed=seed).get_train_dataloader()
-        steps = batches_of_steps(loader, accumulation, seed, step, 8)
+        trainer = tiny_trainer(tmp_path, seed=seed, gradient_accumulation_steps=accumulation)
+        steps = batches_of_steps(trainer.get_train_dataloader(), accumulation, seed, step, 8)
         return [[batch["input_ids"].numpy().tolist() for batch in batches] for batches in steps]
 
     whole = ids(0)
-    assert [len(batches) for batches in whole] == (8 * sizes)[:8]
+    assert [len(batches) for batches in whole] == 8 * [batches_of_step]
     assert ids(5) == whole[5:] and ids(8) == []
-    epochs = [sum(whole[i : i + steps_of_epoch], []) for i in (0, steps_of_epoch)]
-    texts = [sorted(tuple(row[: row.index(0)] if 0 in row else row) for batch in e for row in batch) for e in epochs]
-    assert texts[0] == texts[1] and epochs[0] != epochs[1], "every epoch has all texts, each in another order"
+    assert whole[:steps_of_epoch] != whole[steps_of_epoch : 2 * steps_of_epoch], "each epoch has an order of its own"
     assert ids(0, seed=8) != whole
+
+
+def test_every_epoch_has_all_texts(trainer):
+    epochs = list(batches_of_steps(trainer.get_train_dataloader(), 1, 7, 0, 6))
+    expected = sorted(tuple(trainer.train_dataset[i]["input_ids"]) for i in range(24))
+    for epoch in (epochs[:3], epochs[3:]):
+        rows = [row[row != 0].tolist() for (batch,) in epoch for row in batch["input_ids"].numpy()]
+        assert sorted(map(tuple, rows)) == expected
 
 
 @pytest.fixture
@@ -227,8 +233,9 @@ def test_a_step_follows_the_mean_of_its_batches_gradients(supernet):
 
 
 def test_epochs_are_counted_in_steps_of_several_batches(supernet):
+    """As in fine-tuning: 24 texts are three batches of 8, of which two make a step, and the third makes none."""
     flags = {"gradient_accumulation_steps": 2, "max_steps": -1, "num_train_epochs": 3, "eval_steps": 100}
-    assert train(*supernet(**flags))["0.5"].step == 6  # 24 texts are three batches of 8: a step of two, and one of one
+    assert train(*supernet(**flags))["0.5"].step == 3
 
 
 def test_tokens_are_dropped_as_in_fine_tuning(supernet):
@@ -273,7 +280,7 @@ def test_half_precision_is_refused(tmp_path, precision):
 
 def test_fewer_texts_than_a_whole_batch_are_refused(tmp_path):
     trainer = tiny_trainer(tmp_path / "state", examples=4, dataloader_drop_last=True)
-    with pytest.raises(InputError, match="4 training examples make no batch of 8"):
+    with pytest.raises(InputError, match="4 training inputs fill no batch of 8"):
         trainer.compress("x", str(tmp_path / "out"))
 
 
@@ -316,7 +323,17 @@ def test_a_killed_run_goes_on_to_the_same_result(tmp_path):
     assert not list(output_dir.glob("compress_state-*"))
 
 
-def test_without_training_steps_the_model_is_evaluated_and_exported(tmp_path):
-    trainer = tiny_trainer(tmp_path / "state", max_steps=-1, num_train_epochs=0)
+def test_a_training_that_ends_before_its_first_evaluation_is_evaluated_and_exported(tmp_path):
+    trainer = tiny_trainer(tmp_path / "state", max_steps=1, eval_steps=100)
     report = trainer.compress("x", str(tmp_path / "out"), quantization=False, compress_config=CompressConfig())
     assert [row["model"] for row in report["models"] if row["width"]] == ["0.75/float32"]
+    untrained = narrow_model(trainer.model, Width("0.75", 3, 48), trainer.model.state_dict())
+    export(trainer, untrained, tmp_path / "untrained" / "model")
+    assert exported_parameters(tmp_path / "out/0.75/float32") != exported_parameters(tmp_path / "untrained/model")
+
+
+@pytest.mark.parametrize("flags", [{"num_train_epochs": 0}, {"num_train_epochs": 0.1, "max_steps": -1}])
+def test_no_training_step_is_refused(tmp_path, flags):
+    with pytest.raises(InputError, match="num_train_epochs"):
+        tiny_trainer(tmp_path / "state", **flags).compress("x", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
