@@ -223,9 +223,11 @@ def parse_arguments(family: "TaskFamily", *more: Type, argv: Optional[List[str]]
     sections = [family.config_section, *(["Compression"] if CompressionArguments in more else [])]
     settings = config_flags(Path(data_args.config), sections, spec.name, known, without_effect)
     try:
-        parser.parse_known_args(settings)
+        rest = parser.parse_known_args(settings)[1]
     except InputError as error:
         raise InputError(f"{data_args.config}: {error}") from None
+    if rest:
+        raise InputError(f"{data_args.config}: {rest[0]!r} is one value too many")
     *parsed, rest = parse(parser, settings + argv)  # of a flag given twice the last one counts
     if rest:
         raise InputError(f"unknown argument {rest[0]!r}; see --help")

@@ -14,6 +14,7 @@ from paddle.utils import unique_name
 from paddlenlp.trainer import TrainerCallback
 from paddlenlp.transformers import ErnieTokenizer
 
+from data import find_dataset
 from ernie_predictor import InputError
 from runs import (
     deciding_settings,
@@ -23,8 +24,8 @@ from runs import (
     update_results,
     what_changed,
 )
-from trainer import LengthGroupedSampler, check_processes
-from utils import Features, FinetuneArguments
+from trainer import LengthGroupedSampler, check_processes, write_predictions
+from utils import FAMILIES, Features, FinetuneArguments
 
 
 class Killed(Exception):
@@ -342,6 +343,29 @@ def test_a_run_writes_weights_when_they_are_the_best_and_ten_states_to_go_on_fro
     size = (tmp_path / "model_state.pdparams").stat().st_size
     assert len(scores) == 40 and gains > 1
     assert of_run < 1.3 * size * (gains + 10 * 3 + 1)  # weights alone; weights and Adam's two moments; the result
+
+
+# ---------------------------------------------------------------- predictions
+
+
+HALF = "\ud83d"  # of an emoji, cut in two by who made the data; JSON can hold it, UTF-8 cannot
+
+
+def test_half_an_emoji_does_not_lose_the_predictions(tmp_path):
+    cases = {
+        "tnews": ([{"id": HALF}, {"id": 1}], [{"label": "100"}, {"label": f"好{HALF}"}]),
+        "msra_ner": ([{"tokens": ["好", HALF]}], [{"entities": [{"label": "PER", "pos": [1, 1]}]}]),
+        "cmrc2018": ([{"id": f"q{HALF}"}, {"id": "r"}], [{"answer": f"北京{HALF}"}, {"answer": "上海"}]),
+    }
+    written = {}
+    for name, (examples, answers) in cases.items():
+        spec = find_dataset(name)
+        write_predictions(tmp_path / spec.submission, FAMILIES[spec.task], spec, examples, answers)
+        written[name] = (tmp_path / spec.submission).read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in written["tnews"].splitlines()]
+    assert lines == [{"id": HALF, "label": "100"}, {"id": 1, "label": f"好{HALF}"}]
+    assert written["msra_ner"] == "好\x02\\ud83d\tO\x02B-PER\n"
+    assert json.loads(written["cmrc2018"]) == {f"q{HALF}": f"北京{HALF}", "r": "上海"}
 
 
 # ---------------------------------------------------------------- what is no number
