@@ -337,3 +337,17 @@ def test_no_training_step_is_refused(tmp_path, flags):
     with pytest.raises(InputError, match="num_train_epochs"):
         tiny_trainer(tmp_path / "state", **flags).compress("x", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_number_of_states_that_are_written_is_bounded(supernet):
+    class CountingFolder(WorkFolder):
+        steps = []
+
+        def save(self, state):
+            self.steps.append(state["step"])
+            super().save(state)
+
+    trainer, net = supernet(max_steps=31, eval_steps=1)
+    folder = Path(trainer.args.output_dir)
+    train_widths(trainer, net, [HALF], CountingFolder(str(folder), folder, {}))
+    assert CountingFolder.steps == [4, 8, 12, 16, 20, 24, 28, 31]

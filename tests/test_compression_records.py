@@ -278,7 +278,8 @@ def test_what_is_removed_after_a_kill_is_made_again(tmp_path, evaluation):
 
 def test_harmless_flags_go_on_with_an_interrupted_pruning_to_the_same_result(tmp_path, capsys):
     interrupted(tmp_path / "state", tmp_path / "out")
-    flags = {"per_device_eval_batch_size": 3, "logging_steps": 2, "report_to": ["visualdl"]}
+    flags = {"per_device_eval_batch_size": 3, "logging_steps": 2, "dataloader_num_workers": 2}
+    flags.update(report_to=["visualdl"], logging_dir=str(tmp_path / "logs"))
     compress(tiny_trainer(tmp_path / "state", max_steps=6, **flags), tmp_path / "out")
     assert "pruning goes on from step 2" in capsys.readouterr().out
     compress(tiny_trainer(tmp_path / "whole_state", max_steps=6), tmp_path / "whole", quantization=False)
