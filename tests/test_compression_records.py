@@ -2,8 +2,10 @@
 
 from compression_fixtures import exported_parameters, tiny_trainer  # isort: skip  (sets up paddle)
 
+import itertools
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -248,31 +250,31 @@ class Killed(Exception):
     """Stands for a kill: whatever is on the disk stays as it is."""
 
 
-def killed_at(trainer, evaluation: int) -> None:
-    """Let the trainer end at an evaluation."""
-    metric, calls = trainer.metric, []
+def longer(folder, killed_at=None, **arguments):
+    """A trainer whose last state is the best, so one of after the kill; killed at an evaluation where that is given."""
+    trainer = tiny_trainer(folder, max_steps=6, **arguments)
+    evaluations = itertools.count(1)
 
-    def counting(examples, results):
-        calls.append(1)
-        if len(calls) == evaluation:
+    def metric(examples, results):
+        number = next(evaluations)
+        if number == killed_at:
             raise Killed
-        return metric(examples, results)
+        return {"accuracy": time.time()}
 
-    trainer.metric = counting
+    trainer.metric = metric
+    return trainer
 
 
-def interrupted(folder, output, evaluation=2, **arguments):
-    trainer = tiny_trainer(folder, **{"max_steps": 6, **arguments})
-    killed_at(trainer, evaluation)
+def interrupted(folder, output, evaluation=2):
     with pytest.raises(Killed):
-        compress(trainer, output)
+        compress(longer(folder, evaluation), output)
 
 
 @pytest.mark.parametrize("evaluation", [2, 5])  # while it prunes; while it measures, all is written
 def test_what_is_removed_after_a_kill_is_made_again(tmp_path, evaluation):
     interrupted(tmp_path / "state", tmp_path / "out", evaluation)
     shutil.rmtree(tmp_path / "out")
-    assert set(compress(tiny_trainer(tmp_path / "state", max_steps=6), tmp_path / "out")) == ALL
+    assert set(compress(longer(tmp_path / "state"), tmp_path / "out")) == ALL
     assert not list((tmp_path / "state").glob("compress_state-*"))
 
 
@@ -280,15 +282,15 @@ def test_harmless_flags_go_on_with_an_interrupted_pruning_to_the_same_result(tmp
     interrupted(tmp_path / "state", tmp_path / "out")
     flags = {"per_device_eval_batch_size": 3, "logging_steps": 2, "dataloader_num_workers": 2}
     flags.update(report_to=["visualdl"], logging_dir=str(tmp_path / "logs"))
-    compress(tiny_trainer(tmp_path / "state", max_steps=6, **flags), tmp_path / "out")
+    compress(longer(tmp_path / "state", **flags), tmp_path / "out")
     assert "pruning goes on from step 2" in capsys.readouterr().out
-    compress(tiny_trainer(tmp_path / "whole_state", max_steps=6), tmp_path / "whole", quantization=False)
+    compress(longer(tmp_path / "whole_state"), tmp_path / "whole", quantization=False)
     assert is_like(tmp_path / "out" / "0.75/float32", tmp_path / "whole" / "0.75/float32")
 
 
 def test_a_state_that_is_thrown_away_is_said_with_what_changed(tmp_path, capsys):
     interrupted(tmp_path / "state", tmp_path / "out")
-    compress(tiny_trainer(tmp_path / "state", max_steps=6, weight_decay=0.5), tmp_path / "out")
+    compress(longer(tmp_path / "state", weight_decay=0.5), tmp_path / "out")
     printed = capsys.readouterr().out
     (line,) = [line for line in printed.splitlines() if "starts anew" in line]
     assert line.endswith("(weight_decay 0.0 -> 0.5)") and "goes on from" not in printed
@@ -298,14 +300,14 @@ def test_a_damaged_state_starts_anew(tmp_path, capsys):
     interrupted(tmp_path / "state", tmp_path / "out")
     (state,) = (tmp_path / "state").glob("compress_state-*/training.pdparams")
     state.write_bytes(state.read_bytes()[:1000])
-    assert set(compress(tiny_trainer(tmp_path / "state", max_steps=6), tmp_path / "out")) == ALL
+    assert set(compress(longer(tmp_path / "state"), tmp_path / "out")) == ALL
     assert "its state cannot be read" in capsys.readouterr().out
 
 
 def test_quantizing_in_between_leaves_an_interrupted_pruning_its_state(tmp_path, capsys):
     interrupted(tmp_path / "state", tmp_path / "out")
-    compress(tiny_trainer(tmp_path / "state", max_steps=6), tmp_path / "out", pruning=False)
-    compress(tiny_trainer(tmp_path / "state", max_steps=6), tmp_path / "out")
+    compress(longer(tmp_path / "state"), tmp_path / "out", pruning=False)
+    compress(longer(tmp_path / "state"), tmp_path / "out")
     assert "pruning goes on from step 2" in capsys.readouterr().out
 
 
