@@ -322,9 +322,9 @@ class FinetuneTrainer(Trainer):
         super().log(logs, **kwargs)
 
     def training_step(self, model, inputs: Dict):
-        return super().training_step(model, {**inputs, "input_ids": self._drop_tokens(inputs["input_ids"])})
+        return super().training_step(model, {**inputs, "input_ids": self.drop_tokens(inputs["input_ids"])})
 
-    def _drop_tokens(self, input_ids: paddle.Tensor) -> paddle.Tensor:
+    def drop_tokens(self, input_ids: paddle.Tensor) -> paddle.Tensor:
         """input_ids [batch, seq_len] with args.token_dropout of its tokens masked, special ones never.
 
         Against learning a small data set by heart (word dropout, Iyyer et al. 2015, section 2.2).

@@ -216,11 +216,12 @@ def parse_arguments(family: "TaskFamily", *more: Type, argv: Optional[List[str]]
     if "-h" in argv or "--help" in argv:
         parser.parse_args(argv)
     known = [setting.name for kind in types for setting in fields(kind)]
-    check_flags(argv, known)
+    without_effect = {**WITHOUT_EFFECT, **(COMPRESSION_WITHOUT_EFFECT if CompressionArguments in more else {})}
+    check_flags(argv, known, without_effect)
     data_args = parse(Parser(DataArguments, add_help=False), argv)[0]
     spec = choose_dataset(family, data_args)
     sections = [family.config_section, *(["Compression"] if CompressionArguments in more else [])]
-    settings = config_flags(Path(data_args.config), sections, spec.name, known)
+    settings = config_flags(Path(data_args.config), sections, spec.name, known, without_effect)
     try:
         rest = parser.parse_known_args(settings)[1]
     except InputError as error:
@@ -278,6 +279,9 @@ WITHOUT_EFFECT = {
     ),
     "flatten_param_grads": "it is for NPUs",
 }
+COMPRESSION_WITHOUT_EFFECT = dict.fromkeys(
+    ("do_train", "do_eval", "do_predict", "do_export"), "--no_pruning and --no_quantization say what is left out"
+)
 # What only the command line can say.
 NOT_IN_CONFIG = ("task_name", "dataset", "config")
 
@@ -287,7 +291,7 @@ def typed_flags(argv: List[str]) -> List[str]:
     return [word[2:].split("=")[0] for word in argv if word.startswith("--")]
 
 
-def check_flags(argv: List[str], known: List[str]) -> None:
+def check_flags(argv: List[str], known: List[str], without_effect: Dict[str, str]) -> None:
     """Raises InputError where a flag is unknown, has no effect, or is given twice."""
     given = set()
     for flag in typed_flags(argv):
@@ -295,18 +299,20 @@ def check_flags(argv: List[str], known: List[str]) -> None:
         if name not in known:
             near = [other for other in known if flag and other.startswith(flag)] or get_close_matches(flag, known, 1)
             raise InputError(f"unknown flag --{flag}{f' (is --{near[0]} meant?)' if near else ''}; see --help")
-        refuse_without_effect(name, f"--{flag}")
+        refuse_without_effect(name, f"--{flag}", without_effect)
         if name in given:
             raise InputError(f"--{flag} is given twice: give it once")
         given.add(name)
 
 
-def refuse_without_effect(name: str, shown: str) -> None:
-    if name in WITHOUT_EFFECT:
-        raise InputError(f"{shown} has no effect here: {WITHOUT_EFFECT[name]}")
+def refuse_without_effect(name: str, shown: str, without_effect: Dict[str, str]) -> None:
+    if name in without_effect:
+        raise InputError(f"{shown} has no effect here: {without_effect[name]}")
 
 
-def config_flags(path: Path, sections: List[str], dataset: str, known: List[str]) -> List[str]:
+def config_flags(
+    path: Path, sections: List[str], dataset: str, known: List[str], without_effect: Dict[str, str]
+) -> List[str]:
     """The settings of a config.yml for a data set as flags, so that their values are read as those of flags are.
 
     Raises:
@@ -318,7 +324,7 @@ def config_flags(path: Path, sections: List[str], dataset: str, known: List[str]
             raise InputError(f"{path}: {name}: no such flag")
         if name in NOT_IN_CONFIG:
             raise InputError(f"{path}: {name}: give it on the command line")
-        refuse_without_effect(name, f"{path}: {name}")
+        refuse_without_effect(name, f"{path}: {name}", without_effect)
         values = value if isinstance(value, list) else [value]
         if not values or any(isinstance(item, (dict, list)) for item in values):
             raise InputError(f"{path}: {name}: {value!r} is not a value of this flag")

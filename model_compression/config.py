@@ -15,6 +15,36 @@ CALIBRATION_SIZES = (4, 8, 16)  # which the scripts try
 HEADS_TOLERANCE = 0.02
 
 
+def check_list(name: str, values, wanted: str) -> None:
+    """Raises InputError where `values` is no list, or an empty one."""
+    if not isinstance(values, (list, tuple)) or not values:
+        raise InputError(f"{name} {values!r}: give a list of {wanted}")
+
+
+def check_each_once(name: str, values: List) -> None:
+    twice = sorted({str(value) for value in values if list(values).count(value) > 1})
+    if twice:
+        raise InputError(f"{name} names {', '.join(twice)} twice: give each once")
+
+
+def check_file_name(name: str) -> None:
+    if not isinstance(name, str) or not name or Path(name).name != name:
+        raise InputError(f"output_filename_prefix {name!r} is not a file's name: give one without folders")
+
+
+def check_steps(pruning: bool, quantization: bool, config: "PTQConfig") -> None:
+    """Raises InputError where config.input_dir would have no effect, or pruning none on what is quantized."""
+    if config.input_dir is None:
+        return
+    if pruning:
+        raise InputError(
+            f"input_dir {config.input_dir} gives the model to quantize, which pruning does not change: "
+            "add --no_pruning (pruning=False), or leave out input_dir"
+        )
+    if not quantization:
+        raise InputError(f"input_dir {config.input_dir} gives a model to quantize: quantization must not be off")
+
+
 @dataclass
 class DynabertConfig:
     """Width pruning (DynaBERT, Hou et al. 2020).
@@ -29,9 +59,10 @@ class DynabertConfig:
     output_filename_prefix: str = "float32"
 
     def __post_init__(self):
-        if not self.width_mult_list:
-            raise InputError("width_mult_list is empty: give at least one width, for example 3/4")
+        check_list("width_mult_list", self.width_mult_list, "widths, for example 3/4")
         self.width_mult_list = [parse_width(width) for width in self.width_mult_list]
+        check_each_once("width_mult_list", [f"{width:.4g}" for width in self.width_mult_list])
+        check_file_name(self.output_filename_prefix)
 
 
 @dataclass
@@ -66,13 +97,16 @@ class PTQConfig:
     quantize_embeddings: bool = False
 
     def __post_init__(self):
+        check_list("algo_list", self.algo_list, f"of {', '.join(ALGORITHMS)}")
         unknown = [algorithm for algorithm in self.algo_list if algorithm not in ALGORITHMS]
-        if unknown or not self.algo_list:
-            raise InputError(
-                f"quantization algorithm {', '.join(unknown) or '(none)'}: give of {', '.join(ALGORITHMS)}"
-            )
-        if not self.batch_size_list or any(size < 1 for size in self.batch_size_list):
+        if unknown:
+            raise InputError(f"quantization algorithm {', '.join(map(str, unknown))}: give of {', '.join(ALGORITHMS)}")
+        check_list("batch_size_list", self.batch_size_list, "numbers of calibration texts from 1 on")
+        if any(type(size) is not int or size < 1 for size in self.batch_size_list):
             raise InputError(f"batch_size_list {self.batch_size_list}: give numbers of calibration texts from 1 on")
+        for name in ("algo_list", "batch_size_list"):
+            check_each_once(name, getattr(self, name))
+        check_file_name(self.output_filename_prefix)
         if self.weight_quantize_type not in WEIGHT_QUANTIZE_TYPES:
             raise InputError(
                 f"weight_quantize_type {self.weight_quantize_type}: give one of {', '.join(WEIGHT_QUANTIZE_TYPES)}"
@@ -96,9 +130,11 @@ class CompressionArguments:
 
     By default one width (--width_mult_list 3/4), and six INT8 models (--algo_list hist mse --batch_size_list 4 8 16)
     each of the pruned model and of the model as it came, to choose from. The models and report.json go to compress/
-    in the model's folder. --output_dir, by default the model's folder, holds the state of a run until it is done: an
-    interrupted run goes on when its command is given again. --no_pruning only quantizes, --no_quantization only
-    prunes. Pruning trains with the hyper-parameters of config.yml unless a flag gives them.
+    in the model's folder. Results of several commands add up there: what is there already, made of the same model, data
+    and settings, is kept, and report.json names every model that is there. --output_dir, by default the model's
+    folder, holds the state of pruning until it is done: an interrupted run goes on when its command is given again.
+    --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the hyper-parameters of config.yml
+    unless a flag gives them.
     """
 
     pruning: bool = field(default=True, metadata={"help": "prune the width"})
@@ -127,11 +163,12 @@ class CompressionArguments:
     )
 
     def __post_init__(self):
-        self.config()  # what is wrong is refused before anything is loaded
+        config = self.config()  # what is wrong is refused before anything is loaded
+        check_steps(self.pruning, self.quantization, config.quantization_config)
 
     def config(self, available: int = CALIBRATION_SIZES[-1]) -> CompressConfig:
         """The config that these flags mean, for a dev set with `available` windows to calibrate with."""
-        sizes = self.batch_size_list or sorted({min(size, available) for size in CALIBRATION_SIZES})
+        sizes = self.batch_size_list or sorted({max(1, min(size, available)) for size in CALIBRATION_SIZES})
         return CompressConfig(
             prune_config=DynabertConfig(width_mult_list=self.width_mult_list),
             quantization_config=PTQConfig(
@@ -190,11 +227,12 @@ def find_widths(width_mult_list: List[float], num_heads: int, num_neurons: int) 
     return widths
 
 
-def check_input_dir(config: PTQConfig) -> Optional[Path]:
+def check_input_dir(config: PTQConfig, task) -> Optional[Path]:
     """The prefix of the model in config.input_dir; None without one.
 
     Raises:
-        InputError: there is no such model, or more than one that input_filename_prefix can mean.
+        InputError: there is no such model, or more than one that input_filename_prefix can mean, or it is not one for
+            the labels and the vocabulary of `task`.
     """
     if config.input_dir is None:
         return None
@@ -202,6 +240,14 @@ def check_input_dir(config: PTQConfig) -> Optional[Path]:
     from model_files import inspect_model
 
     prefix = find_model(Path(config.input_dir) / config.input_filename_prefix)
-    if inspect_model(prefix).quantized:
+    info, tokens = inspect_model(prefix), max(task.tokenizer.vocab.values()) + 1
+    if info.quantized:
         raise InputError(f"{prefix} is quantized already: give the FP32 model it was made from")
+    if task.labels and info.num_labels not in (None, -1, len(task.labels)):
+        raise InputError(f"{prefix} has {info.num_labels} labels, the data have {len(task.labels)}: give one for them")
+    if info.vocab_size is not None and info.vocab_size < tokens:
+        raise InputError(
+            f"{prefix} has {info.vocab_size} tokens, the vocabulary of --model_name_or_path {tokens}: "
+            "give a model of the same vocabulary"
+        )
     return prefix

@@ -15,7 +15,8 @@ import math
 import random
 import sys
 from contextlib import contextmanager
-from typing import Dict, Iterable, Iterator, List, Tuple
+from dataclasses import dataclass, field
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
 import numpy as np
 import paddle
@@ -28,11 +29,12 @@ from paddleslim.nas.ofa.layers import SuperLayerNorm
 from paddleslim.nas.ofa.utils.utils import set_state_dict
 from tqdm import tqdm
 
+from ernie_predictor import InputError
 from model_compression.config import Width
 from model_compression.work import WorkFolder
+from runs import default_eval_steps, is_resumable_step
 
 HIDDEN_LOSS_WEIGHT = 0.1  # lambda_2 / lambda_1 of the paper's section 3.1, as PaddleNLP has it
-EVALUATIONS_PER_EPOCH = 4  # where args.eval_steps says nothing
 
 Importance = Tuple[np.ndarray, np.ndarray]
 
@@ -184,59 +186,81 @@ def narrow_model(model, width: Width, weights: Dict[str, paddle.Tensor]):
 # ---------------------------------------------------------------- training
 
 
-def train_widths(trainer, net: Supernet, widths: List[Width], work: WorkFolder) -> Dict[str, Dict]:
-    """Train all widths together, and keep the best state of each by the task's metric.
+class Best(NamedTuple):
+    """A width's best state so far by the task's metric: where the training was, the metric, the narrow weights."""
 
-    Evaluates every args.eval_steps steps and at the end. After each evaluation the whole state goes
-    to the work folder, from which an interrupted run goes on to the same result.
+    step: int
+    score: float
+    weights: Dict[str, paddle.Tensor]
 
-    Returns:
-        for each width's name {"step", "score"} of its best state; work.load(f"best-{name}") has its weights.
+
+@dataclass
+class Progress:
+    """How far a training of all widths is.
+
+    Attributes:
+        step: updates of the weights that were made.
+        without_better: evaluations since one in which some width became better.
+        best: by the width's name.
+    """
+
+    step: int = 0
+    without_better: int = 0
+    best: Dict[str, Best] = field(default_factory=dict)
+
+
+def train_widths(trainer, net: Supernet, widths: List[Width], work: WorkFolder) -> Dict[str, Best]:
+    """Train all widths together, and keep the best state of each by the task's metric; returned by the width's name.
+
+    Evaluates every args.eval_steps steps and at the end, which comes early after args.early_stopping_patience
+    evaluations in which no width became better. The whole state goes to the work folder then, at most about
+    runs.MOST_RESUMABLE_STATES times; from there an interrupted run goes on to the same result.
+
+    Raises:
+        InputError: the loss is no number any more.
     """
     args = trainer.args
     loader = trainer.get_train_dataloader()
-    total = args.max_steps if args.max_steps > 0 else math.ceil(len(loader) * args.num_train_epochs)
-    eval_steps = args.eval_steps or max(1, len(loader) // EVALUATIONS_PER_EPOCH)
+    steps_of_epoch, total = trainer.count_steps()
+    eval_steps = args.eval_steps or default_eval_steps(steps_of_epoch, total)
     with using_model(trainer, net.model):
         trainer.optimizer = trainer.lr_scheduler = None
-        trainer.create_optimizer_and_scheduler(num_training_steps=max(total, 1))
-    optimizer, scheduler = trainer.optimizer, trainer.lr_scheduler
-    step, best = _restore(net, optimizer, work)
-    paddle.seed(args.seed + step)
-    loss_shown = float("nan")
-    with tqdm(total=total, initial=step, desc=f"widths {', '.join(w.name for w in widths)}") as bar:
-        for batch in batches_from(loader, args.seed, step, total):
-            net.model.train()
-            losses = []
-            for width in widths:
-                loss = net.distillation_loss(batch, width)
-                loss.backward()
-                losses.append(loss)
-            optimizer.step()
-            scheduler.step()
-            optimizer.clear_grad()
-            step += 1
+        trainer.create_optimizer_and_scheduler(num_training_steps=total)
+    progress = _restore(net, trainer.optimizer, work)
+    with tqdm(total=total, initial=progress.step, desc=f"widths {', '.join(w.name for w in widths)}") as bar:
+        for batches in batches_of_steps(loader, args.gradient_accumulation_steps, args.seed, progress.step, total):
+            if args.early_stopping_patience and progress.without_better >= args.early_stopping_patience:
+                break
+            paddle.seed(args.seed + progress.step)  # a run that goes on draws the same dropout
+            loss = _take_step(trainer, net, widths, batches, progress.step)
+            progress.step += 1
             bar.update()
-            if step % args.logging_steps == 0 or math.isnan(loss_shown):
-                loss_shown = float(sum(losses)) / len(losses)
-                bar.set_postfix(loss=f"{loss_shown:.4f}")
-            if step % eval_steps == 0 and step < total:
-                _evaluate_and_save(trainer, net, widths, step, best, work)
-                paddle.seed(args.seed + step)  # so that a run that goes on from here draws the same dropout
-    _evaluate_and_save(trainer, net, widths, step, best, work)
+            if progress.step % args.logging_steps == 0 or progress.step == 1:
+                bar.set_postfix(loss=f"{loss:.4f}")
+            if progress.step % eval_steps == 0 or progress.step == total:
+                _evaluate(trainer, net, widths, progress)
+                if is_resumable_step(progress.step, eval_steps, total) or progress.step == total:
+                    _save(trainer, net, progress, work)
     trainer.optimizer = trainer.lr_scheduler = None
-    return best
+    return progress.best
 
 
-def batches_from(loader, seed: int, step: int, total: int) -> Iterator[Dict]:
-    """The batches of steps step + 1 to total. Which they are depends on the seed and on the step alone."""
-    for epoch in range(step // len(loader), math.ceil(total / len(loader))):
+def batches_of_steps(loader, accumulation: int, seed: int, step: int, total: int) -> Iterator[List[Dict]]:
+    """The batches of each of the steps step + 1 to total; they depend on the seed and on the step alone.
+
+    A step has `accumulation` batches, or all of an epoch that has fewer.
+    """
+    steps_of_epoch = math.ceil(len(loader) / accumulation)
+    for epoch in range(step // steps_of_epoch, math.ceil(total / steps_of_epoch)):
         np.random.seed(seed + epoch)
         random.seed(seed + epoch)
         if hasattr(loader.batch_sampler, "set_epoch"):
             loader.batch_sampler.set_epoch(epoch)
-        begin = epoch * len(loader)
-        yield from itertools.islice(loader, max(step - begin, 0), min(total - begin, len(loader)))
+        begin = epoch * steps_of_epoch
+        first, last = max(step - begin, 0), min(total - begin, steps_of_epoch)
+        batches = itertools.islice(loader, first * accumulation, None)
+        for _ in range(first, last):
+            yield list(itertools.islice(batches, accumulation))
 
 
 @contextmanager
@@ -250,22 +274,45 @@ def using_model(trainer, model) -> Iterator[None]:
         trainer.model, trainer.model_wrapped = before
 
 
-def _evaluate_and_save(trainer, net: Supernet, widths, step: int, best: Dict, work: WorkFolder) -> None:
+def _take_step(trainer, net: Supernet, widths: List[Width], batches: List[Dict], step: int) -> float:
+    """One update of the weights from the mean of some batches' gradients; returns the mean loss of a width."""
+    net.model.train()
+    mean = 0.0
+    for batch in batches:
+        # The teacher reads the same masked tokens as the student: its hidden states are the student's target.
+        batch = {**batch, "input_ids": trainer.drop_tokens(batch["input_ids"])}
+        for width in widths:
+            loss = net.distillation_loss(batch, width) / len(batches)
+            loss.backward()
+            mean += float(loss) / len(widths)
+    if not math.isfinite(mean):
+        raise InputError(f"the loss of pruning is {mean} after {step} steps: give a smaller --learning_rate")
+    trainer.optimizer.step()
+    trainer.lr_scheduler.step()
+    trainer.optimizer.clear_grad()
+    return mean
+
+
+def _evaluate(trainer, net: Supernet, widths: List[Width], progress: Progress) -> None:
     weights = net.weights()
-    trainer.state.global_step = step
+    trainer.state.global_step = progress.step
+    progress.without_better += 1
     for width in widths:
         narrow = narrow_model(trainer.model, width, weights)
         tqdm.write(f"width {width.name}:", file=sys.stderr)
         with using_model(trainer, narrow):
             score = float(trainer.evaluate()[f"eval_{trainer.args.metric_for_best_model}"])
-        if width.name not in best or score > best[width.name]["score"]:
-            best[width.name] = {"step": step, "score": score}
-            work.save(f"best-{width.name}", narrow.state_dict())
+        if width.name not in progress.best or score > progress.best[width.name].score:
+            progress.best[width.name] = Best(progress.step, score, narrow.state_dict())
+            progress.without_better = 0
+
+
+def _save(trainer, net: Supernet, progress: Progress, work: WorkFolder) -> None:
     work.save(
-        "training",
         {
-            "step": step,
-            "best": best,
+            "step": progress.step,
+            "without_better": progress.without_better,
+            "best": {name: best._asdict() for name, best in progress.best.items()},
             "model": net.model.state_dict(),
             "optimizer": trainer.optimizer.state_dict(),
             "parameters": [parameter.name for parameter in net.model.parameters()],
@@ -273,13 +320,23 @@ def _evaluate_and_save(trainer, net: Supernet, widths, step: int, best: Dict, wo
     )
 
 
-def _restore(net: Supernet, optimizer, work: WorkFolder) -> Tuple[int, Dict]:
-    """(step, best) of the interrupted training, whose state goes into net and optimizer; (0, {}) without one."""
-    state = work.load("training")
-    # The optimizer's state goes by parameter names, which Paddle counts up within a process.
-    if state is None or state["parameters"] != [parameter.name for parameter in net.model.parameters()]:
-        return 0, {}
+def _restore(net: Supernet, optimizer, work: WorkFolder) -> Progress:
+    """The progress of the interrupted training, whose state goes into net and optimizer; none without one."""
+    state = work.load()
+    if state is None:
+        return Progress()
     net.model.set_state_dict(state["model"])
-    optimizer.set_state_dict(state["optimizer"])
+    names = [parameter.name for parameter in net.model.parameters()]
+    optimizer.set_state_dict(_renamed(state["optimizer"], state["parameters"], names))
     print(f"pruning goes on from step {state['step']}")
-    return state["step"], state["best"]
+    best = {name: Best(**values) for name, values in state["best"].items()}
+    return Progress(state["step"], state["without_better"], best)
+
+
+def _renamed(optimizer_state: Dict, before: List[str], now: List[str]) -> Dict:
+    """An optimizer's state for parameters that had the names `before`: Paddle counts names up within a process."""
+    new_names, renamed = dict(zip(before, now)), {}
+    for key, value in optimizer_state.items():
+        name = max((name for name in before if name in key), key=len, default="")
+        renamed[key.replace(name, new_names[name], 1) if name else key] = value
+    return renamed

@@ -19,11 +19,22 @@ from trainer import HEAD_OF_TASK, FinetuneTrainer  # noqa: E402
 from wordpiece import WordPiece  # noqa: E402
 
 LAYERS, HIDDEN, HEADS, NEURONS = 2, 32, 4, 64
+DEFAULTS = {
+    **{"per_device_train_batch_size": 8, "per_device_eval_batch_size": 8},
+    **{"learning_rate": 1e-3, "max_steps": 4, "eval_steps": 2, "seed": 7},
+}
 DATASETS = {"seq_cls": "sample_reviews", "token_cls": "sample_people_daily", "qa": "sample_reading"}
 
 
 def tiny_trainer(
-    output_dir, family=SEQ_CLS, architecture="Ernie", dropout=0.1, examples=24, max_seq_length=64, **arguments
+    output_dir,
+    family=SEQ_CLS,
+    architecture="Ernie",
+    dropout=0.1,
+    examples=24,
+    max_seq_length=64,
+    model_seed=11,
+    **arguments,
 ) -> FinetuneTrainer:
     """A trainer with a model of random weights, two layers and 32 wide, and a few real examples."""
     spec = find_dataset(DATASETS[family.task.name])
@@ -37,10 +48,8 @@ def tiny_trainer(
     args = FinetuneArguments(
         output_dir=str(output_dir),
         device="cpu",
-        **{
-            **{"per_device_train_batch_size": 8, "per_device_eval_batch_size": 8, "disable_tqdm": True},
-            **{"learning_rate": 1e-3, "max_steps": 4, "eval_steps": 2, "seed": 7, **arguments},
-        },
+        disable_tqdm=True,
+        **{**DEFAULTS, **arguments},
     )
     config = InferenceConfig(task=task.name, labels=labels, max_seq_length=max_seq_length, dataset=spec.name)
     return FinetuneTrainer(
@@ -49,15 +58,15 @@ def tiny_trainer(
         config,
         {},
         args,
-        model=tiny_model(architecture, HEAD_OF_TASK[task.name], len(vocab), len(labels) or 2, dropout),
+        model=tiny_model(architecture, HEAD_OF_TASK[task.name], len(vocab), len(labels) or 2, dropout, model_seed),
         train_dataset=Features(family, task, train),
         eval_dataset=Features(family, task, dev, by_length=True),
     )
 
 
-def tiny_model(architecture: str, head: str, vocab_size: int, num_labels: int, dropout: float):
+def tiny_model(architecture: str, head: str, vocab_size: int, num_labels: int, dropout: float, seed: int):
     """A model with large enough weights for its answers to depend on every layer."""
-    paddle.seed(11)
+    paddle.seed(seed)
     config = getattr(transformers, f"{architecture}Config")(
         vocab_size=vocab_size,
         hidden_size=HIDDEN,

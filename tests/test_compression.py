@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ import pytest
 from ernie_predictor import InputError, QuestionAnswering, SequenceClassification, load_predictor
 from model_compression import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig
 from model_compression.config import ALGORITHMS
-from model_compression.pipeline import calibrate, calibration_texts, export_int8
-from model_compression.report import print_report
+from model_compression.pipeline import calibrate, calibration_texts, export, export_int8
+from model_compression.quantization import loaded_program
+from model_compression.report import print_report, summarize
 from trainer import check_finetuned
 from utils import QA, SEQ_CLS, TOKEN_CLS, parse_arguments
 
@@ -76,18 +78,49 @@ def compressed(tmp_path_factory):
     return trainer, folder / "out", report
 
 
-def test_the_report_names_every_model_and_the_best(compressed):
+def test_the_report_names_every_model(compressed):
     trainer, output, report = compressed
-    assert {row["model"] for row in report["models"]} == {"inference/infer"} | {
-        f"{algorithm}{size}/int8" for algorithm in ALGORITHMS for size in (2, 8)
-    }
-    order = [(-row["metrics"]["accuracy"], -round(row["speedup"], 1), row["bytes"]) for row in report["models"]]
-    assert order == sorted(order)
-    assert report["best_int8"] == next(row["model"] for row in report["models"] if row["precision"] == "int8")
-    original = next(row for row in report["models"] if row["model"] == report["original"])
-    assert original["change"] == 0 and original["speedup"] == 1
+    rows = {row["model"]: row for row in report["models"]}
+    grid = {f"{algorithm}{size}/int8": (algorithm, size) for algorithm in ALGORITHMS for size in (2, 8)}
+    assert set(rows) == {"inference/infer", *grid} and len(report["models"]) == len(rows)
+    for model, expected in grid.items():
+        assert (rows[model]["algorithm"], rows[model]["calibration_texts"]) == expected
+        files = [output / f"{model}{ending}" for ending in (".pdmodel", ".pdiparams")]
+        assert rows[model]["bytes"] == sum(file.stat().st_size for file in files)
+    exact = {"accuracy": right_answers(output / "inference/infer", "fp32", trainer)}
+    assert (report["original"], rows["inference/infer"]["metrics"]) == ("inference/infer", exact)
+    assert rows["inference/infer"]["speedup"] == 1 and report["metric"] == "accuracy"
     assert json.loads((output / "report.json").read_text(encoding="utf-8")) == report
-    assert not list(Path(trainer.args.output_dir).glob("compress_state-*"))
+
+
+def right_answers(prefix, precision, trainer):
+    """The share of dev examples that an exported model answers rightly."""
+    predictor = load_predictor(prefix, precision=precision, num_threads=1)
+    results = predictor.predict([example["text"] for example in trainer.eval_examples])
+    return np.mean([result["label"] == example["label"] for result, example in zip(results, trainer.eval_examples)])
+
+
+def test_the_best_is_the_most_accurate_then_the_fastest_then_the_smallest():
+    """A tenth of the speed is no difference: it is another in each run."""
+
+    def row(model, precision, accuracy, speedup, size):
+        metrics = {"f1": 1 - accuracy, "accuracy": accuracy}
+        return {"model": model, "precision": precision, "metrics": metrics, "speedup": speedup, "bytes": size}
+
+    rows = [
+        row("original", "fp32", 0.80, 1.00, 90),
+        row("large", "int8", 0.75, 2.04, 80),
+        row("slow", "int8", 0.75, 1.50, 10),
+        row("pruned", "fp32", 0.85, 1.30, 70),
+        row("small", "int8", 0.75, 1.96, 40),
+        row("worst", "int8", 0.70, 9.00, 1),
+    ]
+    report = summarize(rows, "accuracy")
+    assert [row["model"] for row in report["models"]] == ["pruned", "original", "small", "large", "slow", "worst"]
+    assert (report["original"], report["best_int8"]) == ("original", "small")
+    changes = {row["model"]: round(row["change"], 9) for row in report["models"]}
+    assert changes == {"pruned": 0.05, "original": 0, "small": -0.05, "large": -0.05, "slow": -0.05, "worst": -0.1}
+    assert summarize([rows[0], rows[3]], "accuracy")["best_int8"] is None
 
 
 def test_the_printed_commands_can_be_typed(compressed, capsys):
@@ -105,13 +138,14 @@ def logits(prefix, precision, trainer):
 
 @pytest.mark.parametrize("algorithm", ["abs_max", "hist", "mse", "KL"])
 def test_int8_is_close_to_fp32(compressed, algorithm):
-    """Closer than 3 % of the logits' spread, which stored INT8 weights miss because of Paddle's scales."""
+    """Closer than a quarter of the spread of a logit over the texts, which stored INT8 weights miss tenfold because of
+    Paddle's scales."""
     trainer, output, _ = compressed
     exact, found = (
         logits(output / "inference/infer", "fp32", trainer),
         logits(output / f"{algorithm}8/int8", "int8", trainer),
     )
-    assert np.abs(found - exact).mean() < 0.03 * exact.std()
+    assert np.abs(found - exact).mean() < exact.std(axis=0).mean() / 4
 
 
 def test_every_weight_matmul_runs_as_int8(compressed):
@@ -137,36 +171,43 @@ def test_channel_wise_weights_are_stored_as_int8(tmp_path, compressed):
         "x", str(tmp_path), pruning=False, compress_config=CompressConfig(quantization_config=config)
     )
     sizes = {row["model"]: row["bytes"] for row in report["models"]}
-    with open(tmp_path / "hist2" / "int8.pdmodel", "rb") as file:
-        assert b"quantize_linear" in file.read()
-    params = {m: (tmp_path / f"{m}.pdiparams").stat().st_size for m in ("inference/infer", "hist2/int8")}
-    assert sizes and params["inference/infer"] - params["hist2/int8"] > 0.6 * 4 * LAYERS * (
-        4 * HIDDEN**2 + 2 * HIDDEN * NEURONS
-    )
+    operators = operator_counts(tmp_path / "hist2" / "int8")
+    weights = 6 * LAYERS + 2
+    # Of each matrix product its weight is dequantized, and its input quantized and dequantized.
+    assert operators["dequantize_linear"] >= weights + operators["quantize_linear"]
+    stored = LAYERS * (4 * HIDDEN**2 + 2 * HIDDEN * NEURONS) + HIDDEN**2 + 2 * HIDDEN
+    saved = sizes["inference/infer"] - sizes["hist2/int8"]
+    assert 0.6 * 3 * stored < saved < 3 * stored, "a byte instead of four; scales and operators take some room again"
+
+
+def operator_counts(prefix):
+    with loaded_program(prefix) as model:
+        return Counter(op.type for op in model.program.global_block().ops)
 
 
 def test_the_attentions_products_are_an_option(tmp_path, compressed):
-    trainer, _, _ = compressed
+    trainer, output, _ = compressed
     config = PTQConfig(quantize_activation_matmuls=True, batch_size_list=[2])
     report = trainer.compress(
         "x", str(tmp_path), pruning=False, compress_config=CompressConfig(quantization_config=config)
     )
-    assert report["best_int8"] == "hist2/int8"
-    more = (tmp_path / "hist2" / "int8.pdmodel").read_bytes().count(b"quantize_linear")
-    config = PTQConfig(batch_size_list=[2])
-    trainer.compress("x", str(tmp_path), pruning=False, compress_config=CompressConfig(quantization_config=config))
-    assert more > (tmp_path / "hist2" / "int8.pdmodel").read_bytes().count(b"quantize_linear")
+    assert report["models"][-1]["quantize_activation_matmuls"] or report["models"][0]["quantize_activation_matmuls"]
+    more, fewer = (operator_counts(folder / "hist2" / "int8") for folder in (tmp_path, output))
+    # Queries, keys, attention weights and values of every layer; the grid is without the option.
+    assert more["quantize_linear"] - fewer["quantize_linear"] == 4 * LAYERS
 
 
 def test_a_model_of_the_users_own_is_quantized(tmp_path, compressed):
-    trainer, output, _ = compressed
-    config = CompressConfig(
-        quantization_config=PTQConfig(
-            input_dir=str(output / "inference"), input_filename_prefix="inf", batch_size_list=[2]
-        )
-    )
-    report = trainer.compress("x", str(tmp_path), pruning=False, compress_config=config)
-    assert report["best_int8"] == "hist2/int8"
+    """That model, not the trainer's; it may be named by the beginning of its name."""
+    trainer, _, _ = compressed
+    theirs = tiny_trainer(tmp_path / "state", model_seed=12)
+    export(theirs, theirs.model, tmp_path / "theirs" / "model")
+    config = PTQConfig(input_dir=str(tmp_path / "theirs"), input_filename_prefix="mod", batch_size_list=[2])
+    config = CompressConfig(quantization_config=config)
+    report = trainer.compress("x", str(tmp_path / "out"), pruning=False, compress_config=config)
+    found = logits(tmp_path / "out" / report["best_int8"], "int8", trainer)
+    expected, ours = (logits(tmp_path / prefix, "fp32", trainer) for prefix in ("theirs/model", "out/inference/infer"))
+    assert np.abs(found - expected).mean() < 0.1 * np.abs(found - ours).mean()
 
 
 def test_full_disk_while_an_int8_model_is_written(tmp_path, compressed):
@@ -186,15 +227,16 @@ def test_full_disk_while_an_int8_model_is_written(tmp_path, compressed):
     assert not all_files(tmp_path / "hist2")
 
 
-def test_the_same_seed_gives_the_same_models(tmp_path):
-    reports = []
-    for name in ("first", "second"):
-        trainer = tiny_trainer(tmp_path / "state")
-        reports.append(trainer.compress("x", str(tmp_path / name)))
-    figures = [{row["model"]: (row["metrics"], row["bytes"]) for row in report["models"]} for report in reports]
-    assert figures[0] == figures[1]
-    for model in figures[0]:
-        assert exported_parameters(tmp_path / "first" / model) == exported_parameters(tmp_path / "second" / model)
+def test_the_same_seed_gives_the_same_models_and_another_others(tmp_path):
+    parameters = {}
+    for name, seed in {"first": 7, "second": 7, "other": 8}.items():
+        trainer = tiny_trainer(tmp_path / name / "state", seed=seed)
+        report = trainer.compress("x", str(tmp_path / name / "out"))
+        models = [row["model"] for row in report["models"]]
+        parameters[name] = {model: exported_parameters(tmp_path / name / "out" / model) for model in models}
+    assert parameters["first"] == parameters["second"]
+    differ = {model for model in parameters["first"] if parameters["first"][model] != parameters["other"][model]}
+    assert differ == {"0.75/float32", "0.75/hist4/int8", "hist4/int8"}, "training and calibration are drawn by the seed"
 
 
 # ---------------------------------------------------------------- what is refused
@@ -243,10 +285,57 @@ def test_more_calibration_texts_than_there_are_is_refused(tmp_path):
     refuse(tmp_path, trainer, "asks for 64", quantization_config=PTQConfig(batch_size_list=[64]))
 
 
-@pytest.mark.parametrize("options", [{"algo_list": ["max"]}, {"algo_list": []}, {"batch_size_list": [0]}])
-def test_wrong_quantization_settings_are_refused(options):
-    with pytest.raises(InputError):
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"algo_list": ["hist", "max"]}, "quantization algorithm max: give of KL"),
+        ({"algo_list": []}, r"algo_list \[\]: give a list of"),
+        ({"algo_list": "hist"}, "algo_list 'hist': give a list of"),
+        ({"algo_list": ["hist", "mse", "hist"]}, "algo_list names hist twice"),
+        ({"batch_size_list": [4, 0]}, r"batch_size_list \[4, 0\]: give numbers of calibration texts from 1 on"),
+        ({"batch_size_list": [-4]}, "from 1 on"),
+        ({"batch_size_list": [2.5]}, "from 1 on"),
+        ({"batch_size_list": []}, r"batch_size_list \[\]: give a list of numbers"),
+        ({"batch_size_list": 4}, "batch_size_list 4: give a list of numbers"),
+        ({"batch_size_list": [4, 4]}, "batch_size_list names 4 twice"),
+        ({"output_filename_prefix": "../int8"}, "'../int8' is not a file's name"),
+        ({"output_filename_prefix": ""}, "'' is not a file's name"),
+        ({"weight_quantize_type": "max"}, "weight_quantize_type max: give one of abs_max"),
+    ],
+)
+def test_wrong_quantization_settings_are_refused(options, says):
+    with pytest.raises(InputError, match=says) as caught:
         PTQConfig(**options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--width_mult_list", "0"], "width 0 is not above 0 and up to 1"),
+        (["--width_mult_list", "5/4"], "width 5/4 is not above 0 and up to 1"),
+        (["--width_mult_list", "3/4", "wide"], "width 'wide' is not a number"),
+        (["--width_mult_list", "3/4", "0.75"], "width_mult_list names 0.75 twice"),
+        (["--width_mult_list"], "argument --width_mult_list: expected at least one argument"),
+        (["--batch_size_list", "0"], r"batch_size_list \[0\]: give numbers of calibration texts from 1 on"),
+        (["--batch_size_list", "4", "-8"], "batch_size_list|-8"),
+        (["--batch_size_list", "four"], "argument --batch_size_list: invalid int value: 'four'"),
+        (["--batch_size_list", "8", "8"], "batch_size_list names 8 twice"),
+        (["--algo_list", "hist", "max"], "quantization algorithm max"),
+        (["--weight_quantize_type", "max"], "weight_quantize_type max"),
+        (["--input_dir", "somewhere"], "add --no_pruning"),
+        (["--input_dir", "somewhere", "--no_pruning", "--no_quantization"], "quantization must not be off"),
+        *(
+            (["--" + flag], f"--{flag} has no effect here")
+            for flag in ("do_train", "do_eval", "do_predict", "do_export")
+        ),
+    ],
+)
+def test_wrong_flags_are_refused_before_anything_is_loaded(tmp_path, flags, says):
+    argv = ["--task_name", "sample_reviews", "--model_name_or_path", str(tmp_path / "none"), "--device", "cpu"]
+    with pytest.raises(InputError, match=says) as caught:
+        parse_arguments(SEQ_CLS, CompressionArguments, argv=[*argv, *flags])
+    assert "\n" not in str(caught.value)
 
 
 def test_an_input_dir_must_hold_one_fp32_model(tmp_path, compressed):
@@ -294,7 +383,8 @@ def test_int8_embeddings_stand_in_the_report_beside_the_rest(tmp_path):
     vocabulary = trainer.model.config.vocab_size
     shrunk = rows["hist4/int8"]["bytes"] - rows["hist4_embeddings/int8"]["bytes"]
     assert 0.8 * vocabulary * (3 * HIDDEN - 4) < shrunk < vocabulary * 3 * HIDDEN
-    assert np.abs(logits["hist4/int8"] - logits["hist4_embeddings/int8"]).max() < 0.1
+    difference = np.abs(logits["hist4/int8"] - logits["hist4_embeddings/int8"])
+    assert 0 < difference.mean() < logits["hist4/int8"].std(axis=0).mean() / 4
 
 
 def test_the_compression_section_of_the_config_beats_the_data_sets_own(tmp_path):

@@ -3,6 +3,7 @@
 from compression_fixtures import HEADS, HIDDEN, LAYERS, NEURONS, exported_parameters, tiny_trainer  # isort: skip  (sets up paddle)
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,17 @@ import pytest
 from ernie_predictor import InputError
 from model_compression import CompressConfig, DynabertConfig
 from model_compression.config import Width, find_widths, parse_width
-from model_compression.pruning import Supernet, batches_from, compute_importance, narrow_model, soft_cross_entropy
+from model_compression.pipeline import export, importance_batches
+from model_compression.pruning import (
+    Supernet,
+    _take_step,
+    batches_of_steps,
+    compute_importance,
+    narrow_model,
+    soft_cross_entropy,
+    train_widths,
+)
+from model_compression.work import WorkFolder
 
 HALF, FULL = Width("0.5", 2, 32), Width("1.0", 4, 64)
 
@@ -30,9 +41,13 @@ def importance(trainer):
     return compute_importance(trainer, trainer.get_eval_dataloader(trainer.eval_dataset))
 
 
+def first_batch(trainer):
+    return next(iter(trainer.get_eval_dataloader(trainer.eval_dataset)))
+
+
 @pytest.fixture
 def batch(trainer):
-    return next(iter(trainer.get_eval_dataloader(trainer.eval_dataset)))
+    return first_batch(trainer)
 
 
 def logits_of(model, batch):
@@ -85,9 +100,22 @@ def test_importance_of_heads_is_the_gradient_of_their_masks(trainer, importance)
             assert importance[0][layer, head] == pytest.approx(expected, rel=0.05, abs=2e-4)
 
 
-def test_importance_does_not_depend_on_what_came_before(trainer, importance):
-    again = compute_importance(trainer, trainer.get_eval_dataloader(trainer.eval_dataset))
-    assert all(np.array_equal(a, b) for a, b in zip(importance, again))
+def test_importance_does_not_depend_on_what_came_before(tmp_path):
+    """On dropout that was on, and on the gradients of a run before."""
+    trainer = tiny_trainer(tmp_path, dropout=0.3)
+    loader = trainer.get_eval_dataloader(trainer.eval_dataset)
+    first = compute_importance(trainer, loader)
+    trainer.model.train()
+    second = compute_importance(trainer, loader)
+    assert all(np.array_equal(a, b) for a, b in zip(first, second))
+    half = compute_importance(trainer, list(loader)[:1])
+    assert not any(np.allclose(a, b) for a, b in zip(first, half)), "it does not depend on the batches either"
+
+
+def test_importance_is_of_batches_of_the_training_size(tmp_path):
+    """Then --per_device_eval_batch_size changes nothing."""
+    trainer = tiny_trainer(tmp_path, per_device_eval_batch_size=5, per_device_train_batch_size=10)
+    assert [len(batch["input_ids"]) for batch in importance_batches(trainer)] == [10, 10, 4]
 
 
 def test_reordering_changes_nothing_at_full_width(trainer, importance, batch):
@@ -147,13 +175,113 @@ def test_soft_cross_entropy_leaves_padding_out():
     )
 
 
-def test_batches_depend_on_seed_and_step_alone(trainer):
+@pytest.mark.parametrize("accumulation, steps_of_epoch, batches_of_step", [(1, 3, 1), (2, 1, 2), (5, 1, 3)])
+def test_batches_depend_on_seed_and_step_alone(tmp_path, accumulation, steps_of_epoch, batches_of_step):
+    """Also where a step has several of the three batches of an epoch, or would have more."""
+
     def ids(step, seed=7):
-        return [b["input_ids"].numpy().tolist() for b in batches_from(trainer.get_train_dataloader(), seed, step, 8)]
+        trainer = tiny_trainer(tmp_path, seed=seed, gradient_accumulation_steps=accumulation)
+        steps = batches_of_steps(trainer.get_train_dataloader(), accumulation, seed, step, 8)
+        return [[batch["input_ids"].numpy().tolist() for batch in batches] for batches in steps]
 
     whole = ids(0)
-    assert len(whole) == 8 and ids(5) == whole[5:] and ids(8) == []
-    assert ids(0) == whole
+    assert [len(batches) for batches in whole] == 8 * [batches_of_step]
+    assert ids(5) == whole[5:] and ids(8) == []
+    assert whole[:steps_of_epoch] != whole[steps_of_epoch : 2 * steps_of_epoch], "each epoch has an order of its own"
+    assert ids(0, seed=8) != whole
+
+
+def test_every_epoch_has_all_texts(trainer):
+    epochs = list(batches_of_steps(trainer.get_train_dataloader(), 1, 7, 0, 6))
+    expected = sorted(tuple(trainer.train_dataset[i]["input_ids"]) for i in range(24))
+    for epoch in (epochs[:3], epochs[3:]):
+        rows = [row[row != 0].tolist() for (batch,) in epoch for row in batch["input_ids"].numpy()]
+        assert sorted(map(tuple, rows)) == expected
+
+
+@pytest.fixture
+def supernet(tmp_path):
+    """(trainer, its supernet), without dropout."""
+
+    def get(**arguments):
+        trainer = tiny_trainer(tmp_path, **{"dropout": 0.0, **arguments})
+        return trainer, Supernet(trainer.model, compute_importance(trainer, [first_batch(trainer)]))
+
+    return get
+
+
+def train(trainer, net, widths=(HALF,)):
+    """{width: best state}."""
+    folder = Path(trainer.args.output_dir)
+    return train_widths(trainer, net, list(widths), WorkFolder(str(folder), folder, {}))
+
+
+def test_a_step_follows_the_mean_of_its_batches_gradients(supernet):
+    def change(numbers):
+        trainer, net = supernet()
+        batches = list(trainer.get_eval_dataloader(trainer.eval_dataset))
+        before = net.weights()["classifier.weight"].numpy()
+        trainer.lr_scheduler = paddle.optimizer.lr.StepDecay(0.1, 100)
+        trainer.optimizer = paddle.optimizer.SGD(trainer.lr_scheduler, net.model.parameters())
+        loss = _take_step(trainer, net, [HALF], [batches[number] for number in numbers], 0)
+        return net.weights()["classifier.weight"].numpy() - before, loss
+
+    (first, first_loss), (second, second_loss), (both, loss) = change([0]), change([1]), change([0, 1])
+    assert not np.allclose(first, second, rtol=0.05)
+    assert both == pytest.approx((first + second) / 2, rel=1e-3, abs=1e-7)
+    assert loss == pytest.approx((first_loss + second_loss) / 2)
+
+
+def test_epochs_are_counted_in_steps_of_several_batches(supernet):
+    """As in fine-tuning: 24 texts are three batches of 8, of which two make a step, and the third makes none."""
+    flags = {"gradient_accumulation_steps": 2, "max_steps": -1, "num_train_epochs": 3, "eval_steps": 100}
+    assert train(*supernet(**flags))["0.5"].step == 3
+
+
+def test_tokens_are_dropped_as_in_fine_tuning(supernet):
+    trainer, net = supernet(token_dropout=0.5)
+    vocab, seen = trainer.task.tokenizer.vocab, []
+    distillation_loss = net.distillation_loss
+    net.distillation_loss = lambda batch, width: (
+        seen.append(batch["input_ids"].numpy()) or distillation_loss(batch, width)
+    )
+    train(trainer, net, [HALF, FULL])
+    tokens = np.concatenate([ids[ids > vocab["[SEP]"]] for ids in seen])
+    assert 0.4 < (tokens == vocab["[MASK]"]).mean() < 0.6
+    assert np.array_equal(seen[0], seen[1]), "the widths of a step learn from the same tokens"
+    assert all((ids[:, 0] == vocab["[CLS]"]).all() for ids in seen)
+
+
+@pytest.mark.parametrize("patience, evaluations, best_step", [(2, 5, 3), (1, 2, 1), (None, 6, 6)])
+def test_early_stopping_ends_after_evaluations_without_a_better_one(supernet, patience, evaluations, best_step):
+    trainer, net = supernet(max_steps=6, eval_steps=1, early_stopping_patience=patience)
+    scores = [0.5, 0.4, 0.6, 0.6, 0.1, 0.9]
+    left = iter(scores)
+    trainer.metric = lambda examples, results: {"accuracy": next(left)}
+    assert train(trainer, net)["0.5"].step == best_step
+    assert len(scores) - len(list(left)) == evaluations
+
+
+def test_a_loss_that_is_no_number_is_said(supernet):
+    trainer, net = supernet()
+    net.model.classifier.weight.set_value(net.model.classifier.weight * float("inf"))
+    with pytest.raises(InputError, match="the loss of pruning is nan after 0 steps: give a smaller --learning_rate"):
+        train(trainer, net)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_is_refused(tmp_path, precision):
+    trainer = tiny_trainer(tmp_path / "state", examples=4)
+    setattr(trainer.args, precision, True)  # which a machine with a GPU takes
+    with pytest.raises(InputError, match=f"leave out --{precision}"):
+        trainer.compress("x", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_fewer_texts_than_a_whole_batch_are_refused(tmp_path):
+    trainer = tiny_trainer(tmp_path / "state", examples=4, dataloader_drop_last=True)
+    with pytest.raises(InputError, match="4 training inputs fill no batch of 8"):
+        trainer.compress("x", str(tmp_path / "out"))
 
 
 LONGER = {"max_steps": 12, "eval_steps": 2}
@@ -185,6 +313,7 @@ def test_a_killed_run_goes_on_to_the_same_result(tmp_path):
     process.kill()
     process.wait()
     assert states() and not (killed / "0.5").exists(), "it ended before it was killed"
+    shutil.rmtree(killed / "inference")  # as one does who starts anew
 
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "pruning goes on from step" in again.stdout
@@ -194,7 +323,31 @@ def test_a_killed_run_goes_on_to_the_same_result(tmp_path):
     assert not list(output_dir.glob("compress_state-*"))
 
 
-def test_without_training_steps_the_model_is_evaluated_and_exported(tmp_path):
-    trainer = tiny_trainer(tmp_path / "state", max_steps=-1, num_train_epochs=0)
+def test_a_training_that_ends_before_its_first_evaluation_is_evaluated_and_exported(tmp_path):
+    trainer = tiny_trainer(tmp_path / "state", max_steps=1, eval_steps=100)
     report = trainer.compress("x", str(tmp_path / "out"), quantization=False, compress_config=CompressConfig())
     assert [row["model"] for row in report["models"] if row["width"]] == ["0.75/float32"]
+    untrained = narrow_model(trainer.model, Width("0.75", 3, 48), trainer.model.state_dict())
+    export(trainer, untrained, tmp_path / "untrained" / "model")
+    assert exported_parameters(tmp_path / "out/0.75/float32") != exported_parameters(tmp_path / "untrained/model")
+
+
+@pytest.mark.parametrize("flags", [{"num_train_epochs": 0}, {"num_train_epochs": 0.1, "max_steps": -1}])
+def test_no_training_step_is_refused(tmp_path, flags):
+    with pytest.raises(InputError, match="num_train_epochs"):
+        tiny_trainer(tmp_path / "state", **flags).compress("x", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_number_of_states_that_are_written_is_bounded(supernet):
+    class CountingFolder(WorkFolder):
+        steps = []
+
+        def save(self, state):
+            self.steps.append(state["step"])
+            super().save(state)
+
+    trainer, net = supernet(max_steps=31, eval_steps=1)
+    folder = Path(trainer.args.output_dir)
+    train_widths(trainer, net, [HALF], CountingFolder(str(folder), folder, {}))
+    assert CountingFolder.steps == [4, 8, 12, 16, 20, 24, 28, 31]
