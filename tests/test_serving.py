@@ -261,7 +261,7 @@ def test_wrong_endpoints(endpoint):
         (["--endpoints", "127.0.0.1:1", "--retries", "0"], "127.0.0.1:1: "),
         (["--texts", "[1]"], "text 1 is not a text, a pair of texts"),
         (["--input_file", "x"], "--input_file and --output_file belong together"),
-        (["--repeat", "0"], "--repeat is 0"),
+        (["--repeat", "0"], "argument --repeat: 0: give a number from 1 on"),
         (["--task_name", "cmrc2018"], "data set cmrc2018 is for qa: use qa_rpc_client.py"),
         (["--nonsense"], "unrecognized arguments: --nonsense; see --help"),
     ],
