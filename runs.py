@@ -15,6 +15,7 @@ import numpy as np
 from paddlenlp.trainer.trainer import TRAINER_STATE_NAME
 from paddlenlp.trainer.trainer_callback import TrainerState
 
+import deploy_path  # noqa: F401
 from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, InferenceConfig, InputError
 from files import write_json
 from text_files import read_text

@@ -30,6 +30,7 @@ from paddlenlp.transformers import AutoTokenizer
 from paddlenlp.utils.log import logger
 from tqdm import tqdm
 
+import deploy_path  # noqa: F401
 from bulk import to_json
 from data import DatasetSpec, find_dataset, load_examples, load_labels
 from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, InferenceConfig, InputError
