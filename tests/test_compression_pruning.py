@@ -339,6 +339,24 @@ def test_no_training_step_is_refused(tmp_path, flags):
     assert not (tmp_path / "out").exists()
 
 
+def test_going_on_does_not_depend_on_the_names_that_paddle_counts_up(supernet):
+    """In a process that has made other models before, the same parameters have other names."""
+
+    def trained(names, scores):  # rising, so that the last state is the best; StopIteration ends it
+        left = iter(scores)
+        with paddle.utils.unique_name.guard(names):
+            trainer, net = supernet(max_steps=3, eval_steps=1)
+        trainer.metric = lambda examples, results: {"accuracy": next(left)}
+        with paddle.utils.unique_name.guard("compression_"):
+            return train(trainer, net)["0.5"].weights["classifier.weight"].numpy()
+
+    whole = trained("whole_", [0.1, 0.2, 0.3])
+    shutil.rmtree(Path(supernet()[0].args.output_dir))
+    with pytest.raises(StopIteration):
+        trained("before_", [0.1, 0.2])
+    assert np.array_equal(trained("after_", [0.3]), whole)
+
+
 def test_the_number_of_states_that_are_written_is_bounded(supernet):
     class CountingFolder(WorkFolder):
         steps = []
