@@ -101,10 +101,12 @@ def read_config(path: Path) -> Dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(read_text(path))
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: give another --config") from None
-    except (yaml.YAMLError, RecursionError) as error:
+        text = read_text(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): give another --config") from None
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no options: write them as name: value")
