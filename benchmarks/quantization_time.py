@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
 
 import json  # noqa: E402
+import shutil  # noqa: E402
 import subprocess  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
@@ -45,6 +46,7 @@ def run(*command: str) -> float:
 
 def quantize(model: Path, algorithms: str, sizes: str) -> List[str]:
     """The cells of one row: how long the command took, and how many INT8 models it made."""
+    shutil.rmtree(model / "compress", ignore_errors=True)  # what is there would be kept
     grid = ["--algo_list", *algorithms.split(), "--batch_size_list", *sizes.split()]
     flags = ["--task_name", DATASET, "--model_name_or_path", str(model), "--no_pruning", *grid]
     seconds = run("compress_seq_cls.py", *flags, "--output_dir", str(model / "state"))
