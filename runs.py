@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
-from paddlenlp.trainer.trainer import TRAINER_STATE_NAME
-from paddlenlp.trainer.trainer_callback import TrainerState
 
 import deploy_path  # noqa: F401
 from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, InferenceConfig, InputError
@@ -24,6 +22,7 @@ RESULTS_FILE = "results.json"
 SETTINGS_FILE = "settings.json"
 COMPLETE_FILE = "complete"
 PROGRESS_FILE = "progress.json"
+TRAINER_STATE_FILE = "trainer_state.json"  # PaddleNLP's TRAINER_STATE_NAME; to import it takes seconds
 ORIGIN = ("model_name_or_path", "data_dir")  # in the settings of results.json, though their content decides
 # What a model folder is loaded from.
 MODEL_FILES = ("model_state*.pdparams", "*.safetensors", "config.json", "model_config.json", INFERENCE_FILE, VOCAB_FILE)
@@ -218,9 +217,9 @@ def resumable_checkpoint(folder: Path, settings: Dict) -> Optional[str]:
     resumable = resumable_checkpoints(folder)
     if not resumable:
         return None
-    state = TrainerState.load_from_json(str(resumable[-1] / TRAINER_STATE_NAME))
-    state.best_model_checkpoint = str(folder / Path(state.best_model_checkpoint).name)  # as the folder is called now
-    state.save_to_json(str(resumable[-1] / TRAINER_STATE_NAME))
+    state = trainer_state(resumable[-1])
+    best = str(folder / Path(state["best_model_checkpoint"]).name)  # as the folder is called now
+    write_json(resumable[-1] / TRAINER_STATE_FILE, {**state, "best_model_checkpoint": best})
     return str(resumable[-1])
 
 
@@ -228,6 +227,11 @@ def resumable_checkpoints(folder: Path) -> List[Path]:
     """The complete checkpoints that hold more than a best state, oldest first."""
     found = [path.parent for path in folder.glob(f"checkpoint-*/{PROGRESS_FILE}")]
     return sorted((path for path in found if (path / COMPLETE_FILE).exists()), key=step_of)
+
+
+def trainer_state(checkpoint: Path) -> Dict:
+    """What PaddleNLP's TrainerState keeps in a checkpoint."""
+    return read_json(checkpoint / TRAINER_STATE_FILE)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -238,8 +242,7 @@ def remove_superseded(folder: Path, best: str, kept: Optional[int]) -> None:
     """Remove all checkpoints but the best state, the newest `kept` to go on from (None: all of them), and the best
     state of their time."""
     resumable = resumable_checkpoints(folder)[-(kept or 0) :]
-    states = [TrainerState.load_from_json(str(path / TRAINER_STATE_NAME)) for path in resumable]
-    needed = {Path(best).name, *(Path(state.best_model_checkpoint).name for state in states)}
+    needed = {Path(best).name, *(Path(trainer_state(path)["best_model_checkpoint"]).name for path in resumable)}
     needed.update(path.name for path in resumable)
     for checkpoint in folder.glob("checkpoint-*"):
         if checkpoint.name not in needed:

@@ -33,7 +33,6 @@ from paddlenlp.utils.log import logger
 from tqdm import tqdm
 
 import deploy_path  # noqa: F401
-from bulk import to_json
 from data import DatasetSpec, find_dataset, load_examples, load_labels
 from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, InferenceConfig, InputError, QuestionAnswering, Task
 from files import check_writable, note, print_row, publish, unwritable, write_json
@@ -56,9 +55,11 @@ from runs import (
     update_results,
 )
 from text_files import read_text
+from text_output import open_text, to_json
 from utils import Collator, Features, TaskFamily
 from wordpiece import SPECIAL_TOKENS, WordPiece
 
+MASK_TOKEN = "[MASK]"
 HEAD_OF_TASK = {
     "seq_cls": "ForSequenceClassification",
     "token_cls": "ForTokenClassification",
@@ -336,7 +337,7 @@ class FinetuneTrainer(Trainer):
         dropped = paddle.rand(input_ids.shape) < self.args.token_dropout
         for special in (tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id):
             dropped &= input_ids != special
-        return paddle.where(dropped, paddle.full_like(input_ids, tokenizer.vocab["[MASK]"]), input_ids)
+        return paddle.where(dropped, paddle.full_like(input_ids, tokenizer.vocab[MASK_TOKEN]), input_ids)
 
     def save_best(self, folder: Path) -> None:
         """The model with its tokenizer and inference.json, each file whole or not there."""
@@ -513,17 +514,16 @@ def write_predictions(path: Path, family: TaskFamily, spec: DatasetSpec, example
     """The answers in the form CLUE asks for: JSON lines of id and label; tagging as MSRA NER's columns; reading as
     one object of id to answer. Half a surrogate pair, which UTF-8 cannot hold, is written as an escape."""
     lines = [family.submission(example, result) for example, result in zip(examples, results)]
-    with publish(path.parent) as temporary, open(temporary / path.name, "wb") as file:
+    with publish(path.parent) as temporary, open_text(temporary / path.name) as file:
         if spec.task == "qa":
-            file.write(to_json({line["id"]: line["answer"] for line in lines}))
+            file.write(to_json({line["id"]: line["answer"] for line in lines}).decode("utf-8"))
         else:
-            file.writelines((columns(line) if "tags" in line else to_json(line)) + b"\n" for line in lines)
+            file.writelines(f"{columns(line) if 'tags' in line else to_json(line).decode('utf-8')}\n" for line in lines)
 
 
-def columns(line: Dict) -> bytes:
+def columns(line: Dict) -> str:
     """Tokens and tags as MSRA NER has them."""
-    text = "\x02".join(line["tokens"]) + "\t" + "\x02".join(line["tags"])
-    return text.encode("utf-8", errors="backslashreplace")
+    return "\x02".join(line["tokens"]) + "\t" + "\x02".join(line["tags"])
 
 
 # ---------------------------------------------------------------- building
@@ -550,6 +550,8 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
         check_finetuned(name, family.task, labels)
     labels = head_order(name, family.task, labels)
     tokenizer, wordpiece, lowercase = load_tokenizer(name)
+    if args.token_dropout and MASK_TOKEN not in wordpiece.vocab:
+        raise InputError(f"--token_dropout {args.token_dropout} needs {MASK_TOKEN}, which {name}'s vocabulary has not")
     task = family.task(wordpiece, labels, data_args.max_seq_length, data_args.doc_stride)
     check_writable(args.output_dir)
 
@@ -626,7 +628,7 @@ def check_same_ids(name: str, tokenizer, wordpiece: WordPiece) -> None:
     Raises:
         InputError: it has tokens beside vocab.txt, is no WordPiece tokenizer, or splits otherwise.
     """
-    added = sorted(set(tokenizer.added_tokens_encoder) - {*SPECIAL_TOKENS, "[MASK]"})
+    added = sorted(set(tokenizer.added_tokens_encoder) - {*SPECIAL_TOKENS, MASK_TOKEN})
     if added:
         raise InputError(
             f"{name}: the tokens {', '.join(added[:5])} were added to its tokenizer and are not in {VOCAB_FILE}, the "

@@ -16,23 +16,23 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Callable, Dict, List, NoReturn, Optional, Sequence, Tuple, Type
 
-import numpy as np  # noqa: E402
-import paddle  # noqa: E402
-import yaml  # noqa: E402
-from paddlenlp.metrics.squad import normalize_answer  # noqa: E402
-from paddlenlp.trainer import PdArgumentParser, TrainingArguments  # noqa: E402
-from paddlenlp.transformers import (  # noqa: E402
+import numpy as np
+import paddle
+import yaml
+from paddlenlp.metrics.squad import normalize_answer
+from paddlenlp.trainer import PdArgumentParser, TrainingArguments
+from paddlenlp.transformers import (
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
 )
-from paddlenlp.utils.log import logger  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+from paddlenlp.utils.log import logger
+from tqdm import tqdm
 
-import deploy_path  # noqa: E402, F401
-from data import DATASETS, DatasetSpec, Example, find_dataset  # noqa: E402
-from engine import cuda_problem  # noqa: E402
-from ernie_predictor import (  # noqa: E402
+import deploy_path  # noqa: F401
+from data import DATASETS, DatasetSpec, Example, find_dataset
+from engine import cuda_problem
+from ernie_predictor import (
     INFERENCE_FILE,
     Encoded,
     InferenceConfig,
@@ -45,9 +45,9 @@ from ernie_predictor import (  # noqa: E402
     join_tokens,
     token_types,
 )
-from model_compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig  # noqa: E402, F401
-from text_files import read_text  # noqa: E402
-from text_output import print_anything  # noqa: E402
+from model_compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig  # noqa: F401
+from text_files import read_text
+from text_output import print_anything
 
 logger.set_level("WARNING")
 

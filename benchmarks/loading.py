@@ -26,7 +26,7 @@ from typing import List, Tuple  # noqa: E402
 from data import TNEWS_LABELS, load_examples  # noqa: E402
 from ernie_predictor import SequenceClassification  # noqa: E402
 from make_small_ernie import build_vocab  # noqa: E402
-from processor import describe_processor  # noqa: E402
+from processors import describe_processor  # noqa: E402
 from utils import SEQ_CLS, Features  # noqa: E402
 from wordpiece import WordPiece  # noqa: E402
 

@@ -26,8 +26,7 @@ import numpy as np  # noqa: E402
 
 from commands import Parser, number_from, run_command  # noqa: E402
 from engine import EngineConfig, load_engine  # noqa: E402
-from processor import describe_processor  # noqa: E402
-from processors import usable_processors  # noqa: E402
+from processors import describe_processor, usable_processors  # noqa: E402
 
 BATCHES = 10
 BEGIN, SECONDS = "measuring begins", "measured seconds"

@@ -22,8 +22,7 @@ from typing import List  # noqa: E402
 
 from commands import Parser, run_command  # noqa: E402
 from ernie_predictor import InputError  # noqa: E402
-from processor import describe_processor  # noqa: E402
-from processors import usable_processors  # noqa: E402
+from processors import describe_processor, usable_processors  # noqa: E402
 
 DATASET = "sample_reviews"
 SIZE = "--num_hidden_layers 6 --hidden_size 768 --num_attention_heads 12"

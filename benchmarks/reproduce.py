@@ -36,8 +36,7 @@ from data import DATASETS, find_dataset  # noqa: E402
 from engine import PADDLE, TENSORRT, gpu_is_usable  # noqa: E402
 from ernie_predictor import InputError  # noqa: E402
 from files import check_writable, figures_file, publish, write_json  # noqa: E402
-from processor import describe_processor  # noqa: E402
-from processors import usable_processors  # noqa: E402
+from processors import describe_processor, usable_processors  # noqa: E402
 from published import Figures  # noqa: E402
 from steps import Runner, Step, put_aside, read_json  # noqa: E402
 from tables import (  # noqa: E402

@@ -32,8 +32,7 @@ from data import load_examples  # noqa: E402
 from ernie_predictor import INPUT_FIELDS, ErniePredictor, InputError, load_predictor  # noqa: E402
 from files import write_json  # noqa: E402
 from model_to_serving import convert  # noqa: E402
-from processor import describe_processor  # noqa: E402
-from processors import usable_processors  # noqa: E402
+from processors import describe_processor, usable_processors  # noqa: E402
 from protocol import Code  # noqa: E402
 from rpc_client import Client, RequestError  # noqa: E402
 

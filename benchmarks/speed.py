@@ -25,7 +25,7 @@ import time  # noqa: E402
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple  # noqa: E402
 
 import numpy as np  # noqa: E402
-from processor import describe_processor  # noqa: E402
+from processors import describe_processor  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from commands import Parser, number_from, run_command  # noqa: E402

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 from files import write_json
+from runs import HARMLESS_ARGUMENTS
 
 MOST_SHOWN = 4
 
@@ -36,12 +37,7 @@ class Step:
 
 
 # Flags that change neither a model nor a figure: what is done and where, what is shown, and how it is computed.
-HARMLESS = {
-    *("do_train", "do_eval", "do_predict", "do_export", "output_dir", "overwrite_output_dir", "run_name", "device"),
-    *("logging_dir", "logging_strategy", "logging_first_step", "logging_steps", "disable_tqdm", "report_to"),
-    *("skip_profile_timer", "skip_memory_metrics", "per_device_eval_batch_size", "dataloader_num_workers"),
-    *("save_total_limit", "config"),  # what a config file says is among the settings
-}
+HARMLESS = HARMLESS_ARGUMENTS | {"config"}  # what a config file says is among the settings
 MODEL_FLAGS = {"model_name_or_path", "model_path"}  # where it lies, if the settings say what it is
 SAME = {"dataset": "task_name"}  # two names of one flag
 

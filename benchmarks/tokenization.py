@@ -27,7 +27,7 @@ from commands import Parser, number_from, run_command  # noqa: E402
 from data import DATASETS, load_examples  # noqa: E402
 from ernie_predictor import VOCAB_FILE, text_of  # noqa: E402
 from make_small_ernie import build_vocab  # noqa: E402
-from processor import describe_processor  # noqa: E402
+from processors import describe_processor  # noqa: E402
 from trainer import write_vocab  # noqa: E402
 from wordpiece import WordPiece  # noqa: E402
 

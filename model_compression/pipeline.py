@@ -10,7 +10,6 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from benchmarks.processor import describe_processor
 from engine import EngineConfig
 from ernie_predictor import InputError
 from files import publish
@@ -35,6 +34,7 @@ from model_compression.records import (
 )
 from model_compression.report import measure, print_report, summarize, write_report
 from model_compression.work import WorkFolder
+from processors import describe_processor
 from runs import deciding_settings, examples_digest
 from trainer import HEAD_OF_TASK, check_written, export_static, write_vocab
 

@@ -20,6 +20,7 @@ from wordpiece import WordPiece  # noqa: E402
 
 LAYERS, HIDDEN, HEADS, NEURONS = 2, 32, 4, 64
 DEFAULTS = {
+    **{"device": "cpu", "disable_tqdm": True},
     **{"per_device_train_batch_size": 8, "per_device_eval_batch_size": 8},
     **{"learning_rate": 1e-3, "max_steps": 4, "eval_steps": 2, "seed": 7},
 }
@@ -45,12 +46,7 @@ def tiny_trainer(
     characters = sorted({character for text in texts for character in text.lower() if not character.isspace()})
     vocab = {token: i for i, token in enumerate(["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]", *characters])}
     task = family.task(WordPiece(vocab), labels, max_seq_length)
-    args = FinetuneArguments(
-        output_dir=str(output_dir),
-        device="cpu",
-        disable_tqdm=True,
-        **{**DEFAULTS, **arguments},
-    )
+    args = FinetuneArguments(output_dir=str(output_dir), **{**DEFAULTS, **arguments})
     config = InferenceConfig(task=task.name, labels=labels, max_seq_length=max_seq_length, dataset=spec.name)
     return FinetuneTrainer(
         family,

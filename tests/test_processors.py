@@ -14,8 +14,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import cpu_speed
 import demo
 import engine
-from processor import describe_processor
-from processors import cpu_quota, usable_processors
+from processors import cpu_quota, describe_processor, usable_processors
 
 MANY = 10_000  # processors; more than any machine has
 

@@ -8,12 +8,12 @@ from conftest import ROOT, run_script
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import published  # noqa: E402
-import reproduce  # noqa: E402
-import steps  # noqa: E402
-import tables  # noqa: E402
-from reproduce import Grid, Reproduction  # noqa: E402
-from steps import Runner, Step  # noqa: E402
+import published
+import reproduce
+import steps
+import tables
+from reproduce import Grid, Reproduction
+from steps import Runner, Step
 
 SCRIPT = "benchmarks/reproduce.py"
 

@@ -16,10 +16,10 @@ from typing import Any, Iterator, Optional, Union
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
 
-from derived import Kind, derive  # noqa: E402
-from engine import ONNX, ONNX_TENSORRT, EngineConfig, program_files  # noqa: E402
-from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, ErniePredictor, load_predictor  # noqa: E402
-from model_files import InputError, find_model, inspect_model  # noqa: E402
+from derived import Kind, derive
+from engine import ONNX, ONNX_TENSORRT, EngineConfig, program_files
+from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, ErniePredictor, load_predictor
+from model_files import InputError, find_model, inspect_model
 
 OPSET_VERSION = 13
 METADATA_PROPS = 14  # field number in ModelProto

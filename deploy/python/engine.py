@@ -101,9 +101,9 @@ class EngineConfig:
     def __post_init__(self):
         if self.num_threads is None:
             self.num_threads = usable_processors()
-        for name in ("num_threads", "batch_size", "max_seq_length"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: give a number from 1 on")
+        for name, least in (("num_threads", 1), ("batch_size", 1), ("max_seq_length", 1), ("device_id", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}: give a number from {least} on")
         self._check_combination()
         if self.device == "gpu":
             problem = _onnx_gpu_problem(self) if self.is_onnx else _paddle_gpu_problem(self)

@@ -438,7 +438,8 @@ def load_task(
         tokenizer = WordPiece.from_file(path, config.lowercase)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be used as the vocabulary ({error}): export the model again") from None
-    return TASKS[config.task](tokenizer, config.labels, max_seq_length or config.max_seq_length, config.doc_stride)
+    length = config.max_seq_length if max_seq_length is None else max_seq_length
+    return TASKS[config.task](tokenizer, config.labels, length, config.doc_stride)
 
 
 Prepared = Tuple[Dict, List[Window]]  # an example and its windows

@@ -1,15 +1,21 @@
 """How many processors this process may use: those it may run on, but no more than its container's CPU quota gives.
+And what the figures of a measurement depend on.
 
 Needs nothing but Python, so that it can be asked before numpy or paddle is imported.
 """
 
 import math
 import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 PROC = Path("/proc/self")
 V1, V2 = "cpu", ""  # the controller of CPU time: named in version 1 of control groups, part of the whole in version 2
+# Instruction sets that decide which kernels oneDNN and ONNX Runtime choose.
+FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "onnxruntime", "onnxruntime-gpu", "numpy")
 
 
 def usable_processors(proc: Path = PROC) -> int:
@@ -101,4 +107,31 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
+        return ""
+
+
+def describe_processor(num_threads: int) -> Dict[str, Any]:
+    """Processor name, instruction sets, threads used and usable, and package versions."""
+    lines: Dict[str, str] = {}
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="ignore") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                lines.setdefault(name.strip(), value.strip())
+    except OSError:
+        pass
+    flags = set(lines.get("flags", "").split())
+    return {
+        "processor": lines.get("model name", platform.processor()),
+        "features": [feature for feature in FEATURES if feature in flags],
+        "num_threads": num_threads,
+        "usable_processors": usable_processors(),
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
         return ""

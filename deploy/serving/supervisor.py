@@ -21,11 +21,11 @@ from typing import Any, Dict, List, Optional, Tuple
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "python"))
 
-from bounded_server import BoundedServer  # noqa: E402
-from commands import run_command  # noqa: E402
-from metrics import prometheus_text  # noqa: E402
-from model_files import InputError  # noqa: E402
-from service_config import ServiceConfig, parse_config  # noqa: E402
+from bounded_server import BoundedServer
+from commands import run_command
+from metrics import prometheus_text
+from model_files import InputError
+from service_config import ServiceConfig, parse_config
 
 FOLDER = Path(__file__).resolve().parent
 STEADY_SECONDS = 10.0  # a worker that has not been ready for so long when it ends counts as failing
