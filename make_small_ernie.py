@@ -17,6 +17,7 @@ section 3.1). That is off, because on two cores it did not pay: README.md has wh
 
 import cpu_speed  # noqa: F401, I001  before paddle
 
+import hashlib
 import json
 import random
 import sys
@@ -51,6 +52,7 @@ MAX_POSITIONS = 512
 MODEL_NAME = "ernie-sample-zh"
 ALIGN_TOKENS_PER_BATCH = 2560
 MOST_LAYERS = 12  # of e5
+LAYERS_OF_PRETRAINED, LAYERS_OF_RANDOM = 6, 2
 
 
 class Made(NamedTuple):
@@ -244,7 +246,7 @@ def random_ernie(args: Namespace) -> Made:
     config = ErnieConfig(
         vocab_size=tokenizer.size,
         hidden_size=args.hidden_size,
-        num_hidden_layers=args.num_hidden_layers,
+        num_hidden_layers=args.num_hidden_layers or LAYERS_OF_RANDOM,
         num_attention_heads=args.num_attention_heads,
         intermediate_size=4 * args.hidden_size,
         max_position_embeddings=MAX_POSITIONS,
@@ -268,7 +270,7 @@ def pretrained_ernie(args: Namespace) -> Made:
     """From e5's weights, used to the single characters of the sample text; what that takes minutes for is kept.
 
     Raises:
-        InputError: the package that carries the weights cannot be had.
+        Unavailable: the package that carries the weights cannot be had.
     """
     from paddlenlp.transformers import ErnieModel
 
@@ -278,27 +280,28 @@ def pretrained_ernie(args: Namespace) -> Made:
     file = e5_ernie.E5File(package / e5_ernie.PACKAGE / e5_ernie.WEIGHTS_FILE)
     vocabulary = e5_ernie.build_vocabulary(file)
     tokenizer = WordPiece({token: i for i, token in enumerate(vocabulary.tokens)})
-    chosen = (args.num_hidden_layers, args.align_steps, args.max_seq_length, args.seed)
-    kept = package / "-".join(["aligned", *map(str, chosen)])
+    layers, texts = args.num_hidden_layers or LAYERS_OF_PRETRAINED, sample_texts()
+    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:8]
+    kept = package / f"aligned-{layers}-{args.align_steps}-{args.max_seq_length}-{args.seed}-{digest}"
     if not (kept / "model_state.pdparams").exists():
-        model = e5_ernie.build_ernie(file, vocabulary, args.num_hidden_layers)
+        model = e5_ernie.build_ernie(file, vocabulary, layers)
         if args.align_steps:
-            align_with_e5(model, tokenizer, package, args)
+            align_with_e5(model, tokenizer, package, texts, args)
         with publish(kept) as folder:
             model.save_pretrained(str(folder))
     model = ErnieModel.from_pretrained(str(kept))
+    paddle.seed(args.seed)
     e5_ernie.renew_layers(model, args.fresh_layers)
     source = f"multilingual-e5-small, of the package {e5_ernie.PACKAGE} {e5_ernie.VERSION}"
     return Made(model, tokenizer, {"weights": source, "kept": str(kept)}, f"weights of {source}")
 
 
-def align_with_e5(model, tokenizer: WordPiece, package: Path, args: Namespace) -> None:
-    """Get a model of e5's weights used to the single characters of the sample text."""
+def align_with_e5(model, tokenizer: WordPiece, package: Path, texts: List[str], args: Namespace) -> None:
+    """Get a model of e5's weights used to the single characters of texts."""
     import e5_ernie
 
-    rng, texts = random.Random(args.seed), sample_texts()
-    rng.shuffle(texts)
-    texts = [text[: args.max_seq_length - 2] for text in texts]
+    rng = random.Random(args.seed)
+    texts = [text[: args.max_seq_length - 2] for text in rng.sample(texts, len(texts))]
     sequences = [tokenizer.encode(text).ids for text in texts]
     chosen = list(batches(sequences, ALIGN_TOKENS_PER_BATCH, rng))[: args.align_steps]
     numbers = sorted({number for batch in chosen for number in batch})
@@ -350,7 +353,6 @@ def parse_args() -> Namespace:
     parser.add_argument("--learning_rate", type=number_above(0), default=3e-4)
     parser.add_argument("--seed", type=number_from(0), default=42)
     args = parser.parse_args()
-    args.num_hidden_layers = args.num_hidden_layers or (6 if args.pretrained else 2)
     if args.max_seq_length > MAX_POSITIONS:
         raise InputError(f"max_seq_length {args.max_seq_length} is more than the model's {MAX_POSITIONS} positions")
     if args.hidden_size % args.num_attention_heads:
@@ -362,10 +364,11 @@ def parse_args() -> Namespace:
             f"neighbour_heads {args.neighbour_heads} and matching_heads {args.matching_heads} are not among the "
             f"{args.num_attention_heads} heads"
         )
-    if args.pretrained and not args.fresh_layers <= args.num_hidden_layers <= MOST_LAYERS:
+    layers = args.num_hidden_layers or LAYERS_OF_PRETRAINED
+    if args.pretrained and not args.fresh_layers <= layers <= MOST_LAYERS:
         raise InputError(
-            f"fresh_layers {args.fresh_layers} of num_hidden_layers {args.num_hidden_layers}: give at most "
-            f"{MOST_LAYERS} layers, and no more fresh ones"
+            f"fresh_layers {args.fresh_layers} of num_hidden_layers {layers}: give at most {MOST_LAYERS} layers, "
+            "and no more fresh ones"
         )
     return args
 
@@ -402,9 +405,11 @@ def main() -> None:
 
 def make_pretrained_or_random(args: Namespace) -> Made:
     """Pretrained weights or, where they cannot be had, random ones, which is said."""
+    from e5_ernie import Unavailable
+
     try:
         return pretrained_ernie(args)
-    except InputError as error:
+    except Unavailable as error:
         print(f"{error}: random weights instead", file=sys.stderr)
         return random_ernie(args)
 

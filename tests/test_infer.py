@@ -1,6 +1,7 @@
 """infer.py: the metrics of the data set, the speed by both methods, and what is written."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -85,8 +86,10 @@ def test_names_of_reports():
     others = {"split": "test", "max_samples": 100, "max_seq_length": 64, "data_dir": "a/mine"}
     names = {figures_file("a/infer", "tnews", engine, **{key: value}).name for key, value in others.items()}
     names.add(figures_file("a/infer", "tnews", engine, **others).name)
-    assert len(names) == 5 and "infer.tnews-test.paddle-cpu-fp32.json" in names
-    assert "infer.tnews-of-mine-test-first100-64tokens.paddle-cpu-fp32.json" in names
+    names.add(figures_file("a/infer", "tnews", engine, data_dir="b/mine").name)
+    assert len(names) == 6 and "infer.tnews-test.paddle-cpu-fp32.json" in names
+    whole = r"infer\.tnews-of-mine-[0-9a-f]{6}-test-first100-64tokens\.paddle-cpu-fp32\.json"
+    assert sum(bool(re.fullmatch(whole, name)) for name in names) == 1
 
 
 @pytest.mark.parametrize(

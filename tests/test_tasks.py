@@ -17,7 +17,7 @@ from ernie_predictor import (
     bio_spans,
     join_tokens,
     load_task,
-    positions_in,
+    text_and_positions,
 )
 from files import write_json
 from text_output import to_json
@@ -153,7 +153,7 @@ SCRIPTS = ["Путин", "Zoë", "ab", "२०१८", "서울", "ก็", "\u03
 def test_no_model_token_reaches_over_two_tokens_of_a_list(tokens):
     tokens = [token for token in tokens if len(token) != 1]
     text, _ = join_tokens(tokens)
-    to_input = positions_in({"tokens": tokens})
+    _, to_input = text_and_positions({"tokens": tokens})
     for lowercase in (True, False):
         tokenizer = WordPiece(TOKENIZER.vocab, lowercase)
         names = {number: name for name, number in tokenizer.vocab.items()}
@@ -182,7 +182,7 @@ def test_one_token_of_a_list_is_in_one_entity():
 @given(st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=20))
 def test_every_character_of_a_joined_list_leads_back_to_its_token(tokens):
     text, starts = join_tokens(tokens)
-    to_input = positions_in({"tokens": tokens})
+    _, to_input = text_and_positions({"tokens": tokens})
     for number, (token, start) in enumerate(zip(tokens, starts)):
         assert text[start : start + len(token)] == token
         assert [to_input(start + i) for i in range(len(token))] == [number] * len(token)

@@ -108,13 +108,13 @@ def export_onnx(prefix: Path) -> Path:
             made by something else, or a package is missing.
     """
     sources = program_files(prefix)
-    if inspect_model(prefix).quantized:
-        raise InputError(
-            f"{prefix} is quantized, which paddle2onnx cannot convert: give the FP32 model; "
-            "INT8 of ONNX Runtime is made from it"
-        )
 
     def convert(file: Path) -> None:
+        if inspect_model(prefix).quantized:
+            raise InputError(
+                f"{prefix} is quantized, which paddle2onnx cannot convert: give the FP32 model; "
+                "INT8 of ONNX Runtime is made from it"
+            )
         _need("paddle2onnx")
         import paddle2onnx
 

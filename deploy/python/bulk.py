@@ -60,7 +60,7 @@ def answer_file(
             if count_lines(part) != (total, part.stat().st_size):
                 raise InputError(f"{part} has not one line for each of {input_file}: remove it and begin again")
             os.replace(part, output_file)
-            origin_file.unlink()
+            origin_file.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{error.filename or output_file}: {error.strerror}") from None
     return total

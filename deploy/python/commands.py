@@ -2,7 +2,6 @@
 answers are printed."""
 
 import argparse
-import math
 import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NoReturn
@@ -38,6 +37,9 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see --help")
 
 
+MOST = 2**31  # what C++ takes for a whole number
+
+
 def number_from(least: float, kind: type = int) -> Callable[[str], Any]:
     """What argparse calls a type: the numbers from `least` on, whole ones unless `kind` is float."""
     return _number(kind, lambda value: value >= least, f"give a number from {least} on")
@@ -54,7 +56,7 @@ def _number(kind: type, is_wanted: Callable[[Any], bool], advice: str) -> Callab
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' * (kind is int)}number: {advice}") from None
-        if not (math.isfinite(value) and is_wanted(value)):
+        if not (-MOST < value < MOST and is_wanted(value)):  # not so for nan and inf either
             raise argparse.ArgumentTypeError(f"{text}: {advice}")
         return value
 

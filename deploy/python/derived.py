@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import Callable, NamedTuple, Optional, Sequence
 
@@ -70,18 +71,17 @@ def derive(
             )
         if origin is not None and origin.digest == digest and recipe in (None, origin.recipe):
             return target
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        temporary.touch()  # before the work, and before C++ code that would end the process
-        make(temporary)
-        with temporary.open("ab") as file:
-            file.write(kind.mark(f"made-from:{digest} by:{recipe or ''}"))
-        os.replace(temporary, target)
+        # A folder of its own, as others may be making the same file; and made before C++ code that ends the process.
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+            temporary = Path(folder, target.name)
+            make(temporary)
+            with temporary.open("r+b") as file:
+                file.seek(0, os.SEEK_END)
+                file.write(kind.mark(f"made-from:{digest} by:{recipe or ''}"))
+            os.replace(temporary, target)
     except OSError as error:
         raise InputError(f"{target} cannot be written ({error.strerror or error}): {kind.instead}") from None
-    finally:
-        if temporary.exists():
-            temporary.unlink()
     print(f"wrote {target}", file=sys.stderr)
     return target
 

@@ -180,7 +180,7 @@ def cuda_problem(device_id: int = 0) -> Optional[str]:
     known = ", ".join(f"{major}.{minor}" for major, minor in compiled)
     return (
         f"GPU {device_id} has compute capability {capability[0]}.{capability[1]}, and the installed paddlepaddle-gpu "
-        f"machine code for {known} only: use --device cpu, or ONNX Runtime on the GPU"
+        f"has machine code for {known} only: use --device cpu, or ONNX Runtime on the GPU"
     )
 
 
@@ -298,9 +298,11 @@ def collect_shapes(prefix: Path, config: EngineConfig, always: bool = False) -> 
     for inputs of this size, unless `always` is given.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, the model is broken, or it takes no inputs of this size.
     """
     from paddle import inference
+
+    check_length(config.max_seq_length, inspect_model(prefix))
 
     def collect(file: Path) -> None:
         settings = base_gpu_settings(prefix, config, inference.PrecisionType.Float32)
@@ -379,6 +381,8 @@ def _without_pass_log() -> Iterator[None]:
 
 def _start_relay() -> Optional[subprocess.Popen]:
     """A process that runs RELAY from its stdin to our stderr; None where there is no stderr or no interpreter."""
+    if sys.stderr is None:  # started with a closed one: what has its number now may be any file
+        return None
     try:
         stderr = os.dup(2)  # Popen starts without fork(), which threads of grpc do not survive, if this is above 2
     except OSError:
@@ -460,10 +464,25 @@ def paddle_settings(prefix: Path, config: EngineConfig):
 
 def base_gpu_settings(prefix: Path, config: EngineConfig, precision):
     """Paddle on CUDA without TensorRT; with FP16, operators that have an FP16 kernel use it."""
+    from paddle import inference
+
+    if precision == inference.PrecisionType.Float32:
+        forbid_tf32()
     settings = _base_settings(prefix)
     settings.disable_mkldnn()
     settings.enable_use_gpu(GPU_MEMORY_POOL_MB, config.device_id, precision)
     return settings
+
+
+def forbid_tf32() -> None:
+    """From now on this process's FP32 products on a GPU are FP32.
+
+    By default Paddle 2.6 lets cuBLAS and cuDNN round what goes into them to TF32's 10 bits, on cards that can.
+    """
+    from paddle.base import core
+
+    for name in ("set_cublas_switch", "set_cudnn_switch"):  # not in the CPU build
+        getattr(core, name, lambda allowed: None)(False)
 
 
 def _cpu_settings(prefix: Path, config: EngineConfig):
@@ -540,8 +559,11 @@ class OnnxEngine:
         (trt_profile_min_shapes ...) would have to name every dynamic input of every subgraph, which only the
         provider knows (ONNX Runtime 1.18: "User needs to provide all the dynamic shape inputs").
         """
-        for input_ids, token_type_ids in extreme_inputs(self.config):
-            self.run(input_ids, token_type_ids)
+        try:
+            for input_ids, token_type_ids in extreme_inputs(self.config):
+                self.run(input_ids, token_type_ids)
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+            raise InputError(f"TensorRT cannot run {self.prefix}.onnx: {_reason(error)}") from None
 
     @property
     def files(self) -> List[Path]:

@@ -13,6 +13,7 @@ Nothing here imports the trainer.
 import json
 import math
 import threading
+from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -270,8 +271,7 @@ class TokenClassification(Task):
 
     def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
         """outputs: one (logits [seq_len, num_labels],) a window. Returns {"entities": [{"entity", "label", "pos"}]}."""
-        text = text_of(example)
-        to_input = positions_in(example)
+        text, to_input = text_and_positions(example)
         tags = self.tags(windows, outputs)
         if "text" not in example:
             tags = first_of_each(tags, to_input)
@@ -416,12 +416,12 @@ def text_of(example: Dict) -> str:
     return example["text"] if "text" in example else join_tokens(example["tokens"])[0]
 
 
-def positions_in(example: Dict):
-    """A function from a character of text_of(example) to the position in what came in."""
+def text_and_positions(example: Dict) -> Tuple[str, Callable[[int], int]]:
+    """text_of(example), and a function from a character of it to the position in what came in."""
     if "text" in example:
-        return lambda position: position
-    starts = join_tokens(example["tokens"])[1]
-    return lambda position: int(np.searchsorted(starts, position, side="right")) - 1
+        return example["text"], lambda position: position
+    text, starts = join_tokens(example["tokens"])
+    return text, lambda position: bisect_right(starts, position) - 1
 
 
 def load_task(

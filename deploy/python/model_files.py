@@ -28,8 +28,11 @@ class InputError(ValueError):
 
 def import_paddle():
     """Paddle, imported without what it writes to stderr about any OMP_NUM_THREADS but 1."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        import paddle
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            import paddle
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name} is not installed: install paddlepaddle, or give a .onnx file") from None
     return paddle
 
 
