@@ -12,6 +12,7 @@ and line, and what was skipped or repaired is counted and said in one line a fil
 """
 
 import json
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,7 +134,8 @@ def id_field(item: Dict, number: int, place: str) -> Union[str, int, float]:
     value = item.get("id", item.get("idx"))
     if value is None:
         return number
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not (is_number or isinstance(value, str)):
         raise InputError(f"{place}: 'id' is neither a text nor a number")
     return value
 

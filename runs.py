@@ -182,11 +182,12 @@ def holds_its_result(folder: Path) -> bool:
 
 
 def settings_of_run(trainer, folder: Path) -> Dict:
-    """deciding_settings of a run in a folder; one that trains the model of its own folder keeps the start that it was
-    begun with, for what it left there itself is no other start."""
+    """deciding_settings of a run in a folder; one that trains the model of its own folder ("in_place") keeps the start
+    that it was begun with, for what it left there itself is no other start."""
     settings = deciding_settings(trainer)
     name = trainer.origin.get("model_name_or_path")
     if name is not None and folder.exists() and Path(name).resolve() == folder.resolve():
+        settings["in_place"] = True
         before = read_json(folder / SETTINGS_FILE)
         begun = {**settings, "model": before.get("model")}
         if not what_changed(before, begun) and (any(folder.glob("checkpoint-*")) or holds_its_result(folder)):
@@ -294,7 +295,7 @@ def read_json(path: Path) -> Dict:
         return {}
     try:
         content = json.loads(read_text(path))
-    except ValueError:
+    except (json.JSONDecodeError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise InputError(f"{path} is not what a run wrote: remove it, or give another --output_dir")

@@ -231,7 +231,7 @@ class FinetuneTrainer(Trainer):
             return InputError(f"{what} (nan or inf): this model's weights are broken; fine-tune it anew")
         reduced = " --fp16" if self.args.fp16 else " --bf16" if self.args.bf16 else ""
         return InputError(
-            f"{what} at step {self.state.global_step}, with learning rate {self._get_learning_rate():.1e}: "
+            f"{what} at step {self.state.global_step}, with --learning_rate {self.args.learning_rate:g}: "
             f"the training has diverged, and nothing of it is kept as a result; give a lower --learning_rate, more "
             f"--warmup_ratio{' or no' + reduced if reduced else ''}, and --overwrite_output_dir to start anew"
         )
@@ -277,6 +277,9 @@ class FinetuneTrainer(Trainer):
             self.save_best(folder)
             report["model"] = model_identity(str(folder))
             update_results(folder, self.inference_config, {**self.origin, **settings}, {"training": report})
+        if self.args.world_size > 1:
+            paddle.distributed.barrier()  # the others may still be reading the best state
+        if self.args.should_save:
             remove_checkpoints(folder)
 
     def _train(self, checkpoint: Optional[str]) -> None:
@@ -295,6 +298,11 @@ class FinetuneTrainer(Trainer):
             self.train(resume_from_checkpoint=checkpoint)
         except OSError as error:
             raise unwritable(self.args.output_dir, error) from None
+        except AssertionError as error:
+            # Paddle counts parameters' names up within a process, and finds the optimizer's state by them.
+            if checkpoint is None or "Optimizer set error" not in str(error):
+                raise
+            raise InputError(f"{checkpoint} cannot go on in this process: start a new one, as the scripts do") from None
 
     def _report(self) -> Dict:
         """What results.json says of the training, also of the part before it was interrupted."""
@@ -577,18 +585,21 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
         dataset=spec.name,
         versions=versions(),
     )
-    return FinetuneTrainer(
-        family,
-        task,
-        config,
-        {"model_name_or_path": name, "data_dir": data_args.data_dir},
-        args,
-        model=model,
-        tokenizer=tokenizer,
-        train_dataset=train_dataset,
-        eval_dataset=eval_dataset,
-        test_examples=examples.get("test"),
-    )
+    try:
+        return FinetuneTrainer(
+            family,
+            task,
+            config,
+            {"model_name_or_path": name, "data_dir": data_args.data_dir},
+            args,
+            model=model,
+            tokenizer=tokenizer,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            test_examples=examples.get("test"),
+        )
+    except (ValueError, RuntimeError, ImportError) as error:  # e.g. of a --report_to that is not installed
+        raise InputError(f"PaddleNLP's Trainer cannot be made: {' '.join(str(error).split())[:200]}") from None
 
 
 def check_processes(examples: Dict[str, List], processes: int) -> None:

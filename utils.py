@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Callable, Dict, List, NoReturn, Optional, Sequence, Tuple, Type
+from typing import Callable, Dict, Iterable, List, NoReturn, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import paddle
@@ -125,6 +125,8 @@ class FinetuneArguments(TrainingArguments):
         check_above(self, 0, "learning_rate", "num_train_epochs", "adam_epsilon", "power", "num_cycles", "scale_loss")
         check_share(self, "token_dropout", "adam_beta1", "adam_beta2")
         check_share(self, "warmup_ratio", all_of_it=True)
+        if self.lr_scheduler_type == "polynomial" and self.lr_end >= self.learning_rate:
+            raise InputError(f"--lr_end {self.lr_end}: give a number below --learning_rate {self.learning_rate}")
         if self.max_steps != -1:  # which says that num_train_epochs decides
             check_at_least(self, 1, "max_steps")
         if not 0 <= self.seed <= LARGEST_SEED:
@@ -164,9 +166,8 @@ def check_precision(args: TrainingArguments) -> None:
     if args.fp16_opt_level not in ("O1", "O2"):
         raise InputError(f"--fp16_opt_level {args.fp16_opt_level}: choose O1 or O2")
     flag = "--fp16" if args.fp16 else "--bf16"
-    if (args.fp16 or args.bf16) and args.device.split(":")[
-        0
-    ] == "cpu":  # where Paddle 2.6.2 computes in float32 all the same
+    # On a CPU Paddle 2.6.2 computes in float32 all the same.
+    if (args.fp16 or args.bf16) and args.device.split(":")[0] == "cpu":
         raise InputError(f"{flag} needs a GPU: train without it on a CPU")
     if args.bf16 and not paddle.amp.is_bfloat16_supported(args.device):
         raise InputError("--bf16: this GPU cannot compute in bfloat16; use --fp16")
@@ -216,12 +217,12 @@ def parse_arguments(family: "TaskFamily", *more: Type, argv: Optional[List[str]]
     if "-h" in argv or "--help" in argv:
         parser.parse_args(argv)
     known = [setting.name for kind in types for setting in fields(kind)]
-    without_effect = {**WITHOUT_EFFECT, **(COMPRESSION_WITHOUT_EFFECT if CompressionArguments in more else {})}
-    check_flags(argv, known, without_effect)
+    not_here = COMPRESSION_WITHOUT_EFFECT if CompressionArguments in more else {}
+    check_flags(argv, known, {**WITHOUT_EFFECT, **not_here})
     data_args = parse(Parser(DataArguments, add_help=False), argv)[0]
     spec = choose_dataset(family, data_args)
     sections = [family.config_section, *(["Compression"] if CompressionArguments in more else [])]
-    settings = config_flags(Path(data_args.config), sections, spec.name, known, without_effect)
+    settings = config_flags(Path(data_args.config), sections, spec.name, known, not_here)
     try:
         rest = parser.parse_known_args(settings)[1]
     except InputError as error:
@@ -278,7 +279,9 @@ WITHOUT_EFFECT = {
         "several processes each hold the whole model and share the batches",
     ),
     "flatten_param_grads": "it is for NPUs",
+    "local_rank": "python -m paddle.distributed.launch says which process is which",
 }
+# What config.yml may say for fine-tuning all the same.
 COMPRESSION_WITHOUT_EFFECT = dict.fromkeys(
     ("do_train", "do_eval", "do_predict", "do_export"), "--no_pruning and --no_quantization say what is left out"
 )
@@ -310,9 +313,7 @@ def refuse_without_effect(name: str, shown: str, without_effect: Dict[str, str])
         raise InputError(f"{shown} has no effect here: {without_effect[name]}")
 
 
-def config_flags(
-    path: Path, sections: List[str], dataset: str, known: List[str], without_effect: Dict[str, str]
-) -> List[str]:
+def config_flags(path: Path, sections: List[str], dataset: str, known: List[str], left_out: Iterable[str]) -> List[str]:
     """The settings of a config.yml for a data set as flags, so that their values are read as those of flags are.
 
     Raises:
@@ -324,7 +325,9 @@ def config_flags(
             raise InputError(f"{path}: {name}: no such flag")
         if name in NOT_IN_CONFIG:
             raise InputError(f"{path}: {name}: give it on the command line")
-        refuse_without_effect(name, f"{path}: {name}", without_effect)
+        refuse_without_effect(name, f"{path}: {name}", WITHOUT_EFFECT)
+        if name in left_out:
+            continue
         values = value if isinstance(value, list) else [value]
         if not values or any(isinstance(item, (dict, list)) for item in values):
             raise InputError(f"{path}: {name}: {value!r} is not a value of this flag")
@@ -491,7 +494,7 @@ def is_within(targets: Sequence[int], part: range) -> bool:
 
 def reading_remark(targets: Sequence[int], parts: Sequence[range]) -> Optional[str]:
     if not targets:
-        return "have no answer with a token in their text, and are skipped"
+        return "have no answer with a token in their text"
     if not any(is_within(targets, part) for part in parts):
         return "have an answer that no window holds as a whole: a larger --doc_stride or --max_seq_length helps"
     return None

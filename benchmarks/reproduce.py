@@ -25,7 +25,9 @@ import shlex  # noqa: E402
 import signal  # noqa: E402
 import subprocess  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple  # noqa: E402
+from fractions import Fraction  # noqa: E402
+from functools import partial  # noqa: E402
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple  # noqa: E402
 
 import yaml  # noqa: E402
 
@@ -33,12 +35,14 @@ import demo  # noqa: E402
 import published  # noqa: E402
 from commands import Parser, number_above, number_from, run_command  # noqa: E402
 from data import DATASETS, find_dataset  # noqa: E402
+from derived import digest_of  # noqa: E402
 from engine import PADDLE, TENSORRT, gpu_is_usable  # noqa: E402
 from ernie_predictor import InputError  # noqa: E402
 from files import check_writable, figures_file, publish, write_json  # noqa: E402
 from processors import describe_processor, usable_processors  # noqa: E402
 from published import Figures  # noqa: E402
-from steps import Runner, Step, put_aside, read_json  # noqa: E402
+from runs import model_identity  # noqa: E402
+from steps import Runner, Step, parse_flags, put_aside, read_json  # noqa: E402
 from tables import (  # noqa: E402
     METRICS,
     VARIANTS,
@@ -88,6 +92,25 @@ class Grid:
             yield name, flags
 
 
+class Candidates(NamedTuple):
+    """The models of a report that a table is of; a report holds those of earlier calls too."""
+
+    widths: List[str]
+    algorithms: List[str]
+    sizes: List[int]
+
+    def __contains__(self, row: Dict) -> bool:
+        """What is published has no INT8 embeddings, and is quantized from a model of the report."""
+        if row.get("int8_embeddings") or Path(row.get("source") or "").is_absolute():
+            return False
+        if row["width"] is not None and not any(
+            abs(float(row["width"]) - Fraction(width)) < 0.01 for width in self.widths
+        ):
+            return False
+        quantized_so = row["algorithm"] in self.algorithms and row["calibration_texts"] in self.sizes
+        return row["precision"] == "fp32" or quantized_so
+
+
 @dataclass(frozen=True)
 class Subject:
     """A model on a data set: what all steps of one row and column of the tables have in common.
@@ -98,6 +121,7 @@ class Subject:
         folder: where everything of it goes.
         flags: further flags of run_*.py and compress_*.py.
         config_file: where their hyper-parameters stand.
+        candidates: what it is compressed to.
     """
 
     model: str
@@ -106,6 +130,7 @@ class Subject:
     folder: Path
     flags: List[str]
     config_file: Path
+    candidates: Candidates
 
     @property
     def name(self) -> str:
@@ -127,9 +152,20 @@ class Subject:
             f"fine-tune {self.name}{', ' * bool(point)}{point}",
             command,
             lambda: all(file.exists() for file in files) and "dev" in (read_json(files[0]) or {}),
-            {"config": hyper_parameters(self.config_file, self.dataset)},
+            {
+                "config": hyper_parameters(self.config_file, self.dataset),
+                "model": model_identity(self.source),
+                **self.data(),
+            },
             owns=folder,
         )
+
+    def data(self) -> Dict[str, str]:
+        """The digest of one's own files, where --data_dir names them."""
+        folder = parse_flags(self.flags).get("data_dir")
+        if folder is None or not Path(folder).is_dir():  # the commands say so
+            return {}
+        return {"data": digest_of(sorted(path for path in Path(folder).iterdir() if path.is_file()))}
 
     def finetuned_folder(self, point: str = "") -> Path:
         return self.folder.with_name(f"{self.folder.name}-{point}") if point else self.folder
@@ -145,18 +181,17 @@ class Subject:
         ]
         training = (read_json(folder / "results.json") or {}).get("training", {})
         model = {key: value for key, value in training.items() if key != "history"}
-        target = folder / "compress"
+        config = hyper_parameters(self.config_file, self.dataset, compressing=True)
         return Step(
             f"compress {self.name}{', ' * bool(point)}{point}",
             command,
-            (target / "report.json").exists,
-            {"config": hyper_parameters(self.config_file, self.dataset, compressing=True), "model": model},
-            owns=target,
+            (folder / "compress" / "report.json").exists,
+            {"config": config, "model": model, **self.data()},
         )
 
     def infer(self, compressed: Path, variant: str, device: str, flags: List[str], part: Dict) -> Optional[Step]:
         """Accuracy and speed of the best model of a variant; None when the report has none."""
-        found = best_model(read_json(compressed / "report.json"), variant)
+        found = best_model(read_json(compressed / "report.json"), variant, self.candidates)
         if found is None:
             return None
         precision = variant.split()[-1].lower()
@@ -179,14 +214,11 @@ class Subject:
         )
 
 
-def best_model(report: Optional[Dict], variant: str) -> Optional[Dict]:
-    """The row of the best model of a variant; FP16 runs the FP32 files.
-
-    What is published has no INT8 embeddings: models that have do not count.
-    """
+def best_model(report: Optional[Dict], variant: str, candidates: Candidates) -> Optional[Dict]:
+    """The row of the best model of a variant; FP16 runs the FP32 files."""
     wanted = (variant.startswith("pruned"), variant.endswith("INT8"))
     for row in (report or {"models": []})["models"]:  # the best first
-        if (row["width"] is not None, row["precision"] == "int8") == wanted and not row.get("int8_embeddings"):
+        if (row["width"] is not None, row["precision"] == "int8") == wanted and row in candidates:
             return row
     return None
 
@@ -202,10 +234,10 @@ def dev_metric(results: Path) -> float:
     return next(iter(training["best"].values())) if training else float("-inf")
 
 
-def int8_metric(report: Path) -> float:
+def int8_metric(report: Path, candidates: Candidates) -> float:
     """The metric of the best pruned INT8 model of a compression, which is what is compressed for."""
     content = read_json(report)
-    row = best_model(content, "pruned + INT8")
+    row = best_model(content, "pruned + INT8", candidates)
     return row["metrics"][content["metric"]] if row else float("-inf")
 
 
@@ -228,7 +260,8 @@ class Reproduction:
                 self.flags += [f"--{name}", str(getattr(args, name))]
         self.grid = Grid(args.grid_learning_rates, args.grid_batch_sizes, args.grid_epochs or [None])
         # Finished models: model to data set to {"finetuned": folder, "compressed": folder, "flags", "measured": which
-        # data}. Kept, so that the tables hold what earlier calls with other data sets and models have finished.
+        # data, "candidates"}. Kept, so that the tables hold what earlier calls with other data sets and models have
+        # finished.
         self.models_file = self.folder / "models.json"
         self.models: Dict[str, Dict[str, Dict[str, Any]]] = read_json(self.models_file) or {}
 
@@ -237,7 +270,10 @@ class Reproduction:
             model = SMALL_ERNIE if source is None else Path(source).name
             source = source or SAMPLE_MODELS[dataset].ernie
             folder = self.folder / model.replace(" ", "_") / dataset.upper()
-            yield Subject(model, source, dataset, folder, self.flags, ROOT / (self.args.config or CONFIG_FILE))
+            widths = self.args.width_mult_list or [WIDTHS.get(model, DEFAULT_WIDTH)]
+            candidates = Candidates(widths, self.args.algo_list, self.args.batch_size_list)
+            config_file = ROOT / (self.args.config or CONFIG_FILE)
+            yield Subject(model, source, dataset, folder, self.flags, config_file, candidates)
 
     def run(self) -> None:
         subjects = list(self.subjects())
@@ -262,7 +298,7 @@ class Reproduction:
         compressed = self.compress(subject, finetuned)
         if compressed is None:
             return
-        entry["compressed"] = str(compressed)
+        entry["compressed"], entry["candidates"] = str(compressed), list(subject.candidates)
         if self.args.samples or subject.dataset in published.SPEED_DATASETS:
             for device in ("cpu", "gpu") if self.use_gpu else ("cpu",):
                 for variant in VARIANTS[device]:
@@ -299,11 +335,11 @@ class Reproduction:
 
     def compress(self, subject: Subject, finetuned: Path) -> Optional[Path]:
         """The folder of the compressed models, with --grid that with the best pruned INT8 model."""
-        args = self.args
-        compression = ["--width_mult_list", *(args.width_mult_list or [WIDTHS.get(subject.model, DEFAULT_WIDTH)])]
-        compression += ["--algo_list", *args.algo_list, "--batch_size_list", *map(str, args.batch_size_list)]
-        compression += ["--quantize_embeddings"] if args.quantize_embeddings else []
-        if "compress" not in args.grid:
+        widths, algorithms, sizes = subject.candidates
+        compression = ["--width_mult_list", *widths, "--algo_list", *algorithms, "--batch_size_list", *map(str, sizes)]
+        compression += ["--quantize_embeddings"] if self.args.quantize_embeddings else []
+        metric = partial(int8_metric, candidates=subject.candidates)
+        if "compress" not in self.args.grid:
             return finetuned / "compress" if self.runner.run(subject.compress(finetuned, compression)) else None
         best: Optional[Path] = None
         for point, flags in self.grid.points():
@@ -311,11 +347,10 @@ class Reproduction:
             link_model(finetuned, folder)
             if self.runner.run(subject.compress(folder, compression, point, tuple(flags))):
                 report = folder / "compress" / "report.json"
-                if best is None or int8_metric(report) > int8_metric(best / "report.json"):
+                if best is None or metric(report) > metric(best / "report.json"):
                     best = report.parent
         if best is not None:
-            metric = 100 * int8_metric(best / "report.json")
-            print(f"best compression of {subject.name}: {best.parent.name} ({metric:.2f})")
+            print(f"best compression of {subject.name}: {best.parent.name} ({100 * metric(best / 'report.json'):.2f})")
         return best
 
     # -- results
@@ -367,7 +402,8 @@ class Reproduction:
         """(variant, data set, entry of self.models, row of the report's best model of it) of a model."""
         for model, dataset, entry in self.entries("compressed"):
             report = read_json(Path(entry["compressed"]) / "report.json")
-            rows = ((variant, best_model(report, variant)) for variant in variants)
+            candidates = Candidates(*entry["candidates"])
+            rows = ((variant, best_model(report, variant, candidates)) for variant in variants)
             yield from ((variant, dataset, entry, row) for variant, row in rows if row and model == wanted)
 
     def tables(self) -> List[Table]:

@@ -25,8 +25,9 @@ class Step:
         command: what a user types after `python`.
         is_finished: whether its results are there, whole.
         settings: what decides the result besides the command's flags: "config", hyper-parameters that a flag beats,
-            and "model", what it starts from.
-        owns: the folder or file of its results, to be put aside when what decides them has changed.
+            and "model" and "data", what it starts from.
+        owns: the folder or file of its results, to be put aside when what decides them has changed; None where the
+            command itself knows which of them it may keep.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Step:
 # Flags that change neither a model nor a figure: what is done and where, what is shown, and how it is computed.
 HARMLESS = HARMLESS_ARGUMENTS | {"config"}  # what a config file says is among the settings
 MODEL_FLAGS = {"model_name_or_path", "model_path"}  # where it lies, if the settings say what it is
+DATA_FLAGS = {"data_dir"}  # likewise
 SAME = {"dataset": "task_name"}  # two names of one flag
 
 
@@ -48,7 +50,7 @@ def deciding(started: Dict[str, Any]) -> Dict[str, Any]:
     flags = parse_flags(words)
     others = {name: value for name, value in started.items() if name not in ("command", "config")}
     known = {**started.get("config", {}), **flags}
-    harmless = HARMLESS | (MODEL_FLAGS if "model" in others else set())
+    harmless = HARMLESS | (MODEL_FLAGS if "model" in others else set()) | (DATA_FLAGS if "data" in others else set())
     values = {name: plain(value) for name, value in known.items() if name not in harmless}
     return {"script": script, **others, **values}
 
@@ -72,7 +74,7 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     try:
         return float(Fraction(str(value)))
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError, OverflowError):
         return {"true": True, "false": False}.get(str(value).lower(), value)
 
 
@@ -111,7 +113,8 @@ class Runner:
             return True
         if changed or (before is None and step.owns is not None and step.is_finished()):
             reason = f"other settings than before ({changed})" if changed else "made by something else"
-            print(f"{reason}, from the start: {step.name}{put_aside(step.owns)}")
+            begun = "from the start" if step.owns else "once more"
+            print(f"{reason}, {begun}: {step.name}{put_aside(step.owns)}")
         self.started[step.name] = settings
         write_json(self.path, self.started)
         print(f"\n--- {step.name}\n$ python {shlex.join(step.command)}", flush=True)

@@ -12,7 +12,6 @@ state is evaluated and exported as an ordinary model of its true, narrower shape
 import copy
 import itertools
 import math
-import random
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -228,7 +227,7 @@ def train_widths(trainer, net: Supernet, widths: List[Width], work: WorkFolder) 
         trainer.create_optimizer_and_scheduler(num_training_steps=total)
     progress = _restore(net, trainer.optimizer, work)
     with tqdm(total=total, initial=progress.step, desc=f"widths {', '.join(w.name for w in widths)}") as bar:
-        for batches in batches_of_steps(loader, args.gradient_accumulation_steps, args.seed, progress.step, total):
+        for batches in batches_of_steps(loader, args.gradient_accumulation_steps, progress.step, total):
             if args.early_stopping_patience and progress.without_better >= args.early_stopping_patience:
                 break
             paddle.seed(args.seed + progress.step)  # a run that goes on draws the same dropout
@@ -245,17 +244,14 @@ def train_widths(trainer, net: Supernet, widths: List[Width], work: WorkFolder) 
     return progress.best
 
 
-def batches_of_steps(loader, accumulation: int, seed: int, step: int, total: int) -> Iterator[List[Dict]]:
-    """The batches of each of the steps step + 1 to total; they depend on the seed and on the step alone.
+def batches_of_steps(loader, accumulation: int, step: int, total: int) -> Iterator[List[Dict]]:
+    """The batches of each of the steps step + 1 to total; they depend on the sampler's seed and on the step alone.
 
     A step has `accumulation` batches, or all of an epoch that has fewer.
     """
     steps_of_epoch = math.ceil(len(loader) / accumulation)
     for epoch in range(step // steps_of_epoch, math.ceil(total / steps_of_epoch)):
-        np.random.seed(seed + epoch)
-        random.seed(seed + epoch)
-        if hasattr(loader.batch_sampler, "set_epoch"):
-            loader.batch_sampler.set_epoch(epoch)
+        loader.batch_sampler.set_epoch(epoch)
         begin = epoch * steps_of_epoch
         first, last = max(step - begin, 0), min(total - begin, steps_of_epoch)
         batches = itertools.islice(loader, first * accumulation, None)
@@ -265,13 +261,14 @@ def batches_of_steps(loader, accumulation: int, seed: int, step: int, total: int
 
 @contextmanager
 def using_model(trainer, model) -> Iterator[None]:
-    """Within the block the trainer's model is `model`."""
-    before = trainer.model, trainer.model_wrapped
+    """Within the block the trainer's model is `model`, which is being trained."""
+    before = trainer.model, trainer.model_wrapped, trainer.is_in_train
     trainer.model = trainer.model_wrapped = model
+    trainer.is_in_train = True
     try:
         yield
     finally:
-        trainer.model, trainer.model_wrapped = before
+        trainer.model, trainer.model_wrapped, trainer.is_in_train = before
 
 
 def _take_step(trainer, net: Supernet, widths: List[Width], batches: List[Dict], step: int) -> float:

@@ -1,16 +1,15 @@
 """The state that an interrupted training of pruning goes on from."""
 
 import hashlib
-import shutil
+import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Dict, Optional
 
 import paddle
 
 from files import publish
-from runs import what_changed
-
-STATE_FILE = "training.pdparams"
+from runs import read_json, what_changed
 
 
 class WorkFolder:
@@ -19,34 +18,44 @@ class WorkFolder:
     Args:
         state_dir: where the folder is made.
         output_dir: where the compressed models go; for each one the folder is another.
-        settings: all that decides the result; the state of a training with others is thrown away.
+        settings: all that decides the result; trainings with other settings have files of their own beside it.
     """
 
     def __init__(self, state_dir: str, output_dir: Path, settings: Dict):
         target = hashlib.sha256(str(output_dir.resolve()).encode()).hexdigest()
         self.folder = Path(state_dir) / f"compress_state-{target[:8]}"
         self.settings = settings
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+        self.file = self.folder / f"training-{digest[:8]}.pdparams"
 
     def save(self, state: Dict) -> None:
         """Keep a state: tensors, texts and numbers in dicts."""
         with publish(self.folder) as temporary:
-            paddle.save({**state, "settings": self.settings}, str(temporary / STATE_FILE))
+            text = json.dumps(self.settings, default=str)
+            (temporary / self._settings_of(self.file).name).write_text(text + "\n", encoding="utf-8")
+            paddle.save(state, str(temporary / self.file.name))
 
     def load(self) -> Optional[Dict]:
         """The state of an interrupted training with the same settings; None when there is none."""
-        path = self.folder / STATE_FILE
-        if not path.exists():
+        for other in sorted(set(self.folder.glob("training-*.pdparams")) - {self.file}):
+            changed = what_changed(read_json(self._settings_of(other)), self.settings)
+            print(f"an interrupted pruning with other settings ({changed}) is kept in {other}; this one starts anew")
+        if not self.file.exists():
             return None
         try:
-            state = paddle.load(str(path))
-            changed = what_changed(state["settings"], self.settings)
+            return paddle.load(str(self.file))
         except Exception as error:  # whatever Paddle makes of a damaged file
-            changed = f"its state cannot be read: {' '.join(str(error).split())[:100]}"
-        if not changed:
-            return state
-        print(f"the interrupted pruning in {self.folder} does not go on, it starts anew ({changed})")
-        self.remove()
-        return None
+            reason = " ".join(str(error).split())[:100]
+            print(f"{self.file} cannot be read ({reason}): the pruning starts anew")
+            return None
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove this training's state."""
+        for path in (self.file, self._settings_of(self.file)):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # others' states are in it, or it was never made
+            self.folder.rmdir()
+
+    @staticmethod
+    def _settings_of(file: Path) -> Path:
+        return file.with_suffix(".json")

@@ -265,9 +265,9 @@ def longer(folder, killed_at=None, **arguments):
     return trainer
 
 
-def interrupted(folder, output, evaluation=2):
+def interrupted(folder, output, evaluation=2, **arguments):
     with pytest.raises(Killed):
-        compress(longer(folder, evaluation), output)
+        compress(longer(folder, evaluation, **arguments), output)
 
 
 @pytest.mark.parametrize("evaluation", [2, 5])  # while it prunes; while it measures, all is written
@@ -288,20 +288,32 @@ def test_harmless_flags_go_on_with_an_interrupted_pruning_to_the_same_result(tmp
     assert is_like(tmp_path / "out" / "0.75/float32", tmp_path / "whole" / "0.75/float32")
 
 
-def test_a_state_that_is_thrown_away_is_said_with_what_changed(tmp_path, capsys):
+def test_a_state_of_other_settings_is_kept_and_said_with_what_changed(tmp_path, capsys):
     interrupted(tmp_path / "state", tmp_path / "out")
     compress(longer(tmp_path / "state", weight_decay=0.5), tmp_path / "out")
     printed = capsys.readouterr().out
     (line,) = [line for line in printed.splitlines() if "starts anew" in line]
-    assert line.endswith("(weight_decay 0.0 -> 0.5)") and "goes on from" not in printed
+    assert "(weight_decay 0.0 -> 0.5)" in line and "goes on from" not in printed
+    compress(longer(tmp_path / "state"), tmp_path / "out")
+    assert "pruning goes on from step 2" in capsys.readouterr().out
+    assert not list((tmp_path / "state").glob("compress_state-*"))
+
+
+def test_a_command_that_has_nothing_to_prune_leaves_another_ones_state(tmp_path, capsys):
+    compress(longer(tmp_path / "state"), tmp_path / "out", quantization=False)
+    interrupted(tmp_path / "state", tmp_path / "out", weight_decay=0.5)
+    compress(longer(tmp_path / "state"), tmp_path / "out", quantization=False)
+    capsys.readouterr()
+    compress(longer(tmp_path / "state", weight_decay=0.5), tmp_path / "out")
+    assert "pruning goes on from step 2" in capsys.readouterr().out
 
 
 def test_a_damaged_state_starts_anew(tmp_path, capsys):
     interrupted(tmp_path / "state", tmp_path / "out")
-    (state,) = (tmp_path / "state").glob("compress_state-*/training.pdparams")
+    (state,) = (tmp_path / "state").glob("compress_state-*/training-*.pdparams")
     state.write_bytes(state.read_bytes()[:1000])
     assert set(compress(longer(tmp_path / "state"), tmp_path / "out")) == ALL
-    assert "its state cannot be read" in capsys.readouterr().out
+    assert "cannot be read" in capsys.readouterr().out
 
 
 def test_quantizing_in_between_leaves_an_interrupted_pruning_its_state(tmp_path, capsys):

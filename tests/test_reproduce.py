@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, run_script
@@ -215,6 +216,28 @@ def test_where_a_model_lies_does_not_decide_but_what_it_is():
     assert steps.changes(steps.deciding(here), steps.deciding({**here, "model": {"best": 2}})) == "another model"
 
 
+def test_changed_files_of_ones_own_and_another_start_decide(tmp_path, monkeypatch):
+    """By their content; a step that compresses keeps by itself what it can, so nothing is put aside for it."""
+    mine, model = tmp_path / "mine", tmp_path / "ernie"
+    for folder, name in ((mine, "train.json"), (model, "config.json")):
+        folder.mkdir()
+        (folder / name).write_text("before")
+    argv = ["--datasets", "tnews", "--models", str(model), "--data_dir", str(mine), "--output_dir", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", [SCRIPT, *argv, "--device", "cpu"])
+    (subject,) = Reproduction(reproduce.parse_arguments(), Runner(tmp_path / "steps.json")).subjects()
+
+    def deciding():
+        step = subject.finetune()
+        return steps.deciding({"command": step.command, **step.settings})
+
+    before = deciding()
+    for file, difference in ((mine / "train.json", "data"), (model / "config.json", "model")):
+        file.write_text("after")
+        assert steps.changes(before, deciding()).startswith(difference)
+        file.write_text("before")
+    assert deciding() == before and subject.compress(subject.folder, []).owns is None
+
+
 def test_a_failing_step_is_one_line(tmp_path, capfd):
     runner = Runner(tmp_path / "steps.json")
     assert not runner.run(Step("a step", ["-c", "import sys; sys.exit(3)"], lambda: True))
@@ -237,9 +260,12 @@ class Pretend(Runner):
             (step.owns / "model_state.pdparams").touch()
             (step.owns / "results.json").write_text(json.dumps({"training": {"best": {"accuracy": value}}, "dev": {}}))
         else:
-            step.owns.mkdir()
+            folder = Path(step.command[step.command.index("--output_dir") + 1]) / "compress"
+            folder.mkdir()
             row = {"model": "0.75/hist4/int8", "width": "0.75", "precision": "int8", "metrics": {"accuracy": 1 - value}}
-            (step.owns / "report.json").write_text(json.dumps({"metric": "accuracy", "models": [row]}))
+            row.update(algorithm="hist", calibration_texts=4)
+            better = {**row, "metrics": {"accuracy": 1.0}, "algorithm": "KL"}  # of an earlier call; not asked for
+            (folder / "report.json").write_text(json.dumps({"metric": "accuracy", "models": [better, row]}))
         return True
 
 
@@ -316,6 +342,7 @@ def test_own_data_are_trained_on_and_measured(tmp_path, monkeypatch):
     compressed = subject.folder / "compress"
     compressed.mkdir(parents=True)
     row = {"model": "inference/infer", "width": None, "precision": "fp32", "metrics": {"accuracy": 1}}
+    row.update(algorithm=None, calibration_texts=None)
     (compressed / "report.json").write_text(json.dumps({"metric": "accuracy", "models": [row]}))
     step = subject.infer(compressed, "FP32", "cpu", [], reproduction.infer_part)
     for command in (subject.finetune().command, subject.compress(subject.folder, []).command, step.command):

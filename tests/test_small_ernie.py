@@ -84,12 +84,12 @@ def test_token_dropout_masks_a_share_of_the_tokens_and_no_special_ones(tmp_path)
     tokenizer = trainer.task.tokenizer
     special = [tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id]
     input_ids = paddle.to_tensor([[*special[:1], *range(10, 60), *special[1:]]] * 40)
-    dropped = trainer._drop_tokens(input_ids)
+    dropped = trainer.drop_tokens(input_ids)
     masked = (dropped == tokenizer.vocab["[MASK]"]).numpy()
     assert 0.25 < masked[:, 1:51].mean() < 0.35 and not masked[:, [0, 51, 52]].any()
     assert np.array_equal(dropped.numpy()[~masked], input_ids.numpy()[~masked])
     trainer.args.token_dropout = 0.0
-    assert trainer._drop_tokens(input_ids) is input_ids
+    assert trainer.drop_tokens(input_ids) is input_ids
 
 
 # ---------------------------------------------------------------- pretrained weights

@@ -145,7 +145,7 @@ def test_tokens_that_would_become_one_word_get_a_space_between_them(tokens, text
     assert join_tokens(tokens)[0] == text
 
 
-SCRIPTS = ["Путин", "Zoë", "ab", "२०१८", "서울", "ก็", "\u0301x", "x\u200b", "0\x00", "一\u0301", "，x"]
+SCRIPTS = ["Путин", "Zoë", "ab", "२०१८", "서울", "ก็", "\u0301x", "x\u200b", "0\x00", "一\u0301", "，x", "Ø "]
 
 
 @settings(max_examples=400, deadline=None)

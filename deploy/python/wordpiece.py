@@ -82,10 +82,10 @@ def without_dropped(text: str) -> str:
 def is_word(char: str) -> bool:
     """Whether WordPiece makes one word of this character and another such one beside it.
 
-    A combining mark counts, though it is dropped where accents are.
+    A combining mark counts, though it is dropped where accents are; and so does what is a word in lower case only (Ø).
     """
-    first = unicodedata.normalize("NFD", char)[0]
-    return char not in WHITE and not CHINESE.match(char) and not is_punctuation(first)
+    firsts = (unicodedata.normalize("NFD", form)[0] for form in (char, char.lower()))
+    return char not in WHITE and not CHINESE.match(char) and not all(map(is_punctuation, firsts))
 
 
 def _is_control(char: str) -> bool:
