@@ -319,7 +319,7 @@ def parse_args() -> Namespace:
         "--align_steps",
         type=number_from(0),
         default=350,
-        help="with --pretrained: steps in which it gets used to single characters; 350: a quarter of an hour on 2 cores",
+        help="with --pretrained: steps in which it gets used to single characters (350: a quarter of an hour, 2 cores)",
     )
     parser.add_argument(
         "--fresh_layers",
