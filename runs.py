@@ -14,6 +14,7 @@ from typing import Dict, List, NamedTuple, Optional
 import numpy as np
 
 import deploy_path  # noqa: F401
+from derived import digest_of
 from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, InferenceConfig, InputError
 from files import write_json
 from text_files import read_text
@@ -94,6 +95,12 @@ def _change(key: str, before, now) -> str:
 DIGEST = "sha256:"
 
 
+def json_digest(content) -> str:
+    """The digest of what JSON can hold; of anything else, of how it prints."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return DIGEST + hashlib.sha256(text.encode()).hexdigest()
+
+
 def examples_digest(dataset) -> Optional[str]:
     """The digest of the examples of utils.Features in their order; None for no data set."""
     if dataset is None:
@@ -118,13 +125,8 @@ def model_identity(name_or_path: str) -> str:
     folder = Path(name_or_path)
     if not folder.is_dir():
         return name_or_path
-    digest = hashlib.sha256()
-    for path in sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern)):
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        with path.open("rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                digest.update(block)
-    return DIGEST + digest.hexdigest()
+    paths = sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern))
+    return json_digest([[path.name for path in paths], digest_of(paths)])
 
 
 # ---------------------------------------------------------------- when to evaluate and to save

@@ -13,11 +13,12 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 
 import numpy as np
 
-from ernie_predictor import INFERENCE_FILE, VOCAB_FILE
+from derived import digest_of
+from ernie_predictor import INFERENCE_FILE, VOCAB_FILE, InputError
 from files import write_json
 from model_compression.quantization import loaded_program
 from model_files import PARAMETERS, PROGRAM
-from runs import DIGEST, weights_digest, what_changed
+from runs import DIGEST, json_digest, weights_digest, what_changed
 from trainer import write_vocab
 
 RECORD_ENDING = ".record.json"
@@ -165,14 +166,10 @@ def _as_json(value: Dict) -> Dict:
 
 def file_digest(path: Path) -> Optional[str]:
     """The digest of a file's content; None where there is no such file."""
-    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                digest.update(block)
-    except OSError:
+        return DIGEST + digest_of([path])
+    except InputError:
         return None
-    return DIGEST + digest.hexdigest()
 
 
 def model_digest(model) -> str:
@@ -188,11 +185,6 @@ def exported_digest(prefix: Path) -> str:
         names = {variable.name for variable in model.program.list_vars() if variable.persistable} - {"feed", "fetch"}
         arrays = [np.array(model.scope.find_var(name).get_tensor()) for name in names]
     return json_digest(sorted([array.shape, hashlib.sha256(array.tobytes()).hexdigest()] for array in arrays))
-
-
-def json_digest(content) -> str:
-    text = json.dumps(content, sort_keys=True, default=str)
-    return DIGEST + hashlib.sha256(text.encode()).hexdigest()
 
 
 def beside_every_model(trainer) -> Dict:

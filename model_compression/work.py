@@ -9,7 +9,7 @@ from typing import Dict, Optional
 import paddle
 
 from files import publish
-from runs import read_json, what_changed
+from runs import DIGEST, json_digest, read_json, what_changed
 
 
 class WorkFolder:
@@ -25,7 +25,7 @@ class WorkFolder:
         target = hashlib.sha256(str(output_dir.resolve()).encode()).hexdigest()
         self.folder = Path(state_dir) / f"compress_state-{target[:8]}"
         self.settings = settings
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+        digest = json_digest(settings)[len(DIGEST) :]
         self.file = self.folder / f"training-{digest[:8]}.pdparams"
 
     def save(self, state: Dict) -> None:
