@@ -3,30 +3,10 @@
     python compress_seq_cls.py --dataset "clue tnews" --model_name_or_path best_models/TNEWS --output_dir ./
     python compress_seq_cls.py --task_name sample_reviews --model_name_or_path best_models/SAMPLE_REVIEWS
 
-The flags, what is made and where it goes: --help, or CompressionArguments in model_compression/config.py.
+The flags, what is made and where it goes: --help, or CompressionArguments in ernie_suite/compression/config.py.
 """
 
-from utils import SEQ_CLS, parse_arguments, run  # isort: skip  (sets up paddle before it is imported)
-
-import os
-
-from model_compression import CompressionArguments
-from trainer import build_trainer
-
-
-def main() -> None:
-    model_args, data_args, args, compression_args = parse_arguments(SEQ_CLS, CompressionArguments)
-    args.do_train = compression_args.pruning
-    trainer = build_trainer(SEQ_CLS, model_args, data_args, args, finetuned=True)
-
-    trainer.compress(
-        data_args.task_name,
-        os.path.join(model_args.model_name_or_path, "compress"),
-        pruning=compression_args.pruning,
-        quantization=compression_args.quantization,
-        compress_config=compression_args.config(len(trainer.eval_dataset)),
-    )
-
+from utils import SEQ_CLS, compress
 
 if __name__ == "__main__":
-    run(main)
+    compress(SEQ_CLS)

@@ -14,19 +14,21 @@ import time
 from argparse import Namespace
 from typing import Any, Callable, Dict, List, Tuple
 
+from ernie_suite.data import find_dataset, load_answered_examples
+from ernie_suite.reading import Example
+from ernie_suite.results import figures_file
+from ernie_suite.tasks import TaskFamily
+
 from tqdm import tqdm
 
-import deploy_path  # noqa: F401
-from commands import Parser, number_from, run_command
-from data import Example, find_dataset, load_examples
-from deploy.paddle2onnx.ernie_predictor import load_onnx_predictor
-from engine import PADDLE, TENSORRT, gpu_is_usable
-from ernie_predictor import ErniePredictor, InputError, bio_spans, join_tokens, load_predictor
-from files import figures_file, print_row, write_json
-from utils import METRICS
+from ernie_inference.console import Parser, number_from, print_row, run_command
+from ernie_inference.engines.availability import gpu_is_usable
+from ernie_inference.engines.backends import PADDLE, TENSORRT
+from ernie_inference.errors import InputError
+from ernie_inference.files import write_json
+from ernie_inference.predictor import ErniePredictor, load_onnx_predictor, load_predictor
 
 WARM_UP_BATCHES = 5
-EXCERPT = 15  # characters shown before and after an answer
 PUBLISHED_METHOD = "published method: model only, in order"
 PERF_SLICE = 2048  # examples that every way of running does before the next ones: a slower minute hits all alike
 
@@ -56,7 +58,7 @@ def parse_arguments() -> Namespace:
 def make_predictor(args: Namespace) -> ErniePredictor:
     """The predictor that the flags describe, for the task family of the data set."""
     options: Dict[str, Any] = {
-        "task_name": find_dataset(args.task_name).task,
+        "task_name": find_dataset(args.task_name).task_name,
         "max_seq_length": args.max_seq_length,
         "device": args.device,
         "precision": args.precision,
@@ -68,21 +70,18 @@ def make_predictor(args: Namespace) -> ErniePredictor:
     return load_predictor(args.model_path, backend=TENSORRT if args.use_trt else PADDLE, **options)
 
 
-def check_answers(predictor: ErniePredictor, examples: List[Example], args: Namespace) -> None:
-    """The examples must have answers, and those must be among the model's labels."""
-    answer = {"seq_cls": "label", "token_cls": "labels", "qa": "answers"}[predictor.task.name]
-    if any(example[answer] is None for example in examples):
-        raise InputError(f"the {args.split} split of {args.task_name} has no answers to compare with: use --split dev")
-    if predictor.task.labels:
-        gold = {
-            label for example in examples for label in ([example[answer]] if answer == "label" else example[answer])
-        }
-        unknown = sorted(gold - set(predictor.task.labels))
-        if unknown:
-            raise InputError(
-                f"{args.model_path} does not know the label {unknown[0]!r} of {args.task_name}: "
-                f"it was trained for {', '.join(predictor.task.labels)}"
-            )
+def check_labels(predictor: ErniePredictor, examples: List[Example], family: TaskFamily, args: Namespace) -> None:
+    """Raises InputError where an example's answer is not among the model's labels."""
+    if not family.task_class.has_labels:
+        return
+    unknown = sorted(
+        {label for example in examples for label in family.labels_of(example)} - set(predictor.task.labels)
+    )
+    if unknown:
+        raise InputError(
+            f"{args.model_path} does not know the label {unknown[0]!r} of {args.task_name}: "
+            f"it was trained for {', '.join(predictor.task.labels)}"
+        )
 
 
 def answer_all(predictor: ErniePredictor, examples: List[Example], batch_size: int) -> Tuple[List[Dict], float]:
@@ -92,11 +91,11 @@ def answer_all(predictor: ErniePredictor, examples: List[Example], batch_size: i
     return results, len(examples) / (time.perf_counter() - started)
 
 
-def show(task: str, examples: List[Example], results: List[Dict], count: int) -> None:
+def show(family: TaskFamily, examples: List[Example], results: List[Dict], count: int) -> None:
     """Print `count` texts, evenly drawn, with the model's answer, its confidence and the right answer."""
     step = max(1, len(examples) // count)
     for example, result in list(zip(examples, results))[::step][:count]:
-        text, found, wanted = SHOWN[task](example, result)
+        text, found, wanted = family.shown(example, result)
         mark = "right" if found == wanted else f"wrong, it is {wanted}"
         print(f"\n{shorten(text)}\n    {found or 'nothing'}{confidence(result)}   ({mark})")
 
@@ -109,29 +108,6 @@ def shorten(text: str, width: int = 70) -> str:
 def confidence(result: Dict) -> str:
     value = result.get("confidence", result.get("score"))
     return "" if value is None else f"   {value:.1%}"
-
-
-def shown_label(example: Example, result: Dict) -> Tuple[str, str, str]:
-    text = example["text"] if example["text_pair"] is None else f"{example['text']} | {example['text_pair']}"
-    return text, result["label"], example["label"]
-
-
-def shown_entities(example: Example, result: Dict) -> Tuple[str, str, str]:
-    tokens = example["tokens"]
-    gold = bio_spans([(tag, i, i + 1) for i, tag in enumerate(example["labels"])])
-    found = [f"{entity['entity']} {entity['label']} {entity['pos']}" for entity in result["entities"]]
-    wanted = [f"{join_tokens(tokens[i:j])[0]} {label} {[i, j - 1]}" for label, i, j in gold]
-    return join_tokens(tokens)[0], ", ".join(found), ", ".join(wanted)
-
-
-def shown_answer(example: Example, result: Dict) -> Tuple[str, str, str]:
-    first, last = result["pos"] or (0, 0)  # None for an empty context
-    begin = max(0, first - EXCERPT)
-    excerpt = example["context"][begin : last + 1 + EXCERPT]
-    return f"{example['question']} | {'...' * (begin > 0)}{excerpt}", result["answer"], example["answers"][0]
-
-
-SHOWN = {"seq_cls": shown_label, "token_cls": shown_entities, "qa": shown_answer}
 
 
 def answer_in_order(predictor: ErniePredictor, examples: List[Example], batch_size: int) -> List[Dict]:
@@ -236,13 +212,14 @@ def main() -> None:
     args = parse_arguments()
     predictor = make_predictor(args)
     print(predictor.engine.config.describe(), flush=True)
-    examples = load_examples(args.task_name, args.split, args.data_dir)[: args.max_samples]
-    check_answers(predictor, examples, args)
+    dataset = find_dataset(args.task_name)
+    examples = load_answered_examples(dataset, args.split, args.data_dir)[: args.max_samples]
+    check_labels(predictor, examples, dataset.family, args)
     results, speed = answer_all(predictor, examples, args.batch_size)
     if args.show:
-        show(predictor.task.name, examples, results, args.show)
+        show(dataset.family, examples, results, args.show)
         print()
-    figures: Dict[str, Any] = {"metrics": METRICS[predictor.task.name](examples, results), "texts_per_second": speed}
+    figures: Dict[str, Any] = {"metrics": dataset.family.metric(examples, results), "texts_per_second": speed}
     if args.perf:
         figures["speed"] = measure(predictor, examples, args.batch_size)
     report(args, predictor, len(examples), figures)

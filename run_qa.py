@@ -10,24 +10,7 @@ finished training is not repeated without --overwrite_output_dir.
 Several processes: python -m paddle.distributed.launch --nproc_per_node 2 run_qa.py ...
 """
 
-from utils import QA, parse_arguments, run  # isort: skip  (sets up paddle before it is imported)
-
-from trainer import build_trainer
-
-
-def main() -> None:
-    model_args, data_args, args = parse_arguments(QA)
-    trainer = build_trainer(QA, model_args, data_args, args)
-
-    if args.do_train:
-        trainer.finetune()
-    if args.wants_eval:
-        trainer.evaluate_dev()
-    if args.do_predict:
-        trainer.predict_test()
-    if args.do_export:
-        trainer.export()
-
+from utils import QA, finetune
 
 if __name__ == "__main__":
-    run(main)
+    finetune(QA)

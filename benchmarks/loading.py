@@ -3,32 +3,32 @@
     python benchmarks/loading.py
 
 Writes a file in TNEWS's format with texts of the sample reviews, each long enough to fill an input, reads it as the
-scripts do (data.load_examples, utils.Features), on one thread, and prints texts a second, by the clock and by what the
-processor spent, and the most memory the process has held, with all that it imports.
+scripts do (data.py and features.py of ernie_suite), on one thread, and prints texts a second, by the clock and by what
+the processor spent, and the most memory the process has held, with all that it imports.
 """
 
+import argparse
+import json
+import random
+import resource
 import sys
+import tempfile
+import time
 from pathlib import Path
+from typing import List, Tuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ernie_suite.data import TNEWS_LABELS, load_examples
+from ernie_suite.features import Features
+from ernie_suite.tasks.seq_cls import SEQ_CLS
+
+from ernie_inference.processors import describe_processor
+from ernie_inference.tasks.seq_cls import SequenceClassification
+from ernie_inference.wordpiece import WordPiece
+from examples.make_small_ernie import build_vocab
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
-
-import cpu_speed  # noqa: E402, F401, I001  before paddle
-
-import argparse  # noqa: E402
-import json  # noqa: E402
-import random  # noqa: E402
-import resource  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from typing import List, Tuple  # noqa: E402
-
-from data import TNEWS_LABELS, load_examples  # noqa: E402
-from ernie_predictor import SequenceClassification  # noqa: E402
-from make_small_ernie import build_vocab  # noqa: E402
-from processors import describe_processor  # noqa: E402
-from utils import SEQ_CLS, Features  # noqa: E402
-from wordpiece import WordPiece  # noqa: E402
 
 
 def write_texts(path: Path, reviews: List[str], texts: int, chars: int) -> None:

@@ -8,25 +8,26 @@ left over (Paddle's own operators: embedding, transposition, dispatch), and for 
 operations a second beside what a large FP32 product of numpy reaches on the same threads.
 """
 
+import argparse
+import os
+import re
+import subprocess
 import sys
+import time
+from math import prod
 from pathlib import Path
+from typing import Dict, List, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
+
+import numpy as np
+
+from ernie_inference.console import Parser, number_from, run_command
+from ernie_inference.engines import load_engine
+from ernie_inference.engines.config import EngineConfig
+from ernie_inference.processors import describe_processor, usable_processors
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
-
-import argparse  # noqa: E402
-import os  # noqa: E402
-import re  # noqa: E402
-import subprocess  # noqa: E402
-import time  # noqa: E402
-from math import prod  # noqa: E402
-from typing import Dict, List, NamedTuple  # noqa: E402
-
-import numpy as np  # noqa: E402
-
-from commands import Parser, number_from, run_command  # noqa: E402
-from engine import EngineConfig, load_engine  # noqa: E402
-from processors import describe_processor, usable_processors  # noqa: E402
 
 BATCHES = 10
 BEGIN, SECONDS = "measuring begins", "measured seconds"

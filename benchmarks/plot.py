@@ -9,21 +9,21 @@ model, one panel a report. training: losses and dev metric over the steps, one c
 one line a file. A file may be NAME=FILE; its name is its folder's otherwise.
 """
 
+import json
 import sys
 from pathlib import Path
+from typing import Dict, List, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
 
-import json  # noqa: E402
-from typing import Dict, List, NamedTuple  # noqa: E402
+import matplotlib
 
-import matplotlib  # noqa: E402
-
-from commands import Parser, run_command  # noqa: E402
+from ernie_inference.console import Parser, run_command
 
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; (pruned, INT8) to name, colour and marker.
 FORMS = {

@@ -7,18 +7,20 @@ models on the other. Where hardly anything is right any more, the loss says more
 Further flags are those of the run scripts.
 """
 
-from utils import FAMILIES, Features, parse_arguments, run  # isort: skip  (sets up paddle before it is imported)
-
 import random
 from typing import Tuple
 
+from ernie_suite.command_line import parse_arguments, run
+from ernie_suite.compression.config import find_widths, parse_width
+from ernie_suite.compression.pruning import Supernet, compute_importance, narrow_model, using_model
+from ernie_suite.features import Features
+from ernie_suite.scripts import build_trainer
+from ernie_suite.tasks import FAMILIES
+
 import numpy as np
 
-from commands import Parser, number_from
-from ernie_predictor import InferenceConfig
-from model_compression.config import find_widths, parse_width
-from model_compression.pruning import Supernet, compute_importance, narrow_model, using_model
-from trainer import build_trainer
+from ernie_inference.console import Parser, number_from
+from ernie_inference.inference_config import InferenceConfig
 
 
 def main() -> None:

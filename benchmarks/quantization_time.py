@@ -7,22 +7,22 @@ start to the report: hist and mse with 4, 8 and 16 calibration texts, then KL wi
 make on the whole dev set.
 """
 
+import json
+import shutil
+import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
+from typing import List
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
+
+from ernie_inference.console import Parser, run_command
+from ernie_inference.errors import InputError
+from ernie_inference.processors import describe_processor, usable_processors
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
-
-import json  # noqa: E402
-import shutil  # noqa: E402
-import subprocess  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from typing import List  # noqa: E402
-
-from commands import Parser, run_command  # noqa: E402
-from ernie_predictor import InputError  # noqa: E402
-from processors import describe_processor, usable_processors  # noqa: E402
 
 DATASET = "sample_reviews"
 SIZE = "--num_hidden_layers 6 --hidden_size 768 --num_attention_heads 12"
@@ -59,7 +59,7 @@ def main() -> None:
     parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         ernie, model = Path(folder, "ernie"), Path(folder, "model")
-        run("make_small_ernie.py", *SIZE.split(), "--output_dir", str(ernie))
+        run("examples/make_small_ernie.py", *SIZE.split(), "--output_dir", str(ernie))
         flags = ["--task_name", DATASET, "--model_name_or_path", str(ernie), "--output_dir", str(model)]
         run("run_seq_cls.py", *flags, *ONE_STEP.split())
         rows = {name: quantize(model, *grid) for name, grid in GRIDS.items()}

@@ -4,17 +4,17 @@ also as INT8. Speed does not depend on what the weights are."""
 from pathlib import Path
 from typing import Dict
 
+from ernie_suite.compression.config import PTQConfig, find_widths
+from ernie_suite.compression.pruning import narrow_model
+from ernie_suite.compression.quantization import calibrate, write_quantized
+from ernie_suite.export import export_static
+
 import numpy as np
 import paddle
 from paddlenlp.transformers import ErnieConfig, ErnieForSequenceClassification
 
-import deploy_path  # noqa: F401
-from ernie_predictor import InferenceConfig
-from model_compression.config import PTQConfig, find_widths
-from model_compression.pruning import narrow_model
-from model_compression.quantization import calibrate, write_quantized
-from trainer import export_static
-from wordpiece import WordPiece
+from ernie_inference.inference_config import InferenceConfig
+from ernie_inference.wordpiece import WordPiece
 
 LABELS = [str(number) for number in range(15)]  # as many as TNEWS has
 CALIBRATION_TEXTS = 4

@@ -12,38 +12,30 @@ gets another name. Ends with tables.md, tables.json, compression.png and trainin
 flags go to the run and compress scripts (--max_train_samples 500).
 """
 
+import argparse
+import itertools
+import os
+import shlex
+import signal
+import subprocess
 import sys
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import argparse  # noqa: E402
-import itertools  # noqa: E402
-import os  # noqa: E402
-import shlex  # noqa: E402
-import signal  # noqa: E402
-import subprocess  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
-from fractions import Fraction  # noqa: E402
-from functools import partial  # noqa: E402
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple  # noqa: E402
+from ernie_suite.data import DATASETS, find_dataset
+from ernie_suite.results import figures_file
+from ernie_suite.runs import model_identity
 
-import yaml  # noqa: E402
-
-import demo  # noqa: E402
-import published  # noqa: E402
-from commands import Parser, number_above, number_from, run_command  # noqa: E402
-from data import DATASETS, find_dataset  # noqa: E402
-from derived import digest_of  # noqa: E402
-from engine import PADDLE, TENSORRT, gpu_is_usable  # noqa: E402
-from ernie_predictor import InputError  # noqa: E402
-from files import check_writable, figures_file, publish, write_json  # noqa: E402
-from processors import describe_processor, usable_processors  # noqa: E402
-from published import Figures  # noqa: E402
-from runs import model_identity  # noqa: E402
-from steps import Runner, Step, parse_flags, put_aside, read_json  # noqa: E402
-from tables import (  # noqa: E402
+import published
+import yaml
+from published import Figures
+from steps import Runner, Step, parse_flags, put_aside, read_json
+from tables import (
     METRICS,
     VARIANTS,
     Table,
@@ -54,8 +46,19 @@ from tables import (  # noqa: E402
     sample_compression_table,
     speed_table,
 )
-from text_files import read_text  # noqa: E402
-from text_output import open_text  # noqa: E402
+
+from ernie_inference.console import Parser, number_above, number_from, run_command
+from ernie_inference.derived import digest_of
+from ernie_inference.engines.availability import gpu_is_usable
+from ernie_inference.engines.backends import PADDLE, TENSORRT
+from ernie_inference.errors import InputError
+from ernie_inference.files import check_writable, publish, write_json
+from ernie_inference.processors import describe_processor, usable_processors
+from ernie_inference.text_files import read_text
+from ernie_inference.text_output import open_text
+from examples import demo
+
+ROOT = Path(__file__).resolve().parents[1]
 
 CLUE_DATASETS = [name for name, spec in DATASETS.items() if spec.builder]
 SAMPLE_DATASETS = [name for name, spec in DATASETS.items() if not spec.builder]
@@ -66,7 +69,7 @@ DEFAULT_WIDTH = "3/4"
 CONFIG_FILE = "config.yml"  # in ROOT
 PICTURES = ("compression", "training")
 PUBLISHED_SPEED = "published method: model only, in order"  # infer.py's name for it
-# Which small ERNIE each sample set is trained from stands in demo.py; how it is trained, in config.yml.
+# Which small ERNIE each sample set is trained from stands in examples/demo.py; how it is trained, in config.yml.
 SAMPLE_MODELS = {model.dataset: model for model in (demo.REVIEWS, demo.NAMES, demo.QUESTIONS)}
 SMALL_ERNIE = "small ERNIE"  # their name in the tables
 
@@ -142,7 +145,7 @@ class Subject:
         # A point of a grid needs no export: only the best one goes on, to be compressed.
         files = [folder / "results.json"] + ([] if point else [folder / "export" / "model.pdiparams"])
         command = [
-            f"run_{DATASETS[self.dataset].task}.py",
+            f"run_{DATASETS[self.dataset].task_name}.py",
             *("--task_name", self.dataset, "--model_name_or_path", self.source, "--output_dir", str(folder)),
             *(["--do_train", "--do_eval"] if point else []),
             *flags,
@@ -173,7 +176,7 @@ class Subject:
     def compress(self, folder: Path, compression: List[str], point: str = "", flags: Tuple[str, ...] = ()) -> Step:
         """Pruning and quantization of the fine-tuned model in a folder, likewise."""
         command = [
-            f"compress_{DATASETS[self.dataset].task}.py",
+            f"compress_{DATASETS[self.dataset].task_name}.py",
             *("--task_name", self.dataset, "--model_name_or_path", str(folder), "--output_dir", str(folder)),
             *compression,
             *flags,
@@ -495,7 +498,7 @@ def hyper_parameters(config_file: Path, dataset: str, compressing: bool = False)
 
 
 def percent(dataset: str, metrics: Dict[str, float]) -> Figures:
-    return tuple(100 * metrics[name] for name in METRICS[DATASETS[dataset].task])
+    return tuple(100 * metrics[name] for name in METRICS[DATASETS[dataset].task_name])
 
 
 def make_small_ernie(model: demo.Model) -> Step:

@@ -12,29 +12,30 @@ Clients and service share the machine's processors. Every answer is compared wit
 and writes serving_load.json.
 """
 
+import argparse
+import statistics
 import sys
+import tempfile
+import threading
+import time
+from itertools import count
 from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python"), str(ROOT / "deploy" / "serving")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "serving"))
 
-import argparse  # noqa: E402
-import statistics  # noqa: E402
-import tempfile  # noqa: E402
-import threading  # noqa: E402
-import time  # noqa: E402
-from itertools import count  # noqa: E402
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple  # noqa: E402
+from ernie_suite.data import load_examples
 
-from benchmarks.serving_process import ServiceProcess  # noqa: E402
-from commands import Parser, number_above, number_from, run_command  # noqa: E402
-from data import load_examples  # noqa: E402
-from ernie_predictor import INPUT_FIELDS, ErniePredictor, InputError, load_predictor  # noqa: E402
-from files import write_json  # noqa: E402
-from model_to_serving import convert  # noqa: E402
-from processors import describe_processor, usable_processors  # noqa: E402
-from protocol import Code  # noqa: E402
-from rpc_client import Client, RequestError  # noqa: E402
+from benchmarks.serving_process import ServiceProcess
+from ernie_inference.console import Parser, number_above, number_from, run_command
+from ernie_inference.errors import InputError
+from ernie_inference.files import write_json
+from ernie_inference.predictor import ErniePredictor, load_predictor
+from ernie_inference.processors import describe_processor, usable_processors
+from ernie_serving.client import Client, RequestError
+from ernie_serving.model_to_serving import convert
+from ernie_serving.protocol import Code
 
 DATA = {"seq_cls": "sample_reviews", "token_cls": "sample_people_daily", "qa": "sample_reading"}
 SCORES = ("confidence", "score")  # their last digits depend on the batch
@@ -66,9 +67,8 @@ class Texts:
     """Texts of the task's sample set with the predictor's own answers, handed out in groups, round and round."""
 
     def __init__(self, predictor: ErniePredictor, most: int):
-        fields = ("tokens",) if predictor.task.name == "token_cls" else INPUT_FIELDS[predictor.task.name]
         examples = load_examples(DATA[predictor.task.name], "test")[:most]
-        self.texts = [{name: example[name] for name in fields} for example in examples]
+        self.texts = [predictor.task.input_of(example) for example in examples]
         self.expected = [without_scores(answer) for answer in predictor.predict_iter(self.texts)]
         self._numbers = count()
 

@@ -10,39 +10,32 @@ alike; a row's figure is the median of its repetitions, and its ratio the median
 first row of that length within each repetition. Prints a table; writes it as JSON and as a plot.
 """
 
+import argparse
+import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.random_models import build_models
+from ernie_inference.console import Parser, number_from, run_command
+from ernie_inference.engines import load_engine
+from ernie_inference.engines.availability import supports_bf16
+from ernie_inference.engines.backends import ONNX, PADDLE, PRECISIONS, TENSORRT
+from ernie_inference.engines.config import EngineConfig
+from ernie_inference.engines.onnx_files import find_onnx, in_precision
+from ernie_inference.errors import InputError
+from ernie_inference.files import publish, write_json
+from ernie_inference.model_files import find_model, inspect_model
+from ernie_inference.processors import describe_processor, usable_processors
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
-
-import cpu_speed  # noqa: E402, F401, I001  before paddle
-
-import argparse  # noqa: E402
-import subprocess  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple  # noqa: E402
-
-import numpy as np  # noqa: E402
-from processors import describe_processor  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from commands import Parser, number_from, run_command  # noqa: E402
-from deploy.paddle2onnx.ernie_predictor import find_onnx, in_precision  # noqa: E402
-from engine import (  # noqa: E402
-    ONNX,
-    PADDLE,
-    PRECISIONS,
-    TENSORRT,
-    EngineConfig,
-    load_engine,
-    supports_bf16,
-)
-from ernie_predictor import InputError  # noqa: E402
-from files import publish, write_json  # noqa: E402
-from model_files import find_model, inspect_model  # noqa: E402
-from processors import usable_processors  # noqa: E402
 
 WARM_UPS = 2
 FIRST_WORD = 5  # ids below are special tokens
@@ -221,8 +214,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         models = given_models(args.model)
         if not models:
-            from random_models import build_models
-
             models = build_models(Path(folder), args.layers, args.hidden_size)
         rows = load_rows(models, args)
         results = summarize(rows, measure(rows, args.batch_size, args.repeats), args.batch_size)

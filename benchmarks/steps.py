@@ -10,8 +10,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
-from files import write_json
-from runs import HARMLESS_ARGUMENTS
+from ernie_suite.runs import HARMLESS_ARGUMENTS
+
+from ernie_inference.files import write_json
 
 MOST_SHOWN = 4
 

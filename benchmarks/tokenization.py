@@ -6,30 +6,28 @@ deploy/python's WordPiece, which also gives the position of every token; PaddleN
 fast_tokenizer (C++), with positions, which it always computes, and in batches of 32 texts as PaddleNLP calls it.
 """
 
+import statistics
 import sys
+import tempfile
+import time
 from pathlib import Path
+from typing import Callable, Dict, List
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import cpu_speed  # noqa: E402, F401, I001  before paddle
+from ernie_suite.data import DATASETS, load_examples
+from ernie_suite.export import write_vocab
 
-import statistics  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from typing import Callable, Dict, List  # noqa: E402
+import fast_tokenizer
+from paddlenlp.transformers import ErnieTokenizer
+from tqdm import tqdm
 
-import fast_tokenizer  # noqa: E402
-from paddlenlp.transformers import ErnieTokenizer  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from commands import Parser, number_from, run_command  # noqa: E402
-from data import DATASETS, load_examples  # noqa: E402
-from ernie_predictor import VOCAB_FILE, text_of  # noqa: E402
-from make_small_ernie import build_vocab  # noqa: E402
-from processors import describe_processor  # noqa: E402
-from trainer import write_vocab  # noqa: E402
-from wordpiece import WordPiece  # noqa: E402
+from ernie_inference.console import Parser, number_from, run_command
+from ernie_inference.inference_config import VOCAB_FILE
+from ernie_inference.processors import describe_processor
+from ernie_inference.tasks.token_cls import text_of
+from ernie_inference.wordpiece import WordPiece
+from examples.make_small_ernie import build_vocab
 
 BATCH_SIZE = 32
 

@@ -1,4 +1,4 @@
-"""How much faster a training step is with cpu_speed.py than with the environment as it is:
+"""How much faster a training step is with ernie_suite/cpu_settings.py than with the environment as it is:
 
     python benchmarks/train_step.py
 
@@ -11,15 +11,16 @@ import os
 import statistics
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "deploy" / "python")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
 
-from commands import Parser, number_from, run_command  # noqa: E402
-from processors import usable_processors  # noqa: E402
+from ernie_inference.console import Parser, number_from, run_command
+from ernie_inference.processors import usable_processors
 
 SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
 STEPS = 8
@@ -28,7 +29,7 @@ STEPS = 8
 def time_step(ours: bool) -> float:
     """Median seconds of a training step in this process."""
     if ours:
-        import cpu_speed  # noqa: F401
+        import_module("ernie_suite")
     import time
 
     import paddle
@@ -85,7 +86,7 @@ def main() -> None:
     print(f"training step, ERNIE 4 x 312, batch 32 x 64 tokens, {processor()}")
     print(f"{'environment':<14}{'median s':>10}")
     print(f"{'stock':<14}{statistics.median(stock):>10.3f}")
-    print(f"{'cpu_speed.py':<14}{statistics.median(ours):>10.3f}")
+    print(f"{'cpu_settings':<14}{statistics.median(ours):>10.3f}")
     print(f"ratio, pair by pair: median {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")
 
 

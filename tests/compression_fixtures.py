@@ -1,22 +1,22 @@
 """Tiny fine-tunable models of every architecture, and the trainers around them, on real sample text."""
 
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+from ernie_suite.arguments import FinetuneArguments
+from ernie_suite.data import find_dataset, load_examples, load_labels
+from ernie_suite.features import Features
+from ernie_suite.models import HEAD_OF_TASK
+from ernie_suite.tasks.seq_cls import SEQ_CLS
+from ernie_suite.trainer import FinetuneTrainer
 
-from utils import SEQ_CLS, Features, FinetuneArguments  # isort: skip  # noqa: E402  (sets up paddle)
+import numpy as np
+import paddle
+from paddlenlp import transformers
 
-import numpy as np  # noqa: E402
-import paddle  # noqa: E402
-from paddlenlp import transformers  # noqa: E402
+from ernie_inference.inference_config import InferenceConfig
+from ernie_inference.wordpiece import WordPiece
 
-from data import find_dataset, load_examples, load_labels  # noqa: E402
-from ernie_predictor import InferenceConfig  # noqa: E402
-from trainer import HEAD_OF_TASK, FinetuneTrainer  # noqa: E402
-from wordpiece import WordPiece  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS, HIDDEN, HEADS, NEURONS = 2, 32, 4, 64
 DEFAULTS = {

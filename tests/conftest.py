@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
+
 # Before grpc is imported: what it does before a fork can wait for ever while clients are at work (grpcio 1.80), and the
 # tests start processes beside clients.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-ROOT = Path(__file__).resolve().parents[1]
-for folder in (ROOT, ROOT / "deploy" / "python", ROOT / "deploy" / "serving"):
-    sys.path.insert(0, str(folder))
 
 SAMPLES = {"seq_cls": "sample_reviews", "token_cls": "sample_people_daily", "qa": "sample_reading"}
 SCRIPTS = {"seq_cls": "run_seq_cls.py", "token_cls": "run_token_cls.py", "qa": "run_qa.py"}

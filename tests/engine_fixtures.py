@@ -1,28 +1,24 @@
 """Tiny exported models with random weights, one for each task, and their INT8 forms; real text to run through them."""
 
-import sys
 from pathlib import Path
 from typing import Dict, List
 
+from ernie_suite.compression.config import PTQConfig
+from ernie_suite.compression.quantization import calibrate, write_quantized
+from ernie_suite.export import export_static
+from ernie_suite.tasks import FAMILIES
+
+import numpy as np
+import paddle
+import pytest
+import snownlp
+from hypothesis import strategies as st
+from paddlenlp.transformers import ErnieConfig
+
+from ernie_inference.inference_config import InferenceConfig, load_task
+from ernie_inference.wordpiece import WordPiece
+
 ROOT = Path(__file__).resolve().parents[1]
-for folder in (ROOT, ROOT / "deploy" / "python"):
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-
-from utils import FAMILIES  # isort: skip  # noqa: E402  (sets up paddle)
-
-import numpy as np  # noqa: E402
-import paddle  # noqa: E402
-import pytest  # noqa: E402
-import snownlp  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from paddlenlp.transformers import ErnieConfig  # noqa: E402
-
-from ernie_predictor import InferenceConfig, load_task  # noqa: E402
-from model_compression.config import PTQConfig  # noqa: E402
-from model_compression.quantization import calibrate, write_quantized  # noqa: E402
-from trainer import export_static  # noqa: E402
-from wordpiece import WordPiece  # noqa: E402
 
 LABELS = {
     "seq_cls": ["negative", "positive"],

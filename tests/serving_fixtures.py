@@ -11,13 +11,14 @@ import grpc
 import numpy as np
 import pytest
 
-from benchmarks.serving_process import ROOT, SERVING, ServiceProcess, wait_until  # noqa: F401
-from engine import EngineConfig
-from ernie_predictor import ErniePredictor, SequenceClassification
-from model_to_serving import convert
-from protocol import RPC_METHOD, TEXTS
-from rpc_client import Client, load_messages
-from wordpiece import WordPiece
+from benchmarks.serving_process import ServiceProcess
+from ernie_inference.engines.config import EngineConfig
+from ernie_inference.predictor import ErniePredictor
+from ernie_inference.tasks.seq_cls import SequenceClassification
+from ernie_inference.wordpiece import WordPiece
+from ernie_serving.client import Client, load_messages
+from ernie_serving.model_to_serving import convert
+from ernie_serving.protocol import RPC_METHOD, TEXTS
 
 
 class RunningService(ServiceProcess):
@@ -32,7 +33,7 @@ class RunningService(ServiceProcess):
         with channel:
             return channel.unary_unary(RPC_METHOD)(request, timeout=timeout)
 
-    def post(self, body: bytes, path: str = "", headers: Dict[str, str] = {}) -> Tuple[int, Dict]:  # noqa: B006
+    def post(self, body: bytes, path: str = "", headers: Dict[str, str] = {}) -> Tuple[int, Dict]:
         """Status and JSON of an HTTP request."""
         return self._http(self.http, "POST", path or f"/{self.task}/prediction", body, headers)
 

@@ -2,11 +2,14 @@
 
 from dataclasses import fields
 
+from ernie_suite.command_line import WITHOUT_EFFECT, parse_arguments
+from ernie_suite.runs import HARMLESS_ARGUMENTS
+from ernie_suite.tasks.seq_cls import SEQ_CLS
+
 import pytest
 from paddlenlp.trainer import TrainingArguments
 
-from runs import HARMLESS_ARGUMENTS
-from utils import SEQ_CLS, WITHOUT_EFFECT, InputError, parse_arguments
+from ernie_inference.errors import InputError
 
 
 def parse(*argv):

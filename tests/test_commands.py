@@ -10,15 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import ROOT, SAMPLES, run_script
-from engine_fixtures import tiny  # noqa: F401
 
-from bulk import read_examples
-from commands import Parser, number_above, number_from
-from ernie_predictor import InferenceConfig, InputError
-from files import write_json
-from protocol import http_body
-from service_config import ServiceConfig
-from text_output import open_text, to_json
+from ernie_inference.bulk import read_examples
+from ernie_inference.console import Parser, number_above, number_from
+from ernie_inference.errors import InputError
+from ernie_inference.files import write_json
+from ernie_inference.inference_config import InferenceConfig
+from ernie_inference.text_output import open_text, to_json
+from ernie_serving.protocol import http_body
+from ernie_serving.service_config import ServiceConfig
 
 # ---------------------------------------------------------------- numbers and flags
 
@@ -188,7 +188,7 @@ def test_a_screen_shows_what_its_encoding_lacks_as_an_escape(encoding, run):
     assert done.stdout.decode(encoding).strip() == "好\ud83d😀".encode(encoding, "backslashreplace").decode(encoding)
 
 
-def test_infer_shows_texts_that_end_in_half_an_emoji(tiny, tmp_path):  # noqa: F811
+def test_infer_shows_texts_that_end_in_half_an_emoji(tiny, tmp_path):
     lines = [{"sentence": f"很好{HALF}{number}", "label": "positive"} for number in range(3)]
     (tmp_path / "dev.json").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     shutil.copytree(tiny["seq_cls"].parent, tmp_path / "model")

@@ -1,7 +1,5 @@
 """trainer.compress() from a model to the report, for every architecture and task, and what it refuses."""
 
-from compression_fixtures import HIDDEN, LAYERS, NEURONS, exported_parameters, tiny_trainer  # isort: skip  (sets up paddle)
-
 import json
 import os
 import resource
@@ -10,17 +8,25 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from ernie_suite.command_line import parse_arguments
+from ernie_suite.compression.config import ALGORITHMS
+from ernie_suite.compression.pipeline import calibration_texts, export, export_int8
+from ernie_suite.compression.quantization import calibrate, loaded_program
+from ernie_suite.compression.report import print_report, summarize
+from ernie_suite.models import check_finetuned
+from ernie_suite.tasks.qa import QA
+from ernie_suite.tasks.seq_cls import SEQ_CLS
+from ernie_suite.tasks.token_cls import TOKEN_CLS
+
 import numpy as np
 import pytest
+from compression_fixtures import HIDDEN, LAYERS, NEURONS, exported_parameters, tiny_trainer
 
-from ernie_predictor import InputError, QuestionAnswering, SequenceClassification, load_predictor
+from ernie_inference.errors import InputError
+from ernie_inference.predictor import load_predictor
+from ernie_inference.tasks.qa import QuestionAnswering
+from ernie_inference.tasks.seq_cls import SequenceClassification
 from model_compression import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig
-from model_compression.config import ALGORITHMS
-from model_compression.pipeline import calibrate, calibration_texts, export, export_int8
-from model_compression.quantization import loaded_program
-from model_compression.report import print_report, summarize
-from trainer import check_finetuned
-from utils import QA, SEQ_CLS, TOKEN_CLS, parse_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,7 +1,5 @@
 """Pruning: importance, narrower shapes, and the training that goes on after a kill to the same result."""
 
-from compression_fixtures import HEADS, HIDDEN, LAYERS, NEURONS, exported_parameters, tiny_trainer  # isort: skip  (sets up paddle)
-
 import os
 import shutil
 import subprocess
@@ -9,15 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import paddle
-import pytest
-
-from ernie_predictor import InputError
-from model_compression import CompressConfig, DynabertConfig
-from model_compression.config import Width, find_widths, parse_width
-from model_compression.pipeline import export, importance_batches
-from model_compression.pruning import (
+from ernie_suite.compression.config import Width, find_widths, parse_width
+from ernie_suite.compression.pipeline import export, importance_batches
+from ernie_suite.compression.pruning import (
     Supernet,
     _take_step,
     batches_of_steps,
@@ -26,7 +18,15 @@ from model_compression.pruning import (
     soft_cross_entropy,
     train_widths,
 )
-from model_compression.work import WorkFolder
+from ernie_suite.compression.work import WorkFolder
+
+import numpy as np
+import paddle
+import pytest
+from compression_fixtures import HEADS, HIDDEN, LAYERS, NEURONS, exported_parameters, tiny_trainer
+
+from ernie_inference.errors import InputError
+from model_compression import CompressConfig, DynabertConfig
 
 HALF, FULL = Width("0.5", 2, 32), Width("1.0", 4, 64)
 

@@ -1,18 +1,18 @@
 """Results of several compressions add up: what is there of the same is kept, and the report says what is there."""
 
-from compression_fixtures import exported_parameters, tiny_trainer  # isort: skip  (sets up paddle)
-
 import itertools
 import json
 import shutil
 import time
 from pathlib import Path
 
-import pytest
+from ernie_suite.compression.pipeline import export
 
-from ernie_predictor import InputError
+import pytest
+from compression_fixtures import exported_parameters, tiny_trainer
+
+from ernie_inference.errors import InputError
 from model_compression import CompressConfig, DynabertConfig, PTQConfig
-from model_compression.pipeline import export
 
 ALL = {"inference/infer", "0.75/float32", "0.75/hist2/int8", "hist2/int8"}
 

@@ -1,19 +1,8 @@
 """Thresholds equal those of Paddle's own post-training quantization on a real program and real text."""
 
-from compression_fixtures import tiny_trainer  # isort: skip  (sets up paddle)
-
-import numpy as np
-import paddle
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from paddle.static.quantization import PostTrainingQuantization
-from paddle.static.quantization.cal_kl_threshold import cal_kl_threshold
-
-from model_compression import PTQConfig
-from model_compression.pipeline import calibration_texts, export
-from model_compression.quantization import activations, calibrate, loaded_program
-from model_compression.thresholds import (
+from ernie_suite.compression.pipeline import calibration_texts, export
+from ernie_suite.compression.quantization import activations, calibrate, loaded_program
+from ernie_suite.compression.thresholds import (
     BINS,
     HIST_SHARE,
     MSE_SHARES,
@@ -22,6 +11,17 @@ from model_compression.thresholds import (
     kl_threshold,
     quantization_errors,
 )
+
+import numpy as np
+import paddle
+import pytest
+from compression_fixtures import tiny_trainer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from paddle.static.quantization import PostTrainingQuantization
+from paddle.static.quantization.cal_kl_threshold import cal_kl_threshold
+
+from model_compression import PTQConfig
 
 SIZES = [2, 5]
 

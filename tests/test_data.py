@@ -3,11 +3,13 @@
 import json
 import tracemalloc
 
+from ernie_suite.command_line import read_config
+from ernie_suite.data import DATASETS, find_dataset, load_examples, load_labels
+
 import pytest
 
-from data import DATASETS, find_dataset, load_examples, load_labels
-from ernie_predictor import InferenceConfig, InputError
-from utils import read_config
+from ernie_inference.errors import InputError
+from ernie_inference.inference_config import InferenceConfig
 
 QUESTION = {"id": "Q1", "question": "谁在北京？", "answers": [{"text": "李鹏", "answer_start": 2}]}
 

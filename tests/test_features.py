@@ -3,38 +3,30 @@
 import gc
 import tracemalloc
 
+from ernie_suite.arguments import choose_device
+from ernie_suite.command_line import parse_arguments
+from ernie_suite.data import load_examples
+from ernie_suite.features import Collator, Features
+from ernie_suite.sampler import LengthGroupedSampler
+from ernie_suite.tasks.family import IGNORED_LABEL
+from ernie_suite.tasks.qa import QA, exact_match_f1
+from ernie_suite.tasks.seq_cls import SEQ_CLS, accuracy
+from ernie_suite.tasks.token_cls import TOKEN_CLS, entity_f1
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from paddlenlp.metrics.squad import normalize_answer, squad_evaluate
 
-from data import load_examples
-from ernie_predictor import (
-    InferenceConfig,
-    InputError,
-    QuestionAnswering,
-    SequenceClassification,
-    TokenClassification,
-    bio_spans,
-)
-from make_small_ernie import build_vocab
+from ernie_inference.errors import InputError
+from ernie_inference.inference_config import InferenceConfig
+from ernie_inference.tasks.qa import QuestionAnswering
+from ernie_inference.tasks.seq_cls import SequenceClassification
+from ernie_inference.tasks.token_cls import TokenClassification, bio_spans
+from ernie_inference.wordpiece import WordPiece
+from examples.make_small_ernie import build_vocab
 from model_compression import CompressionArguments
-from trainer import LengthGroupedSampler
-from utils import (
-    IGNORED_LABEL,
-    QA,
-    SEQ_CLS,
-    TOKEN_CLS,
-    Collator,
-    Features,
-    accuracy,
-    choose_device,
-    entity_f1,
-    exact_match_f1,
-    parse_arguments,
-)
-from wordpiece import WordPiece
 
 LABELS = ["B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "O"]
 

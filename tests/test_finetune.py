@@ -9,16 +9,23 @@ import subprocess
 import sys
 import time
 
+from ernie_suite.command_line import parse_arguments
+from ernie_suite.data import find_dataset, load_examples, load_labels
+from ernie_suite.features import Collator, Features
+from ernie_suite.models import head_order, load_model
+from ernie_suite.runs import resumable_checkpoints, step_of
+from ernie_suite.scripts import build_trainer
+from ernie_suite.tasks import FAMILIES, METRICS
+from ernie_suite.tasks.seq_cls import SEQ_CLS
+
 import numpy as np
 import paddle
 import pytest
 from conftest import ROOT, SAMPLES, SCRIPTS, run_script
 
-from data import find_dataset, load_examples, load_labels
-from ernie_predictor import InferenceConfig, InputError, load_predictor, load_task
-from runs import resumable_checkpoints, step_of
-from trainer import build_trainer, head_order, load_model
-from utils import FAMILIES, METRICS, SEQ_CLS, Collator, Features, parse_arguments
+from ernie_inference.errors import InputError
+from ernie_inference.inference_config import InferenceConfig, load_task
+from ernie_inference.predictor import load_predictor
 
 TASKS = list(SCRIPTS)
 

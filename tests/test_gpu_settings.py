@@ -10,27 +10,26 @@ import os
 import subprocess
 import sys
 
+from ernie_suite.arguments import choose_device
+
+import engine
 import numpy as np
 import onnxruntime
 import paddle
 import pytest
-from engine_fixtures import MAX_POSITIONS, ROOT, tiny  # noqa: F401
+from engine_fixtures import MAX_POSITIONS, ROOT
 from paddle import inference
 
-import engine
-from deploy.paddle2onnx.ernie_predictor import export_onnx
-from derived import origin_of
-from engine import (
-    EngineConfig,
-    base_gpu_settings,
-    collect_shapes,
-    gpu_is_usable,
-    load_engine,
-    paddle_settings,
-    shape_info_path,
-)
-from ernie_predictor import ErniePredictor, InputError, load_task
-from utils import choose_device
+from ernie_inference.derived import origin_of
+from ernie_inference.engines import load_engine
+from ernie_inference.engines.availability import gpu_is_usable
+from ernie_inference.engines.config import EngineConfig
+from ernie_inference.engines.onnx_files import export_onnx
+from ernie_inference.engines.paddle_runtime import base_gpu_settings, paddle_settings, shape_info_path
+from ernie_inference.engines.tensorrt_shapes import collect_shapes
+from ernie_inference.errors import InputError
+from ernie_inference.inference_config import load_task
+from ernie_inference.predictor import ErniePredictor
 
 HAS_CUDA_BUILD = paddle.is_compiled_with_cuda()
 Precision = inference.PrecisionType
@@ -118,7 +117,7 @@ def test_shapes_are_kept_beside_the_model_or_where_asked(machine, tmp_path):
     assert str(shape_info_path(tmp_path / "model", config)) == "mine.pbtxt"
 
 
-def test_shapes_of_the_smallest_and_the_largest_batch_are_collected(tiny, tmp_path, monkeypatch):  # noqa: F811
+def test_shapes_of_the_smallest_and_the_largest_batch_are_collected(tiny, tmp_path, monkeypatch):
     """Paddle collects shapes on a processor as well, so all but the device is real here."""
     monkeypatch.setattr(engine, "base_gpu_settings", lambda prefix, config, precision: engine._base_settings(prefix))
     config = EngineConfig(batch_size=4, max_seq_length=16, shape_info_file=tmp_path / "shapes.pbtxt")
@@ -130,7 +129,7 @@ def test_shapes_of_the_smallest_and_the_largest_batch_are_collected(tiny, tmp_pa
 
 
 @pytest.fixture
-def with_tensorrt(machine, tiny, tmp_path):  # noqa: F811
+def with_tensorrt(machine, tiny, tmp_path):
     """A copy of a model, and what was collected and created for it; all but the collecting and the card is real."""
     for file in tiny["seq_cls"].parent.glob("*"):
         if file.suffix != ".onnx":
@@ -225,7 +224,7 @@ def test_tensorrt_takes_no_more_than_it_was_prepared_for(with_tensorrt):
         ErniePredictor(Engine(prefix, tensorrt_config(max_seq_length=32)), task)
 
 
-def test_collecting_uses_the_gpu_without_tensorrt(machine, tiny, tmp_path):  # noqa: F811
+def test_collecting_uses_the_gpu_without_tensorrt(machine, tiny, tmp_path):
     if HAS_CUDA_BUILD:
         pytest.skip("the real settings are read in another test")
     calls = base_gpu_settings(tiny["seq_cls"], EngineConfig(device="gpu"), Precision.Float32).calls
@@ -233,7 +232,7 @@ def test_collecting_uses_the_gpu_without_tensorrt(machine, tiny, tmp_path):  # n
 
 
 def test_onnx_providers(machine):
-    names = lambda config: [name for name, _ in engine._onnx_providers(config)]  # noqa: E731
+    names = lambda config: [name for name, _ in engine._onnx_providers(config)]
     cuda = EngineConfig(device="gpu", backend="onnxruntime", precision="fp16", device_id=2)
     assert names(cuda) == ["CUDAExecutionProvider", "CPUExecutionProvider"]
     assert engine._onnx_providers(cuda)[0][1] == {"device_id": 2, "use_tf32": 0}
@@ -263,7 +262,7 @@ class Session(onnxruntime.InferenceSession):
 
 
 @pytest.mark.parametrize(("backend", "ran"), [("onnxruntime", []), ("onnxruntime_tensorrt", [(1, 2), (4, 16)])])
-def test_onnxruntime_keeps_to_its_provider_and_builds_for_all_inputs_when_it_loads(machine, tiny, backend, ran):  # noqa: F811
+def test_onnxruntime_keeps_to_its_provider_and_builds_for_all_inputs_when_it_loads(machine, tiny, backend, ran):
     machine.setattr(onnxruntime, "InferenceSession", Session)
     config = EngineConfig(device="gpu", backend=backend, batch_size=4, max_seq_length=16)
     session = load_engine(export_onnx(tiny["seq_cls"]), config)._session
@@ -395,7 +394,7 @@ def test_onnxruntime_without_a_provider(machine, provider):
 
 @pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="this machine may have the GPU that is refused here")
 @pytest.mark.parametrize("flags", [[], ["--precision_mode", "int8"], ["--use_trt"], ["--set_dynamic_shape"]])
-def test_infer_gpu_without_a_gpu_is_one_line(tiny, flags):  # noqa: F811
+def test_infer_gpu_without_a_gpu_is_one_line(tiny, flags):
     command = [sys.executable, "deploy/python/infer_gpu.py", "--model_path", str(tiny["seq_cls"]), *flags]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and done.stdout == ""

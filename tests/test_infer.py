@@ -5,17 +5,17 @@ import re
 import shutil
 from pathlib import Path
 
+from ernie_suite.results import figures_file
+
 import pytest
 from conftest import SAMPLES, run_script
-from engine_fixtures import LABELS, MAX_SEQ_LENGTH, TASK_NAMES, tiny  # noqa: F401
-
-from files import figures_file
+from engine_fixtures import LABELS, MAX_SEQ_LENGTH, TASK_NAMES
 
 FIGURES = {"seq_cls": ["accuracy"], "token_cls": ["f1", "precision", "recall"], "qa": ["exact_match", "f1"]}
 
 
 @pytest.fixture
-def model(tiny, tmp_path):  # noqa: F811
+def model(tiny, tmp_path):
     """A copy of a tiny model, beside which results can be written."""
 
     def copy(task):

@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from engine_fixtures import ROOT, TASK_NAMES, corpus, example_inputs, tiny  # noqa: F401
+from engine_fixtures import ROOT, TASK_NAMES, corpus, example_inputs
 
-from bulk import answer_file, count_lines
-from ernie_predictor import ErniePredictor, InputError, load_predictor
-from text_output import to_json
+from ernie_inference.bulk import answer_file, count_lines
+from ernie_inference.errors import InputError
+from ernie_inference.predictor import ErniePredictor, load_predictor
+from ernie_inference.text_output import to_json
 
 FORMS = {
     "seq_cls": r"label: (negative|positive)   confidence: 0\.\d{4}",
@@ -47,19 +48,19 @@ def files(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def predictor(tiny):  # noqa: F811
+def predictor(tiny):
     return load_predictor(tiny["seq_cls"], num_threads=1)
 
 
 @pytest.mark.parametrize("task", TASK_NAMES)
-def test_example_texts_are_answered_in_the_references_form(tiny, task):  # noqa: F811
+def test_example_texts_are_answered_in_the_references_form(tiny, task):
     done = infer_cpu("--task_name", task, "--model_path", tiny[task], "--num_threads", 1)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert done.stdout.startswith("Paddle Inference, oneDNN, FP32, 1 thread\ninput data: ")
     assert re.search(FORMS[task], done.stdout)
 
 
-def test_int8_says_so_and_nothing_else(tiny):  # noqa: F811
+def test_int8_says_so_and_nothing_else(tiny):
     done = infer_cpu("--model_path", tiny.int8("seq_cls"), "--precision_mode", "int8", "--num_threads", 2)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert done.stdout.startswith("Paddle Inference, oneDNN, INT8 (fc), 2 threads\n")
@@ -76,14 +77,14 @@ def test_int8_says_so_and_nothing_else(tiny):  # noqa: F811
         (["--max_seq_length", "3"], "max_seq_length 3 leaves no room"),
     ],
 )
-def test_wrong_flags_are_one_line_and_status_2(tiny, flags, message):  # noqa: F811
+def test_wrong_flags_are_one_line_and_status_2(tiny, flags, message):
     done = infer_cpu("--model_path", tiny["seq_cls"], *flags)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: ") and message in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("task", TASK_NAMES)
-def test_a_file_is_answered_line_for_line(tiny, files, task):  # noqa: F811
+def test_a_file_is_answered_line_for_line(tiny, files, task):
     inputs = example_inputs(task, corpus()[::500] + ["", "\ud800", "😀 "])
     source, target = files
     write_lines(source, inputs)
@@ -98,7 +99,7 @@ def test_a_file_is_answered_line_for_line(tiny, files, task):  # noqa: F811
     assert sorted(path.name for path in target.parent.iterdir()) == ["in.jsonl", "out.jsonl"]
 
 
-def test_killed_and_restarted_it_ends_with_each_line_once(tiny, files):  # noqa: F811
+def test_killed_and_restarted_it_ends_with_each_line_once(tiny, files):
     inputs = [f"第{number}句：{text}" for number, text in enumerate(corpus()[::4][:12_000])]
     source, target = files
     write_lines(source, inputs)
@@ -176,7 +177,7 @@ def test_what_is_there_is_not_overwritten(predictor, files):
     assert target.read_text() == "mine"
 
 
-def test_the_part_of_another_run_is_refused(predictor, files, tiny):  # noqa: F811
+def test_the_part_of_another_run_is_refused(predictor, files, tiny):
     source, target = files
     write_lines(source, ["好"] * 3)
     target.with_name("out.jsonl.part").write_text('{"label": "x"}\n')
@@ -184,7 +185,7 @@ def test_the_part_of_another_run_is_refused(predictor, files, tiny):  # noqa: F8
         answer_file(predictor, source, target)
 
 
-def interrupted_run(tiny, folder, files):  # noqa: F811
+def interrupted_run(tiny, folder, files):
     """A copy of a model in a folder, and the .part of its run that a bad line ended."""
     source, target = files
     shutil.copytree(tiny["seq_cls"].parent, folder)
@@ -225,14 +226,14 @@ def other_case(folder):
     ("change", "named"),
     [(other_labels, "labels"), (other_vocabulary, "vocabulary"), (other_weights, "model"), (other_case, "lowercase")],
 )
-def test_a_part_of_another_models_answers_is_not_gone_on_with(tiny, tmp_path, files, change, named):  # noqa: F811
+def test_a_part_of_another_models_answers_is_not_gone_on_with(tiny, tmp_path, files, change, named):
     source, target = interrupted_run(tiny, tmp_path / "model", files)
     change(tmp_path / "model")
     with pytest.raises(InputError, match=f"was begun with another {named}: remove it"):
         answer_file(load_predictor(tmp_path / "model", num_threads=1), source, target)
 
 
-def test_neither_time_nor_place_of_a_model_decides_its_answers(tiny, tmp_path, files):  # noqa: F811
+def test_neither_time_nor_place_of_a_model_decides_its_answers(tiny, tmp_path, files):
     source, target = interrupted_run(tiny, tmp_path / "model", files)
     (tmp_path / "model").rename(tmp_path / "moved")
     for path in (tmp_path / "moved" / "model.pdiparams", source):
@@ -241,7 +242,7 @@ def test_neither_time_nor_place_of_a_model_decides_its_answers(tiny, tmp_path, f
         answer_file(load_predictor(tmp_path / "moved", num_threads=1), source, target)
 
 
-def test_another_device_is_another_run(tiny, tmp_path, files):  # noqa: F811
+def test_another_device_is_another_run(tiny, tmp_path, files):
     source, target = interrupted_run(tiny, tmp_path / "model", files)
     predictor = load_predictor(tmp_path / "model", num_threads=1)
     predictor.engine.config.device = "gpu"  # as it would be on a machine that has one
@@ -249,7 +250,7 @@ def test_another_device_is_another_run(tiny, tmp_path, files):  # noqa: F811
         answer_file(predictor, source, target)
 
 
-def test_a_second_run_of_a_job_is_refused_while_the_first_is_at_work(tiny, files):  # noqa: F811
+def test_a_second_run_of_a_job_is_refused_while_the_first_is_at_work(tiny, files):
     source, target = files
     inputs = [f"第{number}句：{text}" for number, text in enumerate(corpus()[:1500])]
     write_lines(source, inputs)

@@ -10,22 +10,24 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from engine_fixtures import MAX_POSITIONS, ROOT, TASK_NAMES, corpus, example_inputs, tiny  # noqa: F401
+from engine_fixtures import MAX_POSITIONS, ROOT, TASK_NAMES, corpus, example_inputs
 
 from deploy.paddle2onnx import ernie_predictor as onnx_files
-from deploy.paddle2onnx.ernie_predictor import export_onnx, find_onnx, in_precision, load_onnx_predictor
-from derived import origin_of
-from engine import EngineConfig, load_engine
-from ernie_predictor import InputError, load_predictor
+from ernie_inference.derived import origin_of
+from ernie_inference.engines import load_engine
+from ernie_inference.engines.config import EngineConfig
+from ernie_inference.engines.onnx_files import export_onnx, find_onnx, in_precision
+from ernie_inference.engines.onnx_graph import lookup_tables
+from ernie_inference.errors import InputError
+from ernie_inference.model_files import inspect_model, table_sizes
+from ernie_inference.predictor import load_onnx_predictor, load_predictor
 from infer import strip_scores
-from model_files import inspect_model, table_sizes
-from onnx_graph import lookup_tables
 
 HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 @pytest.fixture(scope="module")
-def converted(tiny, tmp_path_factory):  # noqa: F811
+def converted(tiny, tmp_path_factory):
     """ner.onnx in a folder of its own, written by the command that the README gives."""
     folder = tmp_path_factory.mktemp("onnx")
     prefix, file = tiny["token_cls"], folder / "ner.onnx"
@@ -45,7 +47,7 @@ def infer(*flags):
 
 
 @pytest.mark.parametrize("task", TASK_NAMES)
-def test_paddle_and_onnx_agree_on_1000_texts(tiny, task):  # noqa: F811
+def test_paddle_and_onnx_agree_on_1000_texts(tiny, task):
     inputs = example_inputs(task, corpus()[::54][:1000])
     paddle_predictor = load_predictor(tiny[task], num_threads=1)
     onnx_predictor = load_onnx_predictor(tiny[task], num_threads=1)
@@ -116,7 +118,7 @@ def test_gpu_agrees_with_the_processor(converted, precision, tolerance):
 
 
 @pytest.fixture
-def copied(tiny, tmp_path):  # noqa: F811
+def copied(tiny, tmp_path):
     """The prefix of a model's own copy, without what was made from it."""
     for file in tiny["qa"].parent.iterdir():
         if file.suffix != ".onnx":
@@ -194,7 +196,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(copied, monkeypatch):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "fp16"])
-def test_the_limits_of_the_model_are_found_in_the_graph(converted, tiny, precision):  # noqa: F811
+def test_the_limits_of_the_model_are_found_in_the_graph(converted, tiny, precision):
     """Also in a file that paddle2onnx's own command wrote, and as the Paddle engine finds them."""
     tables = lookup_tables(in_precision(converted, precision))
     info = inspect_model(tiny["token_cls"])
@@ -202,7 +204,7 @@ def test_the_limits_of_the_model_are_found_in_the_graph(converted, tiny, precisi
     assert tables["token_type_ids"] == 4
 
 
-def test_what_is_past_the_models_limits_is_refused_as_by_paddle(converted, tiny, tmp_path):  # noqa: F811
+def test_what_is_past_the_models_limits_is_refused_as_by_paddle(converted, tiny, tmp_path):
     def refusals(**options):
         lines = []
         for load, file in ((load_predictor, tiny["token_cls"]), (load_onnx_predictor, converted)):
@@ -229,7 +231,7 @@ def test_a_graph_that_is_none_is_said(converted, tmp_path, kind):
         lookup_tables(tmp_path / "x.onnx")
 
 
-def test_what_cannot_be_converted_is_refused_and_leaves_nothing(tiny, tmp_path):  # noqa: F811
+def test_what_cannot_be_converted_is_refused_and_leaves_nothing(tiny, tmp_path):
     with pytest.raises(InputError, match="is quantized, which paddle2onnx cannot convert: give the FP32 model"):
         load_onnx_predictor(tiny.int8("seq_cls"))
     assert not list(tiny.int8("seq_cls").parent.glob("*onnx*"))
@@ -241,7 +243,7 @@ def test_what_cannot_be_converted_is_refused_and_leaves_nothing(tiny, tmp_path):
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "half", "text", "other"])
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_a_broken_onnx_file_is_one_clear_line(converted, tmp_path, kind, precision, tiny, capfd):  # noqa: F811
+def test_a_broken_onnx_file_is_one_clear_line(converted, tmp_path, kind, precision, tiny, capfd):
     content = converted.read_bytes()
     broken = {
         "empty": b"",

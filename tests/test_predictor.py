@@ -11,14 +11,19 @@ import threading
 import numpy as np
 import paddle
 import pytest
-from engine_fixtures import ANY_TEXT, MAX_POSITIONS, MAX_SEQ_LENGTH, ROOT, TASK_NAMES, corpus, example_inputs, tiny  # noqa: F401
+from engine_fixtures import ANY_TEXT, MAX_POSITIONS, MAX_SEQ_LENGTH, ROOT, TASK_NAMES, corpus, example_inputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import EngineConfig, distinct_length, load_engine, supports_bf16
-from ernie_predictor import ErniePredictor, InputError, Window, batch_ends, load_predictor, pad
+from ernie_inference.engines import load_engine
+from ernie_inference.engines.availability import supports_bf16
+from ernie_inference.engines.config import EngineConfig
+from ernie_inference.engines.paddle_engine import distinct_length
+from ernie_inference.errors import InputError
+from ernie_inference.model_files import find_model
+from ernie_inference.predictor import ErniePredictor, batch_ends, load_predictor, pad
+from ernie_inference.tasks.base import Window
 from infer import answer_in_order, strip_scores
-from model_files import find_model
 
 TEXTS = corpus()[::300]
 ODD_TEXTS = [
@@ -36,13 +41,13 @@ ODD_TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def predictors(tiny):  # noqa: F811
+def predictors(tiny):
     return {task: load_predictor(tiny[task], num_threads=1) for task in TASK_NAMES}
 
 
 def logits_of(predictor, inputs):
     """The logits of every window of every input."""
-    from ernie_predictor import as_example
+    from ernie_inference.inputs import as_example
 
     windows = [
         window
@@ -53,7 +58,7 @@ def logits_of(predictor, inputs):
 
 
 @pytest.mark.parametrize("task", TASK_NAMES)
-def test_dygraph_and_paddle_inference_agree_on_1000_texts(tiny, predictors, task):  # noqa: F811
+def test_dygraph_and_paddle_inference_agree_on_1000_texts(tiny, predictors, task):
     inputs = example_inputs(task, corpus()[::54][:1000])
     assert len(inputs) == 1000
     outputs, windows = logits_of(predictors[task], inputs)
@@ -171,9 +176,9 @@ def test_what_is_no_inputs_is_refused_in_one_line(predictors, ask, wrong):
 
 
 @pytest.mark.parametrize("task", TASK_NAMES)
-def test_weights_that_are_no_numbers_give_no_answer(tiny, tmp_path, task):  # noqa: F811
+def test_weights_that_are_no_numbers_give_no_answer(tiny, tmp_path, task):
     """As a diverged training leaves them; neither the Paddle engine nor ONNX Runtime says so itself."""
-    from deploy.paddle2onnx.ernie_predictor import load_onnx_predictor
+    from ernie_inference.predictor import load_onnx_predictor
 
     for name in ("model.pdmodel", "inference.json", "vocab.txt"):
         (tmp_path / name).write_bytes((tiny[task].parent / name).read_bytes())
@@ -187,7 +192,7 @@ def test_weights_that_are_no_numbers_give_no_answer(tiny, tmp_path, task):  # no
             predictor.predict(example_inputs(task, ["在北京", "好"]))
 
 
-def test_batches_are_of_the_engines_size_by_default(tiny):  # noqa: F811
+def test_batches_are_of_the_engines_size_by_default(tiny):
     predictor = load_predictor(tiny["seq_cls"], num_threads=1, batch_size=3)
     rows = []
     run = predictor.engine.run
@@ -275,7 +280,7 @@ def test_a_predictor_is_shared_by_threads(predictors):
 # ---------------------------------------------------------------- precision
 
 
-def test_int8_is_close_to_fp32(tiny):  # noqa: F811
+def test_int8_is_close_to_fp32(tiny):
     fp32, int8 = load_predictor(tiny["token_cls"]), load_predictor(tiny.int8("token_cls"), precision="int8")
     outputs, _ = logits_of(fp32, TEXTS)
     quantized, _ = logits_of(int8, TEXTS)
@@ -292,7 +297,7 @@ def onednn_log(code):
 
 
 @pytest.mark.parametrize("attention", [False, True])
-def test_products_with_weights_run_in_int8_and_no_others(tiny, attention):  # noqa: F811
+def test_products_with_weights_run_in_int8_and_no_others(tiny, attention):
     code = (
         "import sys; sys.path.insert(0, 'deploy/python')\n"
         "from ernie_predictor import load_predictor\n"
@@ -307,7 +312,7 @@ def test_products_with_weights_run_in_int8_and_no_others(tiny, attention):  # no
     assert len(others) == 4 and not any("ref" in line.split(",")[4] or "s8" in line for line in others)
 
 
-def test_another_length_does_not_reorder_the_weights(tiny):  # noqa: F811
+def test_another_length_does_not_reorder_the_weights(tiny):
     """Weights in oneDNN's own layout are made once, not for every shape of the input, in time and in memory."""
     code = (
         "import sys; sys.path.insert(0, 'deploy/python')\n"
@@ -332,7 +337,7 @@ def test_no_two_shapes_are_written_alike():
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_shapes_that_paddle_would_take_for_one_another(tiny, precision):  # noqa: F811
+def test_shapes_that_paddle_would_take_for_one_another(tiny, precision):
     """1 x 34 tokens after 13 x 4 ended with "could not reshape a memory descriptor"."""
     prefix = tiny["token_cls"] if precision == "fp32" else tiny.int8("token_cls")
     predictor = load_predictor(prefix, precision=precision, num_threads=1)
@@ -341,7 +346,7 @@ def test_shapes_that_paddle_would_take_for_one_another(tiny, precision):  # noqa
         assert [strip_scores(a) for a in answers] == [strip_scores(answers[0])] * rows
 
 
-def test_many_shapes_in_any_order(tiny):  # noqa: F811
+def test_many_shapes_in_any_order(tiny):
     """Every batch has the logits that it has in a process that has seen no other shape."""
     predictor, reference = (load_predictor(tiny["seq_cls"], num_threads=1) for _ in range(2))
     windows = [predictor.task.windows({"text": "中" * length})[0] for length in range(MAX_SEQ_LENGTH - 2)]
@@ -354,7 +359,7 @@ def test_many_shapes_in_any_order(tiny):  # noqa: F811
             np.testing.assert_allclose(output[0], expected[i][0], atol=1e-4)
 
 
-def test_bf16_is_close_to_fp32(tiny, predictors):  # noqa: F811
+def test_bf16_is_close_to_fp32(tiny, predictors):
     if not supports_bf16():
         with pytest.raises(InputError, match="no bf16 instructions"):
             EngineConfig(precision="bf16")
@@ -365,7 +370,7 @@ def test_bf16_is_close_to_fp32(tiny, predictors):  # noqa: F811
     assert 0 < abs(bf16 - fp32).max() < 0.1
 
 
-def test_a_precision_the_model_does_not_have_is_refused(tiny):  # noqa: F811
+def test_a_precision_the_model_does_not_have_is_refused(tiny):
     with pytest.raises(InputError, match="is not quantized, so it cannot run as INT8"):
         load_predictor(tiny["seq_cls"], precision="int8")
     with pytest.raises(InputError, match="is quantized, and fp32 would only imitate INT8"):
@@ -410,7 +415,7 @@ def test_a_model_is_found_by_prefix_folder_or_beginning(tmp_path):
 
 
 @pytest.fixture
-def broken(tiny, tmp_path):  # noqa: F811
+def broken(tiny, tmp_path):
     """A copy of a good model, to be broken."""
     for file in tiny["seq_cls"].parent.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -490,7 +495,7 @@ def test_files_of_another_model_are_refused(broken):
         load_predictor(broken)
 
 
-def test_flags_are_checked_against_the_model(tiny):  # noqa: F811
+def test_flags_are_checked_against_the_model(tiny):
     with pytest.raises(
         InputError, match=f"max_seq_length {MAX_POSITIONS + 1}: the model takes at most {MAX_POSITIONS}"
     ):
@@ -513,7 +518,7 @@ def test_a_program_with_other_inputs_is_refused(broken):
         load_predictor(broken / "model")
 
 
-def test_deploy_needs_no_trainer(tiny, tmp_path):  # noqa: F811
+def test_deploy_needs_no_trainer(tiny, tmp_path):
     """deploy/python runs where paddlenlp, paddleslim, onnx and paddle2onnx are not installed."""
     blocked = ("paddlenlp", "paddleslim", "paddle2onnx", "onnx", "onnxruntime", "fast_tokenizer", "yaml")
     for name in blocked:
@@ -525,8 +530,8 @@ def test_deploy_needs_no_trainer(tiny, tmp_path):  # noqa: F811
     assert "qa result:" in done.stdout
 
 
-def test_a_predictor_can_be_put_together_by_hand(tiny):  # noqa: F811
-    from ernie_predictor import load_task
+def test_a_predictor_can_be_put_together_by_hand(tiny):
+    from ernie_inference.inference_config import load_task
 
     predictor = ErniePredictor(load_engine(tiny["qa"], EngineConfig()), load_task(tiny["qa"].parent))
     assert predictor.predict([("谁？", "李明")]) == load_predictor(tiny["qa"]).predict([("谁？", "李明")])

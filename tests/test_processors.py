@@ -10,10 +10,10 @@ from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import cpu_speed
 import demo
 import engine
-from processors import cpu_quota, describe_processor, usable_processors
+
+from ernie_inference.processors import cpu_quota, describe_processor, usable_processors
 
 MANY = 10_000  # processors; more than any machine has
 
@@ -157,7 +157,6 @@ def test_where_the_mmap_threshold_is_refused_nothing_else_is_set():
 
 FAULTS = """
 import os, resource
-import cpu_speed
 import numpy as np
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Tuple
 
+from ernie_suite.sample_data import make as make_sample_data
+
 import pytest
 from conftest import ROOT, SAMPLES, run_script
-
-from make_sample_data import make as make_sample_data
 
 READMES = sorted(path for path in (ROOT / "README.md", ROOT / "README_zh.md") if path.exists())
 DOCUMENTS = READMES + sorted(ROOT.glob("deploy/*/README.md"))

@@ -6,6 +6,22 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ernie_suite.arguments import FinetuneArguments
+from ernie_suite.data import find_dataset
+from ernie_suite.export import write_predictions
+from ernie_suite.features import Features
+from ernie_suite.runs import (
+    deciding_settings,
+    default_eval_steps,
+    is_resumable_step,
+    resumable_checkpoints,
+    update_results,
+    what_changed,
+)
+from ernie_suite.sampler import LengthGroupedSampler
+from ernie_suite.scripts import check_processes
+from ernie_suite.tasks import FAMILIES
+
 import numpy as np
 import paddle
 import pytest
@@ -14,18 +30,7 @@ from paddle.utils import unique_name
 from paddlenlp.trainer import TrainerCallback
 from paddlenlp.transformers import ErnieTokenizer
 
-from data import find_dataset
-from ernie_predictor import InputError
-from runs import (
-    deciding_settings,
-    default_eval_steps,
-    is_resumable_step,
-    resumable_checkpoints,
-    update_results,
-    what_changed,
-)
-from trainer import LengthGroupedSampler, check_processes, write_predictions
-from utils import FAMILIES, Features, FinetuneArguments
+from ernie_inference.errors import InputError
 
 
 class Killed(Exception):

@@ -1,11 +1,12 @@
 import hashlib
 import json
 
+from ernie_suite.data import load_examples
+from ernie_suite.sample_data import WRITERS, Entity, bio_tags, make, parse_line, questions, split_texts
+
 import pytest
 
-from data import load_examples
-from ernie_predictor import bio_spans, join_tokens
-from make_sample_data import WRITERS, Entity, bio_tags, make, parse_line, questions, split_texts
+from ernie_inference.tasks.token_cls import bio_spans, join_tokens
 
 SPLITS = ("train", "dev", "test")
 

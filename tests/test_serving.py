@@ -8,14 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-from engine_fixtures import TASK_NAMES, corpus, example_inputs, tiny  # noqa: F401
-from serving_fixtures import ROOT, RunningService, services, serving_dir, wait_until  # noqa: F401
+from engine_fixtures import TASK_NAMES, corpus, example_inputs
+from serving_fixtures import ROOT, RunningService, wait_until
 
-from commands import EXAMPLES, format_answer
-from ernie_predictor import InputError, load_predictor
-from model_to_serving import SERVING_FILE, convert
-from rpc_client import Client, target_of
-from service import HEALTH_METHOD, SERVING
+from ernie_inference.commands import EXAMPLES, format_answer
+from ernie_inference.errors import InputError
+from ernie_inference.predictor import load_predictor
+from ernie_serving.client import Client, target_of
+from ernie_serving.model_to_serving import SERVING_FILE, convert
+from ernie_serving.service import HEALTH_METHOD, SERVING
 
 SCORES = {"seq_cls": "confidence", "token_cls": None, "qa": "score"}
 
@@ -62,7 +63,7 @@ def test_three_commands_from_a_model_to_an_answer(finetuned, tmp_path, task):
 
 
 @pytest.mark.parametrize("task", TASK_NAMES)
-def test_answers_equal_those_of_deploy_python(services, serving_dir, task):  # noqa: F811
+def test_answers_equal_those_of_deploy_python(services, serving_dir, task):
     inputs = example_inputs(task, corpus()[::54][:996] + ["", "\ud800 😀", "a\u0000b", "一" * 2000])
     assert len(inputs) == 1000
     service = services(task)
@@ -76,7 +77,7 @@ def test_answers_equal_those_of_deploy_python(services, serving_dir, task):  # n
     assert_same(task, over_http, expected)
 
 
-def test_lists_of_tokens_and_pairs_are_taken(services, serving_dir):  # noqa: F811
+def test_lists_of_tokens_and_pairs_are_taken(services, serving_dir):
     tokens = [{"tokens": ["北", "京", "2018", "年"]}, ["上", "海"], {"text": "王小明"}]
     assert_same(
         "token_cls",
@@ -89,13 +90,13 @@ def test_lists_of_tokens_and_pairs_are_taken(services, serving_dir):  # noqa: F8
     )
 
 
-def test_the_form_of_servings_own_gateway_is_taken(services):  # noqa: F811
+def test_the_form_of_servings_own_gateway_is_taken(services):
     body = {"key": ["texts"], "value": [json.dumps(["好"])]}
     status, answer = services("seq_cls").post(json.dumps(body).encode())
     assert status == 200 and answer["results"] == services("seq_cls").client().predict(["好"])
 
 
-def test_int8_is_served(tiny, tmp_path):  # noqa: F811
+def test_int8_is_served(tiny, tmp_path):
     folder = convert(tiny.int8("seq_cls"), tmp_path / "int8")
     texts = corpus()[::3000]
     service = RunningService(
@@ -109,7 +110,7 @@ def test_int8_is_served(tiny, tmp_path):  # noqa: F811
     assert_same("seq_cls", answers, load_predictor(folder, precision="int8", num_threads=1).predict(texts))
 
 
-def test_requests_at_the_same_time_are_batched(services):  # noqa: F811
+def test_requests_at_the_same_time_are_batched(services):
     service, texts = services("seq_cls"), corpus()[:200]
     names = ("ernie_batch_windows_count", "ernie_batch_windows_sum", "ernie_texts_total")
     time.sleep(1.5)  # counts of earlier requests arrive within a second
@@ -126,7 +127,7 @@ def test_requests_at_the_same_time_are_batched(services):  # noqa: F811
     assert windows == 200 and batches < 200
 
 
-def test_several_services_are_asked_in_turn(services, serving_dir):  # noqa: F811
+def test_several_services_are_asked_in_turn(services, serving_dir):
     other = RunningService("seq_cls", serving_dir("seq_cls"), "--thread_num=1")
     both = [services("seq_cls"), other]
     try:
@@ -141,7 +142,7 @@ def test_several_services_are_asked_in_turn(services, serving_dir):  # noqa: F81
     assert client.predict(["好"]), "the one that is left answers"
 
 
-def test_a_data_set_is_evaluated_whole(services, serving_dir):  # noqa: F811
+def test_a_data_set_is_evaluated_whole(services, serving_dir):
     done = command(
         "seq_cls_rpc_client.py", "--endpoints", services("seq_cls").endpoint, "--task_name", "sample_reviews",
         "--max_samples", 101, "--batch_size", 25,
@@ -157,7 +158,7 @@ def test_a_data_set_is_evaluated_whole(services, serving_dir):  # noqa: F811
     assert row["examples"] == "101" and row["accuracy"] in wanted
 
 
-def test_a_file_is_answered_line_for_line(services, tmp_path):  # noqa: F811
+def test_a_file_is_answered_line_for_line(services, tmp_path):
     texts, source, target = corpus()[::2500], tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("".join(json.dumps(text) + "\n" for text in texts))
     flags = ("--endpoints", services("token_cls").endpoint, "--input_file", source, "--output_file", target)
@@ -177,7 +178,7 @@ def test_a_file_is_answered_line_for_line(services, tmp_path):  # noqa: F811
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl"]
 
 
-def test_health_and_metrics(services):  # noqa: F811
+def test_health_and_metrics(services):
     service = services("seq_cls")
     service.client().predict(["好"])
     assert service.get("/live") == (200, {"status": "live"})
@@ -191,7 +192,7 @@ def test_health_and_metrics(services):  # noqa: F811
     assert service.metric('ernie_request_seconds_bucket{le="+Inf"}') == service.metric("ernie_request_seconds_count")
 
 
-def test_replicas_share_the_ports(serving_dir):  # noqa: F811
+def test_replicas_share_the_ports(serving_dir):
     service = RunningService("qa", serving_dir("qa"), "--replicas=2", "--thread_num=1")
     try:
         assert len(service.workers()) == 2 and service.get("/health") == (200, {"ready": 2})
@@ -203,7 +204,7 @@ def test_replicas_share_the_ports(serving_dir):  # noqa: F811
         assert service.stop() == 0
 
 
-def test_what_serving_itself_makes_of_the_folder(serving_dir, tmp_path):  # noqa: F811
+def test_what_serving_itself_makes_of_the_folder(serving_dir, tmp_path):
     """Serving's LocalPredictor loads the folder, and has the engine's logits."""
     code = (
         "import sys, numpy as np; sys.path.insert(0, sys.argv[2])\n"
@@ -220,7 +221,7 @@ def test_what_serving_itself_makes_of_the_folder(serving_dir, tmp_path):  # noqa
     assert done.stdout.endswith("same\n"), done.stderr
 
 
-def test_a_conversion_is_whole_or_not_there(tiny, tmp_path):  # noqa: F811
+def test_a_conversion_is_whole_or_not_there(tiny, tmp_path):
     with pytest.raises(InputError, match="holds no .pdmodel file"):
         convert(tmp_path, tmp_path / "out")
     source = tmp_path / "source"

@@ -15,10 +15,10 @@ import pytest
 from engine_fixtures import corpus
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving_fixtures import RunningService, pack, services, serving_dir, unpack, wait_until  # noqa: F401
+from serving_fixtures import RunningService, pack, unpack, wait_until
 
-from protocol import TEXTS, Code, fields_of_http, fields_of_rpc
-from rpc_client import RequestError, load_messages
+from ernie_serving.client import RequestError, load_messages
+from ernie_serving.protocol import TEXTS, Code, fields_of_http, fields_of_rpc
 
 MAX_BYTES = 1 << 20
 messages = load_messages()
@@ -35,7 +35,7 @@ class Marker:
 
 
 @pytest.fixture
-def service(services):  # noqa: F811
+def service(services):
     """The classification service, which must still give the right answer after the test, and have the same workers."""
     service, texts = services("seq_cls"), corpus()[:5]
     client = service.client()
@@ -262,7 +262,7 @@ def test_200_half_open_connections(service):
         connection.close()
 
 
-def test_more_connections_than_allowed_are_refused(serving_dir):  # noqa: F811
+def test_more_connections_than_allowed_are_refused(serving_dir):
     service = RunningService("seq_cls", serving_dir("seq_cls"), "--max_connections=3", "--thread_num=1")
     try:
         held = [connect(service.http) for _ in range(3)]
@@ -289,7 +289,7 @@ def test_a_body_after_get_is_not_read_as_the_next_request(service):
             assert read_all(connection).count(b"HTTP/1.1 ") == 1
 
 
-def test_more_grpc_connections_than_allowed_are_refused(serving_dir):  # noqa: F811
+def test_more_grpc_connections_than_allowed_are_refused(serving_dir):
     service = RunningService("seq_cls", serving_dir("seq_cls"), "--max_connections=3", "--thread_num=1")
     try:
         held = [connect(service.endpoint) for _ in range(3)]

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from engine_fixtures import corpus
-from serving_fixtures import ROOT, SERVING, RunningService, serving_dir, wait_until  # noqa: F401
+from serving_fixtures import ROOT, SERVING, RunningService, wait_until
 
-from protocol import Code
-from rpc_client import RequestError
-from supervisor import reserve
+from ernie_serving.client import RequestError
+from ernie_serving.protocol import Code
+from ernie_serving.supervisor import reserve
 
 REFUSALS = (Code.STOPPING, Code.BUSY, Code.TIMEOUT)
 
@@ -61,7 +61,7 @@ class Load:
         assert self.wrong == []
 
 
-def test_a_killed_worker_is_replaced(serving_dir):  # noqa: F811
+def test_a_killed_worker_is_replaced(serving_dir):
     service = RunningService("seq_cls", serving_dir("seq_cls"), "--thread_num=1")
     try:
         load = Load(service)
@@ -81,7 +81,7 @@ def test_a_killed_worker_is_replaced(serving_dir):  # noqa: F811
         assert service.stop() == 0
 
 
-def test_sigterm_under_load(serving_dir):  # noqa: F811
+def test_sigterm_under_load(serving_dir):
     service = RunningService("seq_cls", serving_dir("seq_cls"), "--thread_num=1")
     load = Load(service)
     wait_until(lambda: load.answered > 50)
@@ -93,7 +93,7 @@ def test_sigterm_under_load(serving_dir):  # noqa: F811
     assert not [sent for sent in load.broken if sent < stopped - 0.05], "accepted, and neither answered nor refused"
 
 
-def test_two_workers_killed_at_once(serving_dir):  # noqa: F811
+def test_two_workers_killed_at_once(serving_dir):
     service = RunningService("seq_cls", serving_dir("seq_cls"), "--thread_num=1", "--replicas=2")
     try:
         killed = service.workers()
@@ -105,7 +105,7 @@ def test_two_workers_killed_at_once(serving_dir):  # noqa: F811
         assert service.stop() == 0
 
 
-def test_workers_end_when_their_supervisor_is_killed(serving_dir):  # noqa: F811
+def test_workers_end_when_their_supervisor_is_killed(serving_dir):
     service = RunningService("seq_cls", serving_dir("seq_cls"), "--thread_num=1")
     (worker,) = service.workers()
     service.process.kill()
@@ -149,7 +149,7 @@ def test_the_port_of_another_service_is_taken_too():
     reserved.close()
 
 
-def test_a_missing_or_broken_model(serving_dir, tmp_path):  # noqa: F811
+def test_a_missing_or_broken_model(serving_dir, tmp_path):
     assert "model_dir nowhere is missing: make the folder with" in refusal(start("seq_cls", "--model_dir=nowhere"))
     assert "serving_server_conf.prototxt is missing" in refusal(start("seq_cls", f"--model_dir={tmp_path}"))
     for name, content, message in (

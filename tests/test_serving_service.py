@@ -11,15 +11,16 @@ from types import SimpleNamespace
 import grpc
 import pytest
 import yaml
+from paddle_serving_server.pipeline.proto import pb2
 from serving_fixtures import ENDLESS, POISON, ROOT, SERVING, SLOW, toy_predictor, wait_until
 
-from metrics import Metrics, prometheus_text
-from pipeline_ops import EXIT_DEAF, RequestOp, pb2
-from protocol import TEXTS, Code, fields_of_rpc
-from rpc_client import Client, RequestError
-from service import Service, rpc_server
-from service_config import TYPES, ServiceConfig
-from supervisor import LOST_SECONDS, SILENT_SECONDS, Supervisor, Worker, reserve
+from ernie_serving.client import Client, RequestError
+from ernie_serving.metrics import Metrics, prometheus_text
+from ernie_serving.pipeline_ops import EXIT_DEAF, RequestOp
+from ernie_serving.protocol import TEXTS, Code, fields_of_rpc
+from ernie_serving.service import Service, rpc_server
+from ernie_serving.service_config import TYPES, ServiceConfig
+from ernie_serving.supervisor import LOST_SECONDS, SILENT_SECONDS, Supervisor, Worker, reserve
 
 
 @pytest.mark.parametrize("task", ["seq_cls", "token_cls", "qa"])

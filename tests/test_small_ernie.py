@@ -1,21 +1,21 @@
 """The small ERNIE of the sample sets: what its structured heads look at before any training, and token dropout."""
 
-from compression_fixtures import tiny_trainer  # isort: skip  (sets up paddle before it is imported)
-
 import json
 import os
 
+from ernie_suite.sample_data import SAMPLES
+
+import e5_ernie
 import numpy as np
 import paddle
 import pytest
+from compression_fixtures import tiny_trainer
 from conftest import run_script
 from paddlenlp.transformers import ErnieModel
 
-import e5_ernie
-from ernie_predictor import InputError
-from make_sample_data import SAMPLES
-from make_small_ernie import NEIGHBOUR_OFFSETS
-from wordpiece import WordPiece
+from ernie_inference.errors import InputError
+from ernie_inference.wordpiece import WordPiece
+from examples.make_small_ernie import NEIGHBOUR_OFFSETS
 
 HEADS, NEIGHBOUR_HEADS, MATCHING_HEADS = 8, 6, 2
 QUESTION, CONTEXT = "哪里的天气好", "报上说上海昨天下雨，北京的天气很好。"

@@ -8,20 +8,14 @@ from engine_fixtures import ANY_TEXT, LABELS, make_vocab
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from ernie_predictor import (
-    InferenceConfig,
-    InputError,
-    QuestionAnswering,
-    SequenceClassification,
-    TokenClassification,
-    bio_spans,
-    join_tokens,
-    load_task,
-    text_and_positions,
-)
-from files import write_json
-from text_output import to_json
-from wordpiece import WordPiece
+from ernie_inference.errors import InputError
+from ernie_inference.files import write_json
+from ernie_inference.inference_config import InferenceConfig, load_task
+from ernie_inference.tasks.qa import QuestionAnswering
+from ernie_inference.tasks.seq_cls import SequenceClassification
+from ernie_inference.tasks.token_cls import TokenClassification, bio_spans, join_tokens, text_and_positions
+from ernie_inference.text_output import to_json
+from ernie_inference.wordpiece import WordPiece
 
 TOKENIZER = WordPiece(make_vocab())
 LENGTHS = st.integers(8, 64)

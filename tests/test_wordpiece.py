@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from paddlenlp.transformers import ErnieTokenizer
 
-from wordpiece import ALONE, CACHE_SIZE, WordPiece
+from ernie_inference.wordpiece import ALONE, CACHE_SIZE, WordPiece
 
 
 @pytest.fixture(scope="module")

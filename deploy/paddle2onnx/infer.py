@@ -10,10 +10,11 @@
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "python"), str(Path(__file__).resolve().parents[2])]
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "python"))
 
-from commands import answer, make_parser, number_from, parse_arguments, run_command  # noqa: E402
-from deploy.paddle2onnx.ernie_predictor import load_onnx_predictor  # noqa: E402
+from ernie_inference.commands import answer, make_parser, parse_arguments
+from ernie_inference.console import number_from, run_command
+from ernie_inference.predictor import load_onnx_predictor
 
 
 def main() -> None:

@@ -7,8 +7,9 @@
         --input_file texts.jsonl --output_file answers.jsonl
 """
 
-from commands import answer, make_parser, number_from, parse_arguments, run_command
-from ernie_predictor import load_predictor
+from ernie_inference.commands import answer, make_parser, parse_arguments
+from ernie_inference.console import number_from, run_command
+from ernie_inference.predictor import load_predictor
 
 
 def main() -> None:

@@ -10,10 +10,14 @@ know are collected at the first start and kept beside the model. Who scripts tha
 alone (--set_dynamic_shape, then end) and name the file (--shape_info_file).
 """
 
-from commands import answer, make_parser, number_from, parse_arguments, run_command
-from engine import PADDLE, TENSORRT, EngineConfig, collect_shapes
-from ernie_predictor import load_predictor, load_task
-from model_files import find_model
+from ernie_inference.commands import answer, make_parser, parse_arguments
+from ernie_inference.console import number_from, run_command
+from ernie_inference.engines.backends import PADDLE, TENSORRT
+from ernie_inference.engines.config import EngineConfig
+from ernie_inference.engines.tensorrt_shapes import collect_shapes
+from ernie_inference.inference_config import load_task
+from ernie_inference.model_files import find_model
+from ernie_inference.predictor import load_predictor
 
 
 def main() -> None:

@@ -7,7 +7,7 @@
     python deploy/serving/qa_rpc_client.py --task_name cmrc2018 --concurrency 4
 """
 
-from rpc_client import run_client
+from ernie_serving.client import run_client
 
 if __name__ == "__main__":
     run_client("qa", __doc__)

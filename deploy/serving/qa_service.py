@@ -7,7 +7,7 @@
 qa_config.yml explains the options; a flag on the command line beats it.
 """
 
-from supervisor import serve
+from ernie_serving.supervisor import serve
 
 if __name__ == "__main__":
     serve("qa", __doc__)

@@ -7,7 +7,7 @@
     python deploy/serving/seq_cls_rpc_client.py --task_name tnews --concurrency 4
 """
 
-from rpc_client import run_client
+from ernie_serving.client import run_client
 
 if __name__ == "__main__":
     run_client("seq_cls", __doc__)

@@ -7,7 +7,7 @@
 seq_cls_config.yml explains the options; a flag on the command line beats it.
 """
 
-from supervisor import serve
+from ernie_serving.supervisor import serve
 
 if __name__ == "__main__":
     serve("seq_cls", __doc__)

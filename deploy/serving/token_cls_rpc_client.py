@@ -7,7 +7,7 @@
     python deploy/serving/token_cls_rpc_client.py --task_name msra_ner --concurrency 4
 """
 
-from rpc_client import run_client
+from ernie_serving.client import run_client
 
 if __name__ == "__main__":
     run_client("token_cls", __doc__)

@@ -7,7 +7,7 @@
 token_cls_config.yml explains the options; a flag on the command line beats it.
 """
 
-from supervisor import serve
+from ernie_serving.supervisor import serve
 
 if __name__ == "__main__":
     serve("token_cls", __doc__)

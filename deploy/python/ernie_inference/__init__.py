@@ -1,0 +1,29 @@
+"""Answers of exported ERNIE models, for programs of your own: text in, answers out, on any of the engines.
+
+    from ernie_inference import load_predictor
+
+    predictor = load_predictor("best_models/TNEWS/export/model", precision="fp32", num_threads=2)
+    predictor.predict(["今天股市大涨", "国足又输了"])
+
+It needs numpy, tqdm and a runtime (paddlepaddle, onnxruntime), nothing of the training:
+
+    tasks/      what a task family means: an example as model inputs, logits as an answer
+    engines/    what computes the logits, and what a machine can run; every setting of every backend
+    predictor   puts the two together
+    bulk        answers a whole file
+"""
+
+from ernie_inference.engines.config import EngineConfig
+from ernie_inference.errors import InputError
+from ernie_inference.inference_config import InferenceConfig, load_task
+from ernie_inference.predictor import ErniePredictor, load_onnx_predictor, load_predictor
+
+__all__ = [
+    "EngineConfig",
+    "ErniePredictor",
+    "InferenceConfig",
+    "InputError",
+    "load_onnx_predictor",
+    "load_predictor",
+    "load_task",
+]

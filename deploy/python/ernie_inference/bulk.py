@@ -1,0 +1,171 @@
+"""Answers for a whole file: JSON lines in, JSON lines out, one line for each line.
+
+Memory does not grow with the file. Answers go to FILE.part, which takes the name FILE when all are
+there, and FILE.part.json says what they were made from. A run that was killed goes on after its
+last complete line when the same command is given again. Only one run at a time writes to FILE.part.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, Dict, Iterator, Tuple, Type, Union
+
+from tqdm import tqdm
+
+from ernie_inference.derived import digest_of
+from ernie_inference.errors import InputError
+from ernie_inference.predictor import ErniePredictor
+from ernie_inference.tasks.base import Task
+from ernie_inference.text_files import decode
+from ernie_inference.text_output import to_json
+
+BLOCK_BYTES = 1 << 20
+
+
+def answer_file(
+    predictor: ErniePredictor,
+    input_file: Union[str, Path],
+    output_file: Union[str, Path],
+    batch_size: int = 32,
+) -> int:
+    """Answer each line of input_file in output_file; an input is a JSON value that ErniePredictor takes.
+
+    Returns the number of lines of output_file.
+
+    Raises:
+        InputError: a line is not an input, a file cannot be read or written, output_file exists, its .part was
+            begun from something else or is being written by another run, or input_file changed meanwhile.
+    """
+    input_file, output_file = Path(input_file), Path(output_file)
+    part, origin_file = (Path(f"{output_file}.part{ending}") for ending in ("", ".json"))
+    try:
+        with _locked(part, output_file) as file:
+            origin = _origin(predictor, input_file)
+            total, _ = count_lines(input_file)
+            done = _resume(part, origin_file, origin)
+            with tqdm(total=total, initial=done, unit="text", desc=output_file.name) as progress:
+                examples = islice(read_examples(predictor.task, input_file), done, None)
+                for answer in predictor.predict_iter(examples, batch_size):
+                    file.write(to_json(answer) + b"\n")
+                    progress.update()
+            file.flush()
+            os.fsync(file.fileno())
+            if not _is_named(file, part):
+                raise InputError(f"{part} was removed or replaced by another program: begin again")
+            if digest_of([input_file]) != origin["input"]:
+                raise InputError(f"{input_file} changed while it was answered: remove {part} and begin again")
+            if count_lines(part) != (total, part.stat().st_size):
+                raise InputError(f"{part} has not one line for each of {input_file}: remove it and begin again")
+            os.replace(part, output_file)
+            origin_file.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{error.filename or output_file}: {error.strerror}") from None
+    return total
+
+
+def read_examples(task: Union[Task, Type[Task]], path: Union[str, Path]) -> Iterator[Dict]:
+    """The inputs of a file of JSON lines, each as the example that a Task takes.
+
+    Raises:
+        InputError: a line is not UTF-8, not JSON or not an input of the task.
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            where = f"{path}, line {number}"
+            text = decode(line, path, first_line=number)
+            try:
+                given = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{where} is not JSON ({error})") from None
+            yield task.as_example(given, where)
+
+
+def count_lines(path: Path) -> Tuple[int, int]:
+    """The number of lines of a file, and where the last complete one ends (in bytes)."""
+    lines = position = complete = 0
+    for block in _blocks(path):
+        lines += block.count(b"\n")
+        if b"\n" in block:
+            complete = position + block.rindex(b"\n") + 1
+        position += len(block)
+    return lines + (position > complete), complete
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from iter(lambda: file.read(BLOCK_BYTES), b"")
+
+
+@contextmanager
+def _locked(part: Path, output_file: Path) -> Iterator[BinaryIO]:
+    """FILE.part, open to be appended to, and this process's alone as long as the block runs.
+
+    Raises:
+        InputError: another process has it, or FILE is there.
+    """
+    if output_file.exists():
+        raise _already_there(output_file)
+    with part.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"another run is writing {part}: wait for it, or name another --output_file") from None
+        if output_file.exists():  # another run has ended since, and this .part may be a new one
+            if _is_named(file, part) and part.stat().st_size == 0:
+                part.unlink()
+            raise _already_there(output_file)
+        yield file
+
+
+def _is_named(file: BinaryIO, path: Path) -> bool:
+    """Whether an open file is the one that has this name now."""
+    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
+
+
+def _already_there(output_file: Path) -> InputError:
+    return InputError(f"{output_file} is there already: remove it, or name another --output_file")
+
+
+def _origin(predictor: ErniePredictor, input_file: Path) -> Dict:
+    """All that answers depend on, by content, to tell whether a .part belongs to the run that is asked for."""
+    engine, task = predictor.engine, predictor.task
+    vocabulary = json.dumps(sorted(task.tokenizer.vocab.items())).encode("ascii")
+    return {
+        "input": digest_of([input_file]),
+        "model": digest_of(engine.files),
+        "vocabulary": hashlib.sha256(vocabulary).hexdigest(),
+        "lowercase": task.tokenizer.lowercase,
+        "task": task.name,
+        "labels": list(task.labels),
+        "max_seq_length": task.max_seq_length,
+        "doc_stride": task.doc_stride,
+        "backend": engine.config.backend,
+        "device": engine.config.device,
+        "precision": engine.config.precision,
+    }
+
+
+def _resume(part: Path, origin_file: Path, origin: Dict) -> int:
+    """Make FILE.part, which is there, ready to be appended to. Returns how many lines it holds."""
+    if part.stat().st_size == 0:  # new, or of a run that got no further
+        temporary = origin_file.with_name(f".{origin_file.name}.{os.getpid()}")
+        temporary.write_bytes(to_json(origin, indent=2) + b"\n")
+        os.replace(temporary, origin_file)
+        return 0
+    try:
+        before = json.loads(origin_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = None
+    if before != origin:
+        changed = [key for key in origin if not isinstance(before, dict) or before.get(key) != origin[key]]
+        raise InputError(f"{part} was begun with another {', '.join(changed)}: remove it to begin again")
+    lines, complete = count_lines(part)
+    if part.stat().st_size > complete:
+        os.truncate(part, complete)
+        lines -= 1
+    return lines

@@ -1,0 +1,81 @@
+"""What this machine can run, and why not, in one line that says what to do."""
+
+import ctypes
+from typing import Optional, Tuple
+
+from ernie_inference.quiet_imports import import_paddle
+
+CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"  # of ONNX Runtime
+TENSORRT_PROVIDER = "TensorrtExecutionProvider"
+
+# Compute capabilities of the machine code in published paddlepaddle-gpu packages, by version and CUDA version, as
+# read out of them (2.6.2 of the package registry). They hold no PTX, which newer cards could translate.
+MACHINE_CODE = {("2.6.2", "11.8"): ((6, 1), (7, 0), (7, 5), (8, 0), (8, 6))}
+
+
+def supports_bf16() -> bool:
+    """Whether Paddle has bf16 kernels for this processor."""
+    import_paddle()
+    from paddle.base import core
+
+    return core.supports_bfloat16()
+
+
+def gpu_is_usable() -> bool:
+    """Whether Paddle can run on a GPU here: what --device chooses by itself."""
+    return cuda_problem() is None
+
+
+def cuda_problem(device_id: int = 0) -> Optional[str]:
+    """Why Paddle cannot run on a GPU of this machine, in one line that says what to do; None when it can."""
+    paddle = import_paddle()
+    if not paddle.is_compiled_with_cuda():
+        return "the installed paddlepaddle is the CPU build: install paddlepaddle-gpu, or use --device cpu"
+    count = paddle.device.cuda.device_count()
+    if count == 0:
+        return "no CUDA device was found: check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
+    if not 0 <= device_id < count:
+        return f"there is no GPU {device_id}: this machine has {count}, counted from 0"
+    compiled = MACHINE_CODE.get((paddle.version.full_version, paddle.version.cuda()))
+    capability = paddle.device.cuda.get_device_capability(device_id) if compiled else None
+    if not compiled or _has_code_for(capability, compiled):
+        return None
+    known = ", ".join(f"{major}.{minor}" for major, minor in compiled)
+    return (
+        f"GPU {device_id} has compute capability {capability[0]}.{capability[1]}, and the installed paddlepaddle-gpu "
+        f"has machine code for {known} only: use --device cpu, or ONNX Runtime on the GPU"
+    )
+
+
+def _has_code_for(capability: Tuple[int, int], compiled: Tuple[Tuple[int, int], ...]) -> bool:
+    """Machine code runs on cards of its own major version and the same or a higher minor one."""
+    return any(capability[0] == major and capability[1] >= minor for major, minor in compiled)
+
+
+def paddle_gpu_problem(device_id: int, tensorrt: bool) -> Optional[str]:
+    """Why this machine cannot run Paddle, or Paddle with TensorRT, on a GPU; None when it can."""
+    from paddle import inference
+
+    problem = cuda_problem(device_id)
+    if problem or not tensorrt:
+        return problem
+    version = inference.get_trt_compile_version()
+    if version[0] == 0:
+        return "the installed paddlepaddle is built without TensorRT: install one with TensorRT, or leave out --use_trt"
+    library = f"libnvinfer.so.{version[0]}"
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        wanted = ".".join(map(str, version))
+        return f"{library} was not found: put TensorRT {wanted} on LD_LIBRARY_PATH, or leave out --use_trt"
+    return None
+
+
+def onnx_gpu_problem(tensorrt: bool) -> Optional[str]:
+    """Why this machine cannot run ONNX Runtime on a GPU, or in TensorRT; None when it can."""
+    import onnxruntime
+
+    provider = TENSORRT_PROVIDER if tensorrt else CUDA_PROVIDER
+    if provider in onnxruntime.get_available_providers():
+        return None
+    return f"the installed onnxruntime has no {provider}: install onnxruntime-gpu, or use --device cpu"

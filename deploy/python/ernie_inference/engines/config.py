@@ -1,0 +1,101 @@
+"""How to run a model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union
+
+from ernie_inference.engines.availability import onnx_gpu_problem, paddle_gpu_problem, supports_bf16
+from ernie_inference.engines.backends import (
+    BACKENDS,
+    INSTEAD,
+    ONNX,
+    ONNX_TENSORRT,
+    PADDLE,
+    PRECISIONS,
+    RUN_OVERHEAD_TOKENS,
+    TENSORRT,
+)
+from ernie_inference.errors import InputError
+from ernie_inference.processors import usable_processors
+
+
+@dataclass
+class EngineConfig:
+    """How to run a model. Checked when it is made: what cannot work raises an InputError of one line.
+
+    Attributes:
+        device: "cpu" or "gpu".
+        backend: one of BACKENDS.
+        precision: "fp32", "bf16", "fp16" or "int8"; PRECISIONS says which goes where.
+        num_threads: processor threads of one run.
+        device_id: number of the GPU.
+        batch_size: rows of one run, unless the caller of a predictor says otherwise.
+        max_seq_length: tokens of the longest input. TensorRT builds its engine for inputs of up to batch_size x
+            max_seq_length, and takes no larger ones.
+        shape_info_file: where Paddle-TensorRT's shape ranges are kept; by default beside the model.
+    """
+
+    device: str = "cpu"
+    backend: str = PADDLE
+    precision: str = "fp32"
+    num_threads: Optional[int] = None
+    device_id: int = 0
+    batch_size: int = 32
+    max_seq_length: int = 128
+    shape_info_file: Optional[Union[str, Path]] = None
+
+    def __post_init__(self):
+        if self.num_threads is None:
+            self.num_threads = usable_processors()
+        for name, least in (("num_threads", 1), ("batch_size", 1), ("max_seq_length", 1), ("device_id", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}: give a number from {least} on")
+        self._check_combination()
+        if self.device == "gpu":
+            problem = self._gpu_problem()
+            if problem:
+                raise InputError(problem)
+        if self.precision == "bf16" and not supports_bf16():
+            raise InputError("this processor has no bf16 instructions (avx512_bf16 or avx512bw): use fp32 or int8")
+
+    @property
+    def is_onnx(self) -> bool:
+        return self.backend in (ONNX, ONNX_TENSORRT)
+
+    @property
+    def is_tensorrt(self) -> bool:
+        return self.backend in (TENSORRT, ONNX_TENSORRT)
+
+    @property
+    def run_overhead_tokens(self) -> float:
+        """What one more run costs beside its tokens, counted in tokens."""
+        return RUN_OVERHEAD_TOKENS[self.device]
+
+    def _gpu_problem(self) -> Optional[str]:
+        if self.is_onnx:
+            return onnx_gpu_problem(self.is_tensorrt)
+        return paddle_gpu_problem(self.device_id, self.is_tensorrt)
+
+    def _check_combination(self) -> None:
+        if self.backend not in BACKENDS:
+            raise InputError(f"backend {self.backend!r} is not one of {', '.join(BACKENDS)}")
+        if self.device not in ("cpu", "gpu"):
+            raise InputError(f"device {self.device!r} is neither cpu nor gpu")
+        allowed = PRECISIONS.get((self.backend, self.device))
+        if allowed is None:
+            raise InputError(f"{self.backend} runs on a GPU only: use --device gpu, or leave out --use_trt")
+        if self.precision not in allowed:
+            instead = INSTEAD.get((self.backend, self.device, self.precision), f"use {' or '.join(allowed)}")
+            raise InputError(f"{self.backend} on {self.device} does not run {self.precision}: {instead}")
+
+    def describe(self) -> str:
+        """One line for people: engine, processor, precision, threads or device."""
+        precision = self.precision.upper() if self.precision != "bf16" else "bf16"
+        if self.device == "cpu":
+            if self.precision == "int8":
+                precision += " (dynamic)" if self.is_onnx else " (fc)"
+            engine = "ONNX Runtime, CPU" if self.is_onnx else "Paddle Inference, oneDNN"
+            return f"{engine}, {precision}, {self.num_threads} thread{'s' if self.num_threads > 1 else ''}"
+        engine = "ONNX Runtime" if self.is_onnx else "Paddle Inference"
+        runner = "TensorRT" if self.is_tensorrt else "CUDA"
+        return f"{engine}, {runner}, {precision}, GPU {self.device_id}"

@@ -1,0 +1,115 @@
+"""ONNX Runtime: on processors, on CUDA and in TensorRT."""
+
+from pathlib import Path
+from typing import List, Tuple, Union
+
+import numpy as np
+
+from ernie_inference.engines.availability import CPU_PROVIDER, CUDA_PROVIDER, TENSORRT_PROVIDER
+from ernie_inference.engines.backends import ONNX, ONNX_TENSORRT, TENSORRT_WORKSPACE_BYTES
+from ernie_inference.engines.config import EngineConfig
+from ernie_inference.engines.onnx_graph import lookup_tables
+from ernie_inference.engines.paddle_runtime import reason_of
+from ernie_inference.engines.tensorrt_shapes import extreme_inputs
+from ernie_inference.errors import InputError
+from ernie_inference.model_files import INPUTS, ModelInfo, check_length, find_model, table_sizes
+
+
+class OnnxEngine:
+    """Runs a .onnx file with ONNX Runtime. Sessions may be used by several threads at once.
+
+    Raises:
+        InputError: the file is broken, was made for another precision, or the GPU cannot be used.
+    """
+
+    def __init__(self, model_path: Union[str, Path], config: EngineConfig):
+        import onnxruntime
+
+        self.config = config
+        self.prefix = find_model(model_path, ".onnx")
+        (path,) = self.files
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} is empty: export it again with paddle2onnx")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = config.num_threads
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=_onnx_providers(config))
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+            raise InputError(f"{path} cannot be loaded: {reason_of(error)}") from None
+        self._session.disable_fallback()  # else an error at run time goes on with other providers, at other speed
+        self._check(path)
+        num_labels = self._session.get_outputs()[0].shape[-1]
+        vocab_size, max_positions = table_sizes(lookup_tables(path))
+        self.info = ModelInfo(
+            quantized=config.precision == "int8",
+            scale_per_column=False,
+            vocab_size=vocab_size,
+            max_positions=max_positions,
+            num_labels=num_labels if isinstance(num_labels, int) else None,
+        )
+        if config.is_tensorrt:
+            check_length(config.max_seq_length, self.info)
+            self._build_tensorrt_engines()
+
+    def _build_tensorrt_engines(self) -> None:
+        """Let the TensorRT provider see the smallest and the largest input.
+
+        It builds an engine for each subgraph that it cuts when that runs first, for the shapes it has seen so far,
+        and anew when an input is outside them; so after these two nothing is built any more. Explicit profiles
+        (trt_profile_min_shapes ...) would have to name every dynamic input of every subgraph, which only the
+        provider knows (ONNX Runtime 1.18: "User needs to provide all the dynamic shape inputs").
+        """
+        try:
+            for input_ids, token_type_ids in extreme_inputs(self.config):
+                self.run(input_ids, token_type_ids)
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+            raise InputError(f"TensorRT cannot run {self.prefix}.onnx: {reason_of(error)}") from None
+
+    @property
+    def files(self) -> List[Path]:
+        return [Path(f"{self.prefix}.onnx")]
+
+    def _check(self, path: Path) -> None:
+        wanted = _onnx_providers(self.config)[0][0]
+        if wanted not in self._session.get_providers():  # ONNX Runtime itself would go on on the CPU
+            libraries = "CUDA, cuDNN or TensorRT 10" if self.config.is_tensorrt else "CUDA or cuDNN"
+            raise InputError(f"{wanted} could not be loaded ({libraries} libraries missing?): use --device cpu")
+        inputs = sorted(node.name for node in self._session.get_inputs())
+        if inputs != list(INPUTS):
+            raise InputError(f"{path} has the inputs {', '.join(inputs)}, not input_ids and token_type_ids")
+        found = self._session.get_modelmeta().custom_metadata_map.get("precision", "fp32")
+        needed = "fp32" if self.config.backend == ONNX_TENSORRT else self.config.precision
+        if found != needed:
+            raise InputError(
+                f"{path} is a {found} model, not {needed}: deploy/paddle2onnx/infer.py makes one from FP32"
+            )
+
+    def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray, ...]:
+        """Logits of one batch. Both inputs are int64 [batch, seq_len]; the outputs are float32."""
+        return tuple(self._session.run(None, {"input_ids": input_ids, "token_type_ids": token_type_ids}))
+
+    def padded_length(self, length: int) -> int:
+        """The seq_len to pad a batch to: its own, as any shape can be run."""
+        return length
+
+    def clone(self) -> "OnnxEngine":
+        """This engine itself: a session serves any number of threads."""
+        return self
+
+
+def _onnx_providers(config: EngineConfig) -> List[Tuple[str, dict]]:
+    """ONNX Runtime's execution providers with their options, the preferred one first."""
+    cpu: List[Tuple[str, dict]] = [(CPU_PROVIDER, {})]
+    if config.device == "cpu":
+        return cpu
+    # FP32 as FP32: by default products run in TF32, with 10 bits of mantissa, on cards from Ampere on.
+    gpu = [(CUDA_PROVIDER, {"device_id": config.device_id, "use_tf32": 0})]
+    if config.backend == ONNX:
+        return gpu + cpu
+    tensorrt = {
+        "device_id": config.device_id,
+        "trt_fp16_enable": config.precision == "fp16",
+        "trt_max_workspace_size": TENSORRT_WORKSPACE_BYTES,
+    }
+    return [(TENSORRT_PROVIDER, tensorrt)] + gpu + cpu

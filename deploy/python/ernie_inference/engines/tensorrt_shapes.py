@@ -1,0 +1,60 @@
+"""The ranges of every tensor's shape, which TensorRT must know to build an engine for any input."""
+
+from pathlib import Path
+from typing import List, Optional, Tuple, Union
+
+import numpy as np
+
+from ernie_inference.derived import Kind, derive, origin_of
+from ernie_inference.engines.config import EngineConfig
+from ernie_inference.engines.paddle_runtime import base_gpu_settings, create_predictor, run_predictor, shape_info_path
+from ernie_inference.model_files import check_length, inspect_model, program_files
+from ernie_inference.quiet_imports import import_paddle
+
+SHORTEST_INPUT = 2  # tokens: [CLS] [SEP]
+
+
+SHAPE_RANGES = Kind(
+    mark=lambda text: f"# {text}\n".encode(),  # a comment in protobuf's text format
+    instead="make its folder writable, or name another file with --shape_info_file",
+    replace_unmarked=True,
+)
+
+
+def is_users_own(shape_info_file: Optional[Union[str, Path]]) -> bool:
+    """Whether a file that the user named was made by something else than collect_shapes; it is used as it is."""
+    return bool(shape_info_file) and Path(shape_info_file).exists() and origin_of(Path(shape_info_file)) is None
+
+
+def collect_shapes(prefix: Path, config: EngineConfig, always: bool = False) -> Path:
+    """Find the range of every tensor's shape, which TensorRT must know to build an engine for any input.
+
+    A predictor without TensorRT runs the smallest and the largest batch; it writes the ranges when it
+    is destroyed. Returns the file, which is the one that is there already if it was made from this model
+    for inputs of this size, unless `always` is given.
+
+    Raises:
+        InputError: the file cannot be written, the model is broken, or it takes no inputs of this size.
+    """
+    from paddle import inference
+
+    check_length(config.max_seq_length, inspect_model(prefix))
+
+    def collect(file: Path) -> None:
+        settings = base_gpu_settings(prefix, config, inference.PrecisionType.Float32)
+        settings.collect_shape_range_info(str(file))
+        predictor = create_predictor(prefix, settings)
+        for ids, token_type_ids in extreme_inputs(config):
+            run_predictor(predictor, ids, token_type_ids)
+        del predictor
+        if file.stat().st_size == 0:  # Paddle says nothing where it cannot write
+            raise OSError("nothing was written")
+
+    recipe = f"paddle-{import_paddle().__version__}-{config.batch_size}x{config.max_seq_length}"
+    return derive(shape_info_path(prefix, config), program_files(prefix), recipe, collect, SHAPE_RANGES, always)
+
+
+def extreme_inputs(config: EngineConfig) -> List[Tuple[np.ndarray, np.ndarray]]:
+    """The smallest and the largest batch (input_ids, token_type_ids) that an engine runs, the smallest first."""
+    sizes = ((1, SHORTEST_INPUT), (config.batch_size, config.max_seq_length))
+    return [(np.ones(size, dtype=np.int64), np.zeros(size, dtype=np.int64)) for size in sizes]

@@ -1,0 +1,78 @@
+"""What export writes beside a model (inference.json, vocab.txt), and the task that it describes."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Dict, List, Optional, Union
+
+from ernie_inference.errors import InputError
+from ernie_inference.tasks import TASKS
+from ernie_inference.tasks.base import Task
+from ernie_inference.text_files import read_text
+from ernie_inference.text_output import to_json
+from ernie_inference.wordpiece import WordPiece
+
+INFERENCE_FILE = "inference.json"
+
+
+VOCAB_FILE = "vocab.txt"
+
+
+@dataclass
+class InferenceConfig:
+    """What export writes beside a model (inference.json), so that nothing downstream has to be told again."""
+
+    task: str
+    labels: List[str] = field(default_factory=list)
+    max_seq_length: int = 128
+    doc_stride: int = 32
+    lowercase: bool = True
+    dataset: str = ""
+    versions: Dict[str, str] = field(default_factory=dict)
+
+    def save(self, folder) -> None:
+        (Path(folder) / INFERENCE_FILE).write_bytes(to_json(asdict(self), indent=2) + b"\n")
+
+    @classmethod
+    def load(cls, folder) -> "InferenceConfig":
+        path = Path(folder) / INFERENCE_FILE
+        try:
+            text = read_text(path)
+        except FileNotFoundError:
+            raise InputError(f"{path} is missing: export the model with --do_export, which writes it") from None
+        try:
+            config = cls(**json.loads(text))
+            config.check()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"{path} is not what export writes ({error}): export the model again") from None
+        return config
+
+    def check(self) -> None:
+        """Raises ValueError where a value is not of its kind."""
+        if self.task not in list(TASKS):
+            raise ValueError(f"task is {self.task!r}, not one of {', '.join(TASKS)}")
+        if not isinstance(self.labels, list) or not all(isinstance(label, str) for label in self.labels):
+            raise ValueError("labels is not a list of names")
+        if len(self.labels) < 2 and TASKS[self.task].has_labels:
+            raise ValueError(f"labels holds {len(self.labels)} names")
+        for name in ("max_seq_length", "doc_stride"):
+            if type(getattr(self, name)) is not int or getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, not a number of tokens")
+
+
+def load_task(
+    folder: Union[str, Path], max_seq_length: Optional[int] = None, vocab_file: Optional[Union[str, Path]] = None
+) -> Task:
+    """The task of an exported model, from the inference.json and vocab.txt beside it.
+
+    Raises:
+        InputError: a file is missing or is not what export writes.
+    """
+    config = InferenceConfig.load(folder)
+    path = Path(vocab_file or Path(folder) / VOCAB_FILE)
+    try:
+        tokenizer = WordPiece.from_file(path, config.lowercase)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be used as the vocabulary ({error}): export the model again") from None
+    length = config.max_seq_length if max_seq_length is None else max_seq_length
+    return TASKS[config.task](tokenizer, config.labels, length, config.doc_stride)

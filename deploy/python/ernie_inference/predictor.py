@@ -1,0 +1,280 @@
+"""From text to answer with an exported model, whatever its task and its engine."""
+
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from ernie_inference.engines import load_engine
+from ernie_inference.engines.backends import ONNX, ONNX_TENSORRT
+from ernie_inference.engines.config import EngineConfig
+from ernie_inference.engines.onnx_engine import OnnxEngine
+from ernie_inference.engines.onnx_files import find_onnx, in_precision
+from ernie_inference.engines.paddle_engine import PaddleEngine
+from ernie_inference.errors import InputError
+from ernie_inference.inference_config import INFERENCE_FILE, VOCAB_FILE, load_task
+from ernie_inference.model_files import check_length, find_model
+from ernie_inference.tasks.base import Task, Window
+
+Prepared = Tuple[Dict, List[Window]]  # an example and its windows
+
+
+class ErniePredictor:
+    """Answers texts with an engine, as a task says.
+
+    One predictor may be shared by threads: each thread that calls it gets its own clone of the
+    engine, which shares the weights. What an input is, for
+    seq_cls: a text, a pair (text, text_pair), or {"text", "text_pair"};
+    token_cls: a text, a list of tokens, or {"text"} or {"tokens"};
+    qa: a pair (question, context), or {"question", "context"}.
+    """
+
+    # Texts are read, and sorted by length, this many batches at a time: enough that hardly any
+    # padding is left, and the memory needed does not depend on how many texts there are.
+    batches_ahead = 16
+
+    def __init__(self, engine: Union[PaddleEngine, OnnxEngine], task: Task):
+        self.task = task
+        self._engine = engine
+        self._engines = threading.local()
+        self._engines.own = engine
+        self._cloning = threading.Lock()
+        self._check_match()
+
+    @property
+    def engine(self) -> Union[PaddleEngine, OnnxEngine]:
+        """This thread's engine."""
+        if not hasattr(self._engines, "own"):
+            with self._cloning:
+                self._engines.own = self._engine.clone()
+        return self._engines.own
+
+    def predict(self, inputs: Union[Iterable[Any], str, Dict], batch_size: Optional[int] = None) -> List[Dict]:
+        """The answers to all inputs, in their order. Task.decode says what an answer holds.
+
+        Args:
+            inputs: any number of inputs. A single str or dict is one input, and gets a list of one answer; a list or
+                tuple is always several, so one pair or one list of tokens stands in a list: [(question, context)].
+            batch_size: windows a run; by default what the engine was made for (EngineConfig.batch_size).
+
+        Raises:
+            InputError: an input is not what the task takes, or the model computed no numbers.
+        """
+        return list(self.predict_iter(inputs, batch_size))
+
+    def predict_iter(self, inputs: Union[Iterable[Any], str, Dict], batch_size: Optional[int] = None) -> Iterator[Dict]:
+        """Like predict, for any number of inputs: reads them as it goes and holds only a few batches.
+
+        The next inputs are read and tokenized in a second thread while the engine runs.
+        """
+        batch_size = self._allowed(batch_size)
+        groups = self._prepare(as_inputs(inputs), batch_size * self.batches_ahead)
+        with ThreadPoolExecutor(max_workers=1) as tokenizing:
+            group = next(groups, None)
+            while group is not None:
+                following = tokenizing.submit(next, groups, None)
+                yield from self._answers(group, batch_size)
+                group = following.result()
+
+    def run_windows(
+        self, windows: Sequence[Window], batch_size: Optional[int] = None, sort: bool = True
+    ) -> List[Tuple]:
+        """The model's outputs for each window, in the order of `windows`.
+
+        Outputs for each token go on after the window's own with those of the batch's padding.
+
+        Args:
+            windows: of any number and length.
+            batch_size: windows a run; by default what the engine was made for.
+            sort: batch windows of like length, the longest first, and only as many as are worth their padding.
+                Without it, batches are filled in order.
+        """
+        batch_size = self._allowed(batch_size)
+        order = list(range(len(windows)))
+        if sort:
+            order.sort(key=lambda i: -len(windows[i].input_ids))
+        lengths = [len(windows[i].input_ids) for i in order]
+        ends = batch_ends(lengths, batch_size, self.engine.config.run_overhead_tokens if sort else math.inf)
+        outputs: List[Tuple] = [()] * len(windows)
+        for begin, end in zip([0, *ends], ends):
+            numbers = order[begin:end]
+            logits = self.engine.run(*self.pad([windows[i] for i in numbers]))
+            for row, i in enumerate(numbers):
+                outputs[i] = tuple(output[row] for output in logits)
+        return outputs
+
+    def pad(self, windows: Sequence[Window]) -> Tuple[np.ndarray, np.ndarray]:
+        """input_ids and token_type_ids of a batch for the engine, int64 [batch, seq_len]."""
+        length = self.engine.padded_length(max(len(window.input_ids) for window in windows))
+        return pad(windows, self.task.tokenizer.pad_id, length)
+
+    def _allowed(self, batch_size: Optional[int]) -> int:
+        """The batch size to use for the one that was asked for."""
+        config = self._engine.config
+        if batch_size is None:
+            return config.batch_size
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}: give a number from 1 on")
+        if config.is_tensorrt and batch_size > config.batch_size:
+            raise InputError(
+                f"batch_size is {batch_size}, but TensorRT was prepared for {config.batch_size}: "
+                "load the model with the larger batch_size"
+            )
+        return batch_size
+
+    def _prepare(self, inputs: Iterable[Any], most_windows: int) -> Iterator[List[Prepared]]:
+        """Groups of prepared inputs with about `most_windows` windows together."""
+        group: List[Prepared] = []
+        count = 0
+        for number, given in enumerate(inputs, start=1):
+            example = self.task.as_example(given, f"input {number}")
+            group.append((example, self.task.windows(example)))
+            count += len(group[-1][1])
+            if count >= most_windows:
+                yield group
+                group, count = [], 0
+        if group:
+            yield group
+
+    def _answers(self, group: List[Prepared], batch_size: int) -> Iterator[Dict]:
+        outputs = iter(self.run_windows([window for _, windows in group for window in windows], batch_size))
+        for example, windows in group:
+            yield self.task.decode(example, windows, [next(outputs) for _ in windows])
+
+    def _check_match(self) -> None:
+        """The files beside a model must belong to it."""
+        info, task = self._engine.info, self.task
+        where = f"beside {self._engine.prefix}"
+        tokens = max(task.tokenizer.vocab.values()) + 1
+        if info.vocab_size is not None and tokens > info.vocab_size:
+            raise InputError(f"{VOCAB_FILE} {where} has {tokens} tokens, the model {info.vocab_size}: not its own file")
+        check_length(task.max_seq_length, info)
+        longest = self._engine.config.max_seq_length
+        if self._engine.config.is_tensorrt and task.max_seq_length > longest:
+            raise InputError(
+                f"max_seq_length is {task.max_seq_length}, but TensorRT was prepared for {longest} tokens: "
+                "load the model with the larger max_seq_length"
+            )
+        if task.labels and info.num_labels not in (None, -1, len(task.labels)):
+            raise InputError(
+                f"{INFERENCE_FILE} {where} names {len(task.labels)} labels, the model has {info.num_labels}: "
+                "not its own file"
+            )
+
+
+def as_inputs(inputs: Union[Iterable[Any], str, Dict]) -> Iterable[Any]:
+    """What ErniePredictor.predict was given as several inputs: a text or a dict is one.
+
+    Raises:
+        InputError: it is neither one input nor several.
+    """
+    if isinstance(inputs, (str, dict)):
+        return [inputs]
+    if isinstance(inputs, (bytes, bytearray)) or not isinstance(inputs, Iterable):
+        raise InputError(f"the inputs are of the type {type(inputs).__name__}: give a text, or a list of inputs")
+    return inputs
+
+
+def batch_ends(lengths: Sequence[int], batch_size: int, run_overhead: float) -> List[int]:
+    """Where to cut windows into batches: the end of each batch.
+
+    A batch that ends because of its padding, or with the last window, has a round number of rows, so that an engine
+    that keeps something for every shape it has seen does not see too many.
+
+    Args:
+        lengths: tokens of each window, in the order in which they will run; the first of a batch is its longest.
+        batch_size: the most windows of a batch.
+        run_overhead: what one more run costs, in tokens; padding that costs more than that is not worth it.
+    """
+    ends: List[int] = []
+    begin = 0
+    while begin < len(lengths):
+        end, padding = begin, 0
+        while end < min(begin + batch_size, len(lengths)) and padding + lengths[begin] - lengths[end] <= run_overhead:
+            padding += lengths[begin] - lengths[end]
+            end += 1
+        begin = end if end - begin == batch_size or run_overhead == math.inf else begin + round_down(end - begin)
+        ends.append(begin)
+    return ends
+
+
+def round_down(rows: int) -> int:
+    """1, 2, 3, 4, 6, 8, 12, 16, 24 ...: a number's two highest binary digits."""
+    rest = max(rows.bit_length() - 2, 0)
+    return rows >> rest << rest
+
+
+def pad(windows: Sequence[Window], pad_id: int, length: int) -> Tuple[np.ndarray, np.ndarray]:
+    """input_ids and token_type_ids of a batch, int64 [batch, length]."""
+    input_ids = np.full((len(windows), length), pad_id, dtype=np.int64)
+    token_type_ids = np.zeros_like(input_ids)
+    for row, window in enumerate(windows):
+        input_ids[row, : len(window.input_ids)] = window.input_ids
+        token_type_ids[row, : len(window.token_type_ids)] = window.token_type_ids
+    return input_ids, token_type_ids
+
+
+def load_predictor(
+    model_path: Union[str, Path],
+    task_name: Optional[str] = None,
+    max_seq_length: Optional[int] = None,
+    config_dir: Optional[Union[str, Path]] = None,
+    **engine_options: Any,
+) -> ErniePredictor:
+    """The predictor of an exported model.
+
+    Args:
+        model_path: what model_files.find_model takes: a prefix, a folder, or the beginning of a prefix.
+        task_name: what the model is expected to be; by default whatever it is.
+        max_seq_length: tokens of one window; by default the length the model was trained with.
+        config_dir: the folder of inference.json and vocab.txt; by default the model's own.
+        engine_options: fields of EngineConfig (device, backend, precision, num_threads ...).
+
+    Raises:
+        InputError: a file is missing or broken, or this machine cannot run the model so.
+    """
+    onnx = str(engine_options.get("backend", "")).startswith("onnxruntime")
+    prefix = find_model(model_path, ".onnx" if onnx else ".pdmodel")
+    task = load_task(config_dir or prefix.parent, max_seq_length)
+    if task_name not in (None, task.name):
+        raise InputError(f"{prefix} is a {task.name} model, not {task_name}: give its own task name, or another model")
+    config = EngineConfig(**{"max_seq_length": task.max_seq_length, **engine_options})
+    return ErniePredictor(load_engine(prefix, config), task)
+
+
+def load_onnx_predictor(
+    model_path: Union[str, Path],
+    config_dir: Optional[Union[str, Path]] = None,
+    device: str = "cpu",
+    precision: str = "fp32",
+    use_trt: bool = False,
+    **options: Any,
+) -> ErniePredictor:
+    """The predictor of an ONNX model on ONNX Runtime.
+
+    Args:
+        model_path: a .onnx file, or an exported Paddle model, which is converted first.
+        config_dir: the folder of inference.json and vocab.txt; by default the model's own.
+        precision: fp32; fp16 on a GPU; int8 on a processor. The file in that precision is made from
+            the FP32 one and kept beside it; TensorRT makes FP16 of the FP32 file itself.
+        use_trt: use ONNX Runtime's TensorRT provider.
+        options: as for load_predictor (task_name, max_seq_length, and the fields of EngineConfig).
+
+    Raises:
+        InputError: a file is missing or broken, or this machine cannot run the model so.
+    """
+    backend = ONNX_TENSORRT if use_trt else ONNX
+    EngineConfig(device=device, backend=backend, precision=precision)  # refuse before any conversion
+    file = find_onnx(model_path)
+    if not use_trt:
+        file = in_precision(file, precision)
+    config_dir = Path(config_dir or file.parent)
+    for name in (INFERENCE_FILE, VOCAB_FILE):
+        if not (config_dir / name).exists():
+            raise InputError(
+                f"{config_dir / name} is missing: copy it from the exported model, or name its folder with --config_dir"
+            )
+    return load_predictor(file, config_dir=config_dir, device=device, backend=backend, precision=precision, **options)

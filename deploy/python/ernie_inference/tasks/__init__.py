@@ -1,0 +1,10 @@
+"""The task families, for inference: one class each, in a file of its own."""
+
+from ernie_inference.tasks.base import Task
+from ernie_inference.tasks.qa import QuestionAnswering
+from ernie_inference.tasks.seq_cls import SequenceClassification
+from ernie_inference.tasks.token_cls import TokenClassification
+
+TASKS = {task.name: task for task in (SequenceClassification, TokenClassification, QuestionAnswering)}
+
+__all__ = ["TASKS", "QuestionAnswering", "SequenceClassification", "Task", "TokenClassification"]

@@ -1,0 +1,185 @@
+"""What the task families have in common: an example becomes windows of tokens, and their logits an answer."""
+
+from typing import Any, ClassVar, Dict, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+
+from ernie_inference.errors import InputError
+from ernie_inference.wordpiece import Tokens, WordPiece
+
+
+class Window(NamedTuple):
+    """One model input: [CLS] text [SEP], or [CLS] first [SEP] text [SEP].
+
+    `starts` and `ends` are the character spans of the text's tokens that are in this window; they
+    stand at input_ids[offset : offset + len(starts)]. `begin` is the number of the first of them
+    among all tokens of the text.
+    """
+
+    input_ids: List[int]
+    token_type_ids: List[int]
+    offset: int
+    begin: int
+    starts: List[int]
+    ends: List[int]
+
+
+class Encoded(NamedTuple):
+    """An example as tokens: what stands before the text in each window ([CLS], or [CLS] first [SEP]), and the text."""
+
+    head: List[int]
+    tokens: Tokens
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis, in float64."""
+    exp = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return exp / exp.sum(axis=-1, keepdims=True)
+
+
+def finite(logits: np.ndarray) -> np.ndarray:
+    """The logits themselves.
+
+    Raises:
+        InputError: they hold NaN or infinity, of which no answer can be made.
+    """
+    if not np.isfinite(logits).all():
+        raise InputError(
+            "the model computed NaN or infinite logits: its training diverged, its weights are damaged, or fp16 or "
+            "bf16 is too narrow for them (try fp32)"
+        )
+    return logits
+
+
+def windows_of_tokens(windows: Sequence["Window"]) -> List[int]:
+    """For each token of a text the number of the window to read it from: the one in which it has the most context
+    on its poorer side, the first of those that are equal."""
+    best: List[Tuple[int, int]] = []  # a token's context and window
+    for number, window in enumerate(windows):
+        count = len(window.starts)
+        for i in range(count):
+            context, token = min(i, count - 1 - i), window.begin + i
+            if token == len(best):
+                best.append((context, number))
+            elif context > best[token][0]:
+                best[token] = (context, number)
+    return [number for _, number in best]
+
+
+class Task:
+    """A task family: all in which classification, tagging and reading differ, for inference.
+
+    Subclasses say what an input is, how an example becomes tokens, and how logits become an answer.
+
+    Attributes:
+        name: as in --task_name of deploy/python and in inference.json.
+        fields: that an input in the form of a dict may have.
+        forms: that an input may have, for people.
+        sample_inputs: what a command answers that is given no others.
+        has_labels: whether the model's outputs are classes, which have names.
+        min_seq_length: the fewest tokens of a window that leave room for text.
+
+    Args:
+        tokenizer: splits text into tokens with character positions.
+        labels: the classes in the order of the model's outputs (empty for reading).
+        max_seq_length: the most tokens of one window, special tokens included.
+        doc_stride: tokens that neighbouring windows of a long text share.
+    """
+
+    name: ClassVar[str]
+    fields: ClassVar[Tuple[str, ...]]
+    forms: ClassVar[str]
+    sample_inputs: ClassVar[List[Any]]
+    has_labels: ClassVar[bool] = True
+    min_seq_length: ClassVar[int] = 8
+
+    def __init__(self, tokenizer: WordPiece, labels: Sequence[str], max_seq_length: int, doc_stride: int = 32):
+        if max_seq_length < self.min_seq_length:
+            raise InputError(
+                f"max_seq_length {max_seq_length} leaves no room for text: give at least {self.min_seq_length}"
+            )
+        self.tokenizer = tokenizer
+        self.labels = list(labels)
+        self.max_seq_length = max_seq_length
+        self.doc_stride = doc_stride
+
+    @classmethod
+    def as_example(cls, given: Any, where: str) -> Dict:
+        """One input in any of the task's forms, as the example that encode() takes.
+
+        Raises:
+            InputError: it is in none of these forms; the message begins with `where` it came from.
+        """
+        example = given if isinstance(given, dict) else cls.example_of(given)
+        if not cls.is_example(example):
+            raise InputError(f"{where} is not {cls.forms}{cls.hint(given)}")
+        return example
+
+    @classmethod
+    def example_of(cls, given: Any) -> Dict:
+        """An input that is no dict, as an example; an empty one where it has none of the task's forms."""
+        raise NotImplementedError
+
+    @classmethod
+    def is_example(cls, example: Dict) -> bool:
+        """Whether a dict has the fields that it must have, each of its kind."""
+        raise NotImplementedError
+
+    @classmethod
+    def hint(cls, given: Any) -> str:
+        """What else to say of an input that has none of the task's forms."""
+        return ""
+
+    @classmethod
+    def input_of(cls, example: Dict) -> Dict:
+        """What of a dict is the input; one of a data set holds an answer too."""
+        return {name: example[name] for name in cls.fields if name in example}
+
+    @classmethod
+    def describe(cls, answer: Dict) -> List[str]:
+        """An answer as lines for people, in the form that the reference implementation prints."""
+        raise NotImplementedError
+
+    def windows(self, example: Dict) -> List[Window]:
+        """The model inputs of one example: at least one, also for an empty text."""
+        encoded = self.encode(example)
+        return [self._window(encoded, part) for part in self.parts(len(encoded.head), len(encoded.tokens.ids))]
+
+    def encode(self, example: Dict) -> Encoded:
+        """The tokens of one example, as many as its windows need."""
+        raise NotImplementedError
+
+    def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
+        """The answer to one example, from the model's outputs for each of its windows (one tuple a window).
+
+        Raises:
+            InputError: the logits that decide it hold NaN or infinity.
+        """
+        raise NotImplementedError
+
+    def parts(self, head: int, tokens: int) -> List[range]:
+        """Which tokens of the text are in each window, for so many tokens of head and text; windows overlap."""
+        room = self.max_seq_length - head - 1
+        step = max(room - min(self.doc_stride, room // 2), 1)  # a head may leave no room, for a text without tokens
+        last = max(tokens - room, 0)
+        return [range(begin, min(begin + room, tokens)) for begin in range(0, last + step, step)]
+
+    def _window(self, encoded: Encoded, part: range) -> Window:
+        """[CLS] (first [SEP]) text [SEP], with the tokens of `part` of the text."""
+        head, inside = encoded.head, slice(part.start, part.stop)
+        return Window(
+            input_ids=[*head, *encoded.tokens.ids[inside], self.tokenizer.sep_id],
+            token_type_ids=token_types(len(head), len(part)),
+            offset=len(head),
+            begin=part.start,
+            starts=encoded.tokens.starts[inside],
+            ends=encoded.tokens.ends[inside],
+        )
+
+    def _head(self, first: Sequence[int] = ()) -> List[int]:
+        return [self.tokenizer.cls_id, *first, self.tokenizer.sep_id] if first else [self.tokenizer.cls_id]
+
+
+def token_types(head: int, tokens: int) -> List[int]:
+    """token_type_ids of a window: all 0 for one text, 1 for the second of two and its [SEP]."""
+    return [0] * head + [1 if head > 1 else 0] * (tokens + 1)

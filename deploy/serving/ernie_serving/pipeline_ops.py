@@ -1,0 +1,267 @@
+"""The pipeline of paddle-serving-server that answers texts: what its Ops do here, and what of it had to be mended.
+
+    RequestOp    (thread of the request)   texts -> windows, the model's inputs
+    ModelOp      (its own thread)          windows of all waiting requests -> outputs, as one batch
+    ResponseOp   (thread of the request)   outputs -> answers, as JSON
+
+Each class here that replaces something of paddle-serving-server 0.9.0 says what and why; all of that can
+go when a release mends it (0.9.0 is the last one so far).
+"""
+
+import logging
+import os
+import threading
+import time
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
+
+import numpy as np
+
+from ernie_inference.errors import InputError
+from ernie_inference.predictor import ErniePredictor
+from ernie_inference.tasks.base import Window
+from ernie_serving.metrics import Metrics
+from ernie_serving.protocol import RESULTS, Accepted, Code, results_json
+from ernie_serving.serving_library import channel, dag, pb2, pipeline, server
+
+EXIT_DEAF = 70  # of a process whose model thread has ended
+
+
+class Batching(NamedTuple):
+    """How windows are computed together.
+
+    Attributes:
+        size: windows of one run of the model.
+        across_requests: whether those of several requests are; those of one request always are.
+        wait: seconds to wait for more windows once there is one; 0 takes what is there.
+    """
+
+    size: int
+    across_requests: bool
+    wait: float
+
+
+class RequestOp(pipeline.RequestOp):
+    """Hands on what protocol.read_request has accepted.
+
+    The library's own reads tensors of the request, and unpickles those of type BYTES, which lets any client run
+    code (https://github.com/PaddlePaddle/Serving/issues/1907). Here a pipeline Request never gets this far.
+    """
+
+    def unpack_request_package(self, request: Accepted) -> Tuple[Dict[str, Any], int, None, str]:
+        """(content, log id, no error code, no error)."""
+        if not isinstance(request, Accepted):
+            raise TypeError("only what read_request accepted may enter the pipeline")
+        return {"request": request}, 0, None, ""
+
+    def proto_tensor_2_numpy(self, tensor) -> None:
+        raise TypeError("tensors are not taken")
+
+
+class ModelOp(pipeline.Op):
+    """Runs the model on the windows of all requests that are waiting, as one batch.
+
+    Args:
+        predictor: used in place of Serving's LocalPredictor, which never turns INT8 on on a processor.
+        batching: how requests are put together.
+    """
+
+    def __init__(self, predictor: ErniePredictor, input_ops: List, batching: Batching, metrics: Metrics):
+        super().__init__(name=predictor.task.name, input_ops=input_ops)
+        self._predictor = predictor
+        self._batching = batching
+        self._metrics = metrics
+        self._busy_since: Dict[int, float] = {}  # thread -> when its batch began
+
+    def init_from_dict(self, conf: Dict) -> None:
+        super().init_from_dict(conf)
+        self.with_serving = True  # without a model of its own the library would leave process() out
+
+    def init_client(self, client_config, server_endpoints) -> None:
+        """There is no client: process() has the predictor."""
+
+    def busy_seconds(self) -> float:
+        """How long the batch that is computed now has taken so far, the longest if there are several threads."""
+        now = time.monotonic()
+        return max((now - since for since in list(self._busy_since.values())), default=0.0)
+
+    def preprocess(self, input_dicts: Dict, data_id: int = 0, log_id: int = 0) -> Tuple[Dict, bool, None, str]:
+        """The windows of one request and its deadline for each, as arrays, which the library joins with those of
+        other requests."""
+        (content,) = input_dicts.values()
+        request: Accepted = content["request"]
+        windows = object_array(sum(request.windows, []))
+        return {"windows": windows, "deadlines": np.full(len(windows), request.deadline)}, False, None, ""
+
+    def process(self, feed_batch: List[Dict], typical_logid: int = 0) -> Tuple[Dict, int, str]:
+        """Outputs for all windows of a batch; for one that cannot be computed, the exception stands in its place.
+
+        A request with more windows than a batch has is computed a batch at a time, and no further once its client
+        has given up.
+        """
+        windows, deadlines = list(feed_batch[0]["windows"]), feed_batch[0]["deadlines"]
+        self._metrics.batch(len(windows))
+        outputs: List[Any] = []
+        for begin in range(0, len(windows), self._batching.size):
+            part = slice(begin, begin + self._batching.size)
+            if deadlines[part].max() < time.monotonic():
+                outputs += [TimeoutError()] * len(windows[part])
+            else:
+                outputs += self._run_batch(windows[part])
+        return {"outputs": object_array(outputs)}, Code.OK, ""
+
+    def _run_batch(self, windows: List[Window]) -> List[Any]:
+        self._busy_since[threading.get_ident()] = time.monotonic()
+        try:
+            return self._predictor.run_windows(windows, self._batching.size)
+        except Exception:
+            logging.exception("a batch of %d windows failed; they are computed one by one", len(windows))
+            return [self._run_alone(window) for window in windows]
+        finally:
+            del self._busy_since[threading.get_ident()]
+
+    def _run_alone(self, window: Window) -> Any:
+        try:
+            return self._predictor.run_windows([window])[0]
+        except Exception as error:
+            return error
+
+    def postprocess(self, input_data: Dict, fetch_data: Dict, data_id: int = 0, log_id: int = 0) -> Tuple:
+        """One request and its outputs, or an error code where one of its windows failed."""
+        (content,) = input_data.values()
+        outputs = list(fetch_data["outputs"])
+        if any(isinstance(output, Exception) for output in outputs):
+            return {}, Code.FAILED, "the model failed on this request"
+        return {"request": content["request"], "outputs": outputs}, None, ""
+
+    def _run(self, *args, **kwargs) -> None:
+        """A model thread that ends would leave a process that accepts requests and answers none: end that too."""
+        try:
+            super()._run(*args, **kwargs)
+        except BaseException:
+            logging.exception("the model thread ended")
+            os._exit(EXIT_DEAF)
+
+    def _auto_batching_generator(self, input_channel, op_name: str, *args, **kwargs) -> Iterator[List[Dict]]:
+        """Batches of waiting requests with batch_size windows in all, or with one larger request.
+
+        In 0.9.0 a batch is counted in requests, however many texts they have; the waiting time begins before the
+        first request comes, so that one which comes late goes alone; without a waiting time, requests are kept until
+        there are batch_size of them, so perhaps for ever; and an idle server wakes up every few milliseconds.
+        Requests whose client has given up are left out here.
+        """
+        most_windows = self._batching.size if self._batching.across_requests else 1
+        kept = None
+        while True:
+            batch, count = [], 0
+            item = kept if kept is not None else input_channel.front(op_name)
+            kept, end = None, time.monotonic() + self._batching.wait
+            while item is not None:
+                (data,) = item.values()
+                if data.dictdata is None or not data.dictdata["request"].expired:
+                    size = 0 if data.dictdata is None else sum(map(len, data.dictdata["request"].windows))
+                    if batch and count + size > most_windows:
+                        kept = item
+                        break
+                    batch.append(item)
+                    count += size
+                if count >= most_windows:
+                    break
+                item = _next_item(input_channel, op_name, end - time.monotonic())
+            if batch:
+                yield batch
+
+
+def _next_item(channel, op_name: str, wait: float):
+    """The next item of a channel, or None when there is none within `wait` seconds."""
+    try:
+        # front() waits for ever where its timeout is 0.
+        return channel.front(op_name, max(wait, 1e-6))
+    except channel.ChannelTimeoutError:
+        return None
+
+
+class ResponseOp(pipeline.ResponseOp):
+    """Turns outputs into answers."""
+
+    def __init__(self, predictor: ErniePredictor, input_ops: List):
+        super().__init__(input_ops=input_ops)
+        self._task = predictor.task
+
+    def pack_response_package(self, channeldata: channel.ChannelData):
+        """The pipeline Response: the answers as one JSON string, or the error."""
+        if channeldata.error_code != Code.OK or channeldata.datatype != channel.ChannelDataType.DICT.value:
+            return super().pack_response_package(channeldata)
+        content = channeldata.parse()
+        try:
+            answers = results_json(self._task, content["request"], content["outputs"])
+        except InputError as error:  # the model computed no numbers
+            logging.error("a request failed: %s", error)
+            return pb2.Response(err_no=Code.FAILED, err_msg=str(error))
+        return pb2.Response(err_no=Code.OK, key=[RESULTS], value=[answers])
+
+
+class Executor(dag.DAGExecutor):
+    """The pipeline's way in: call(accepted) returns a pipeline Response, at the request's deadline at the latest.
+
+    In 0.9.0 a request waits for its answer without a limit, and the thread that hands the answers out ends with
+    a KeyError at the first answer that nobody waits for; after that every request hangs.
+    """
+
+    def __init__(self, response_op: ResponseOp, conf: Dict):
+        self._caller = threading.local()
+        super().__init__(response_op, conf, worker_idx=0)
+
+    def call(self, accepted: Accepted):
+        self._caller.deadline = accepted.deadline
+        return super().call(accepted)
+
+    def start(self) -> None:
+        threading.Thread(target=self._hand_out_answers, daemon=True).start()
+
+    def _hand_out_answers(self) -> None:
+        while True:
+            (answer,) = self._out_channel.front(self.name).values()
+            with self._cv_for_cv_pool:
+                waiting = self._cv_pool.get(answer.id)
+                if waiting is not None:
+                    with waiting:
+                        self._fetch_buffer[answer.id] = answer
+                        waiting.notify_all()
+
+    def _get_channeldata_from_fetch_buffer(self, data_id: int, cond_v: threading.Condition) -> channel.ChannelData:
+        with cond_v:
+            left = self._caller.deadline - time.monotonic()
+            cond_v.wait_for(lambda: self._fetch_buffer[data_id] is not None, max(left, 0))
+        with self._cv_for_cv_pool:
+            del self._cv_pool[data_id]
+            answer = self._fetch_buffer.pop(data_id)
+        return answer or channel.ChannelData(
+            error_code=Code.TIMEOUT, error_info="no answer within the time limit", data_id=data_id
+        )
+
+
+def build_pipeline(
+    predictor: ErniePredictor, batching: Batching, concurrency: int, metrics: Metrics
+) -> Tuple[Callable[[Accepted], Any], ModelOp]:
+    """Start the pipeline. Returns what answers an accepted request with a pipeline Response, and the ModelOp.
+
+    Ops are threads: with processes (is_thread_op off), 0.9.0 loses the requests of one that is killed and never
+    answers them. channel_size stays 0, which is no limit: with a limit, a request that finds the channel full is
+    not woken up when there is room again. Service counts the requests instead.
+    """
+    model_op = ModelOp(predictor, [RequestOp()], batching, metrics)
+    conf = server.ServerYamlConfChecker.load_server_yaml_conf(
+        yml_dict={"dag": {"is_thread_op": True, "channel_size": 0}, "op": {model_op.name: {"concurrency": concurrency}}}
+    )
+    model_op.init_from_dict(conf["op"][model_op.name])
+    executor = Executor(ResponseOp(predictor, [model_op]), conf)
+    executor.start()
+    return executor.call, model_op
+
+
+def object_array(items: List) -> np.ndarray:
+    """A one-dimensional array that holds any objects."""
+    array = np.empty(len(items), dtype=object)
+    for number, item in enumerate(items):
+        array[number] = item
+    return array

@@ -1,0 +1,221 @@
+"""What clients and the service say to each other, over gRPC and over HTTP.
+
+A request has one field, `texts`: a JSON list of inputs in the forms that deploy/python takes. Over gRPC
+it stands, as JSON, in the key and value strings of Serving's pipeline protocol; over HTTP it is a key
+of a JSON body. The answer has `err_no`, `err_msg` and `results`, one for each text.
+
+Nothing that a client sent is evaluated or unpickled here: it is read by json.loads or not at all.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Dict, List, NoReturn, Optional, Tuple
+
+from ernie_inference.errors import InputError
+from ernie_inference.tasks.base import Task, Window
+from ernie_inference.text_output import to_json
+
+TEXTS, RESULTS = "texts", "results"
+RPC_METHOD = "/baidu.paddle_serving.pipeline_serving.PipelineService/inference"
+
+
+class Code(IntEnum):
+    """err_no of an answer, in the ranges of Serving's CustomExceptionCode (3000 service, 5000 input, 6000 time)."""
+
+    OK = 0
+    STOPPING = 3001
+    NO_SERVICE = 3002
+    BUSY = 3004
+    INVALID = 5000
+    TOO_LARGE = 5001
+    TIMEOUT = 6000
+    FAILED = 10000
+
+
+HTTP_STATUS = {
+    Code.OK: 200,
+    Code.STOPPING: 503,
+    Code.NO_SERVICE: 404,
+    Code.BUSY: 503,
+    Code.INVALID: 400,
+    Code.TOO_LARGE: 413,
+    Code.TIMEOUT: 504,
+    Code.FAILED: 500,
+}
+
+
+class Refusal(Exception):
+    """A request that gets no results: the code and the one line that its client is sent."""
+
+    def __init__(self, code: Code, message: str):
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that one request may hold.
+
+    Attributes:
+        request_bytes: bytes of the whole request.
+        texts: inputs.
+        chars: characters of one input, all its parts together.
+        windows: model inputs (a long text is cut into several), which is what a request costs.
+    """
+
+    request_bytes: int
+    texts: int
+    chars: int
+    windows: int
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A request that has been read: its inputs, ready for the model, and when its client gives up (time.monotonic)."""
+
+    examples: List[Dict]
+    windows: List[List[Window]]
+    deadline: float
+
+    @property
+    def expired(self) -> bool:
+        return time.monotonic() >= self.deadline
+
+
+def fields_of_rpc(request) -> Dict[str, Any]:
+    """The fields of a pipeline Request.
+
+    Tensors are refused unread: paddle-serving-server 0.9.0 unpickles those of type BYTES.
+
+    Raises:
+        Refusal: it is no request of this protocol.
+    """
+    if request.tensors:
+        refuse("tensors are not taken: send JSON in key and value")
+    if len(request.key) != len(request.value):
+        refuse(f"{len(request.key)} keys but {len(request.value)} values: give each key one value")
+    if len(set(request.key)) != len(request.key):
+        refuse("a key is there twice")
+    return {key: parse_json(value, f"the value of {shown(key)}") for key, value in zip(request.key, request.value)}
+
+
+def fields_of_http(body: bytes) -> Dict[str, Any]:
+    """The fields of an HTTP body: {"texts": [...]}, or {"key": [...], "value": [...]} as for Serving's own gateway.
+
+    Raises:
+        Refusal: it is neither.
+    """
+    content = parse_json(body, "the body")
+    if not isinstance(content, dict):
+        refuse(f'the body is not an object: send {{"{TEXTS}": [...]}}')
+    if not set(content) & {"key", "value", "tensors"}:
+        return content
+    return fields_of_rpc(_GatewayRequest(content))
+
+
+class _GatewayRequest:
+    """A body in the form of Serving's HTTP gateway, seen as a pipeline Request."""
+
+    def __init__(self, content: Dict):
+        self.tensors = content.get("tensors")
+        self.key, self.value = content.get("key", []), content.get("value", [])
+        for strings in (self.key, self.value):
+            if not isinstance(strings, list) or not all(isinstance(string, str) for string in strings):
+                refuse("key and value are not lists of strings")
+
+
+def read_request(task: Task, fields: Dict[str, Any], limits: Limits, deadline: float) -> Accepted:
+    """Check the fields of a request and turn its texts into model inputs.
+
+    Raises:
+        Refusal: a field is missing or unknown, a text is not what the task takes, or a limit is exceeded.
+    """
+    unknown = [key for key in fields if key != TEXTS]
+    if unknown or TEXTS not in fields:
+        refuse(f"unknown field {shown(unknown[0])}" if unknown else f"the field {TEXTS} is missing")
+    texts = fields[TEXTS]
+    if not isinstance(texts, list) or not texts:
+        refuse(f"{TEXTS} is not a list with at least one input")
+    if len(texts) > limits.texts:
+        too_large(f"{len(texts)} texts", f"{limits.texts} in one request")
+    examples, windows, count = [], [], 0
+    for number, given in enumerate(texts, start=1):
+        example = _read_example(task, given, f"text {number}")
+        if size_of(example) > limits.chars:
+            too_large(f"text {number} has {size_of(example)} characters", f"{limits.chars}")
+        examples.append(example)
+        windows.append(task.windows(example))
+        count += len(windows[-1])
+        if count > limits.windows:
+            too_large(f"text {number} brings the request to {count} windows", f"{limits.windows}")
+    return Accepted(examples, windows, deadline)
+
+
+def _read_example(task: Task, given: Any, where: str) -> Dict:
+    try:
+        example = task.as_example(given, where)
+    except InputError as error:
+        refuse(str(error))
+    unknown = sorted(set(example) - set(task.input_of(example)))
+    if unknown:
+        refuse(f"{where} has the unknown field {shown(unknown[0])}")
+    return example
+
+
+def size_of(example: Dict) -> int:
+    """Characters of an input; a token of a list counts as one at least, so that empty ones are not free."""
+    values = [value for value in example.values() if value is not None]
+    return sum(len(value) if isinstance(value, str) else sum(max(len(token), 1) for token in value) for value in values)
+
+
+def parse_json(given, where: str) -> Any:
+    """Any JSON but numbers, which no request of this protocol holds; long ones take Python quadratic time to read.
+
+    Raises:
+        Refusal: it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(given, parse_int=_number, parse_float=_number, parse_constant=_number)
+    except (ValueError, RecursionError) as error:
+        refuse(f"{where} is not JSON ({shown(str(error), 80)})")
+
+
+def _number(digits: str) -> int:
+    return 0
+
+
+def shown(text: str, most: int = 40) -> str:
+    """What a client sent, as a part of an error message: in ASCII, on one line and not too long."""
+    short = text[:most] + ("..." if len(text) > most else "")
+    return short.encode("ascii", "backslashreplace").decode().replace("\n", " ").replace("\r", " ")
+
+
+def refuse(message: str) -> NoReturn:
+    raise Refusal(Code.INVALID, message)
+
+
+def too_large(found: str, limit: str) -> NoReturn:
+    raise Refusal(Code.TOO_LARGE, f"{found}, the limit is {limit}")
+
+
+def results_json(task: Task, accepted: Accepted, outputs: List[Tuple]) -> str:
+    """The answers to all texts of a request as JSON, from the model's outputs for its windows, in order.
+
+    Raises:
+        InputError: the model computed NaN or infinity for one of them.
+    """
+    remaining = iter(outputs)
+    results = [
+        task.decode(example, windows, [next(remaining) for _ in windows])
+        for example, windows in zip(accepted.examples, accepted.windows)
+    ]
+    return to_json(results).decode("utf-8")
+
+
+def http_body(code: int, message: str, results: Optional[str] = None) -> bytes:
+    """The JSON body of an HTTP answer."""
+    answer = to_json({"err_no": int(code), "err_msg": message})
+    return answer if results is None else answer[:-1] + f', "{RESULTS}": {results}}}'.encode()

@@ -1,0 +1,118 @@
+"""One worker process of a service: loads the model, answers requests, and reports to the supervisor that started it.
+
+It reads its settings as one line of JSON from stdin, where the end of input means that the supervisor is gone, and
+writes lines of JSON to stdout: what is wrong with the settings, or every second its state and counts.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Dict, TextIO
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # where the package is, in place of its own folder
+
+REPORT_SECONDS = 1.0
+LAST_ANSWERS_SECONDS = 4.0
+EXIT_STUCK = 71
+
+
+def take_stdout() -> TextIO:
+    """The pipe to the supervisor; what libraries print goes nowhere (Serving prints about its progress)."""
+    reports = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    return reports
+
+
+def report(reports: TextIO, **content: Any) -> None:
+    try:
+        reports.write(json.dumps(content) + "\n")
+        reports.flush()
+    except OSError:
+        pass  # the supervisor is gone, and stdin has told so
+
+
+def load(config):
+    """The predictor of a serving folder, after it has answered the example texts."""
+    from ernie_inference.engines.backends import PADDLE, TENSORRT
+    from ernie_inference.predictor import load_predictor
+    from ernie_serving.model_to_serving import check_serving_folder
+
+    predictor = load_predictor(
+        check_serving_folder(config.model_dir),
+        max_seq_length=config.max_seq_length,
+        backend=TENSORRT if config.use_trt else PADDLE,
+        device=config.device,
+        device_id=config.device_id,
+        precision=config.precision,
+        num_threads=config.thread_num,
+        batch_size=config.batch_size,
+    )
+    predictor.predict(predictor.task.sample_inputs)
+    return predictor
+
+
+def main() -> None:
+    reports = take_stdout()
+    settings: Dict[str, Any] = json.loads(sys.stdin.readline())
+    stop = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+
+    from ernie_inference.errors import InputError
+    from ernie_serving.service_config import ServiceConfig
+
+    config = ServiceConfig(**settings["config"])
+    try:
+        predictor = load(config)
+        if predictor.task.name != settings["task"]:
+            raise InputError(
+                f"{config.model_dir} is a {predictor.task.name} model: use {predictor.task.name}_service.py"
+            )
+    except InputError as error:
+        report(reports, error=str(error))
+        sys.exit(2)
+
+    # Only now: importing paddle takes SIGTERM for itself, and ends the process on it.
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    from ernie_serving.http_front import HttpFront
+    from ernie_serving.metrics import Metrics
+    from ernie_serving.service import Service, rpc_server
+
+    metrics = Metrics()
+    service = Service(config, predictor, metrics)
+    server = rpc_server(service, settings["rpc_address"])
+    front = None
+    if settings["http_fd"] is not None:
+        front = HttpFront(service, socket.socket(fileno=settings["http_fd"]))
+        threading.Thread(target=front.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+
+    def send(state: str) -> None:
+        report(
+            reports, state=state, engine=predictor.engine.config.describe(),
+            in_flight=service.in_flight, counts=metrics.snapshot(),
+        )  # fmt: skip
+
+    while not stop.is_set():
+        send("ready")
+        if service.is_stuck:
+            os._exit(EXIT_STUCK)
+        stop.wait(REPORT_SECONDS)
+    service.stopping = True
+    send("stopping")
+    service.drain()
+    # Answers on their way, and requests that gRPC has taken but no thread yet, which are refused.
+    server.stop(grace=LAST_ANSWERS_SECONDS).wait()
+    if front is not None:
+        front.drain(LAST_ANSWERS_SECONDS)
+    send("stopped")
+    # Model threads are daemons in the middle of waiting; there is nothing left to finish.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

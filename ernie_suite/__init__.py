@@ -1,0 +1,27 @@
+"""Training, compression and evaluation of lightweight ERNIE models: what utils.py and the scripts are made of.
+
+Each module imports only from those above it:
+
+    reading, tasks/     how the files of a data set are read; all in which the task families differ
+    data                the data sets
+    features, sampler   examples as batches
+    models, export      the folder of a model, read and written
+    runs, results       what decides the result of a run; how an interrupted one goes on; what it leaves
+    trainer             PaddleNLP's Trainer with what is missing there
+    compression/        pruning and quantization
+    arguments, command_line, scripts    what run_*.py and compress_*.py do
+
+Importing this package sets the process up, once and before paddle is imported anywhere: see cpu_settings.py.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))  # ernie_inference
+
+from ernie_suite.cpu_settings import set_up_processor
+
+from ernie_inference.quiet_imports import import_paddle
+
+set_up_processor()
+import_paddle()

@@ -1,0 +1,6 @@
+"""Smaller and faster models from a fine-tuned one: DynaBERT width pruning and quantization to INT8.
+
+Read it in this order: config.py (what can be asked for), pipeline.py (what compress() does, step by step), pruning.py,
+thresholds.py and quantization.py (how), records.py (what was made of what), report.py (which model is the best), and
+work.py (how an interrupted run goes on).
+"""

@@ -1,0 +1,121 @@
+"""Which of the compressed models is the best: each is run on the dev set by Paddle Inference on the CPU."""
+
+import shlex
+import statistics
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional
+
+from tqdm import tqdm
+
+from ernie_inference.files import write_json
+from ernie_inference.predictor import ErniePredictor, load_predictor
+from ernie_inference.tasks.base import Window
+
+REPORT_FILE = "report.json"
+BATCH_SIZE = 32
+WARM_UP_WINDOWS = 2 * BATCH_SIZE
+COMPARED_WINDOWS = 2 * BATCH_SIZE
+WARM_UP_ROUNDS, COMPARED_ROUNDS = 1, 5
+
+Row = Dict[str, Any]
+
+
+def measure(prefix: Path, precision: str, examples: List[Dict], metric: Callable, original: Path) -> Row:
+    """Accuracy and speed of an exported model on the CPU at its real precision.
+
+    Args:
+        original: the FP32 model that the speed is compared with.
+
+    Returns:
+        {"metrics", "bytes" of program and parameters, "texts_per_second" of the engine, tokenization
+        and decoding left out: texts / seconds at batch size 32 after a warm-up, "speedup" against the
+        original, the two in turn}.
+    """
+    predictor = load_predictor(prefix, device="cpu", precision=precision)
+    task = predictor.task
+    windows = [task.windows(example) for example in tqdm(examples, desc="tokenizing", leave=False)]
+    flat = [window for of_example in windows for window in of_example]
+    predictor.run_windows(flat[:WARM_UP_WINDOWS], BATCH_SIZE)
+    started = time.perf_counter()
+    outputs = iter(predictor.run_windows(flat, BATCH_SIZE))
+    seconds = time.perf_counter() - started
+    results = [
+        task.decode(example, of_example, [next(outputs) for _ in of_example])
+        for example, of_example in zip(examples, windows)
+    ]
+    return {
+        "metrics": {name: float(value) for name, value in metric(examples, results).items()},
+        "bytes": sum(file.stat().st_size for file in predictor.engine.files),
+        "texts_per_second": len(examples) / seconds,
+        "speedup": 1.0 if prefix == original else compare_speed(predictor, original, flat),
+    }
+
+
+def compare_speed(predictor: ErniePredictor, original: Path, windows: List[Window]) -> float:
+    """How many times as fast as the original: the median of rounds in which both run the same windows, in turn.
+
+    What else the machine does at the time slows both alike.
+    """
+    reference = load_predictor(original, device="cpu")
+    sample = sorted(windows, key=lambda window: len(window.input_ids))[:: max(1, len(windows) // COMPARED_WINDOWS)]
+    ratios = []
+    for compared in range(WARM_UP_ROUNDS + COMPARED_ROUNDS):
+        seconds = []
+        for each in (reference, predictor):
+            started = time.perf_counter()
+            each.run_windows(sample[:COMPARED_WINDOWS], BATCH_SIZE)
+            seconds.append(time.perf_counter() - started)
+        if compared >= WARM_UP_ROUNDS:
+            ratios.append(seconds[0] / seconds[1])
+    return statistics.median(ratios)
+
+
+def summarize(rows: List[Row], metric: str) -> Dict:
+    """The report: rows by metric, each with its change against the model as it came (the first row).
+
+    Ties go by speed, to a tenth of the original's, which does not change from one run to the next; then by size.
+    """
+    original = rows[0]
+    for row in rows:
+        row["change"] = row["metrics"][metric] - original["metrics"][metric]
+    ordered = sorted(rows, key=lambda row: (-row["metrics"][metric], -round(row["speedup"], 1), row["bytes"]))
+    best = next((row["model"] for row in ordered if row["precision"] == "int8"), None)
+    return {"metric": metric, "original": original["model"], "best_int8": best, "models": ordered}
+
+
+def print_report(report: Dict, output_dir: Path, task_name: str, data_dir: Optional[str] = None) -> None:
+    """The table, the best INT8 model, and the commands that try it, the model as it came and the best pruned one."""
+    metric = report["metric"]
+    cells = [("model", metric, "change", "MB", "texts/s", "ratio")]
+    for row in report["models"]:
+        cells.append(
+            (
+                row["model"],
+                f"{100 * row['metrics'][metric]:.2f}",
+                f"{100 * row['change']:+.2f}",
+                f"{row['bytes'] / 2**20:.1f}",
+                f"{row['texts_per_second']:.1f}",
+                f"{row['speedup']:.2f}x",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    for line in cells:
+        name, *figures = (cell.rjust(width) for cell, width in zip(line, widths))
+        print("  ".join([name.strip().ljust(widths[0]), *figures]))
+    if report["best_int8"]:
+        print(f"best INT8 model: {output_dir / report['best_int8']}")
+    pruned = next((row["model"] for row in report["models"] if row["width"] and row["precision"] == "fp32"), None)
+    print("try them:")
+    for model in filter(None, (report["original"], pruned, report["best_int8"])):
+        command = ["python", "infer.py", "--task_name", task_name]
+        command += ["--data_dir", data_dir] if data_dir else []
+        command += ["--model_path", str(output_dir / model)]
+        command += ["--precision", "int8"] if model == report["best_int8"] else []
+        print(f"  {shlex.join(command)}")
+
+
+def write_report(report: Dict, output_dir: Path) -> Path:
+    path = output_dir / REPORT_FILE
+    write_json(path, report)
+    return path

@@ -1,0 +1,244 @@
+"""One loader for every data set of the suite: the CLUE classification sets, msra_ner, cmrc2018, and the samples.
+
+    load_examples("tnews", "train")                    downloaded by paddlenlp.datasets
+    load_examples("tnews", "train", data_dir="mine")   mine/train.json, in TNEWS's own format
+    load_examples("sample_reviews", "train")           written from an installed package, needs no network
+
+An example is what the tasks of ernie_inference take, with its answer:
+classification {"id", "text", "text_pair", "label"}, tagging {"id", "tokens", "labels"},
+reading {"id", "question", "context", "answers", "answer_starts"}; the answer (label, labels, answers) is
+None where a test split gives none. Every file is checked as it is read; what is wrong is said with file
+and line, and what was skipped or repaired is counted and said in one line a file.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List, Optional, Tuple
+
+from ernie_suite.reading import Example, Reader, SplitFile, json_lines
+from ernie_suite.sample_data import make_sample_data
+from ernie_suite.tasks.family import TaskFamily
+from ernie_suite.tasks.qa import QA, read_squad
+from ernie_suite.tasks.seq_cls import (
+    SEQ_CLS,
+    classification_reader,
+    keywords_and_abstract,
+    marked_pronoun,
+    sentence,
+    sentence_pair,
+)
+from ernie_suite.tasks.token_cls import TOKEN_CLS, read_columns
+
+from ernie_inference.console import note
+from ernie_inference.errors import InputError
+from ernie_inference.text_files import read_text
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A data set: its task family, how its files are read, and where PaddleNLP has it."""
+
+    name: str
+    family: TaskFamily
+    read: Reader
+    suffix: str
+    labels: Tuple[str, ...] = ()
+    builder: Optional[Tuple[str, Optional[str]]] = None  # module and name in paddlenlp.datasets; None: a sample set
+    splits: Tuple[Tuple[str, str], ...] = (("train", "train"), ("dev", "dev"), ("test", "test"))  # ours, PaddleNLP's
+    skipped_label: Optional[str] = None  # examples that the annotators could not agree on
+    submission: str = ""  # the file name CLUE asks for
+
+    @property
+    def task_name(self) -> str:
+        return self.family.name
+
+
+NER_LABELS = ("B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "O")
+
+TNEWS_LABELS = tuple(str(n) for n in range(100, 117) if n not in (105, 111))
+
+
+def _clue(name: str, to_texts, labels, submission: str = "", skipped_label: Optional[str] = None) -> DatasetSpec:
+    reader = classification_reader(to_texts)
+    return DatasetSpec(
+        name,
+        SEQ_CLS,
+        reader,
+        ".json",
+        tuple(labels),
+        builder=("clue", name),
+        skipped_label=skipped_label,
+        submission=submission or f"{name}_predict.json",
+    )
+
+
+NLI_LABELS = ("contradiction", "entailment", "neutral")
+
+DATASETS = {
+    spec.name: spec
+    for spec in (
+        _clue("afqmc", sentence_pair, ("0", "1")),
+        _clue("tnews", sentence, TNEWS_LABELS, "tnews11_predict.json"),
+        _clue("iflytek", sentence, [str(n) for n in range(119)]),
+        _clue("ocnli", sentence_pair, ("entailment", "contradiction", "neutral"), "ocnli_50k_predict.json", "-"),
+        _clue("cmnli", sentence_pair, NLI_LABELS, skipped_label="-"),
+        _clue("cluewsc2020", marked_pronoun, ("true", "false"), "cluewsc11_predict.json"),
+        _clue("csl", keywords_and_abstract, ("0", "1")),
+        DatasetSpec(
+            "msra_ner",
+            TOKEN_CLS,
+            read_columns,
+            ".tsv",
+            NER_LABELS,
+            builder=("msra_ner", None),
+            splits=(("train", "train"), ("dev", "test"), ("test", "test")),
+            submission="msra_ner_predict.tsv",
+        ),
+        DatasetSpec(
+            "cmrc2018",
+            QA,
+            read_squad,
+            ".json",
+            builder=("cmrc2018", None),
+            splits=(("train", "train"), ("dev", "dev"), ("test", "trial")),
+            submission="cmrc2018_predict.json",
+        ),
+        DatasetSpec(
+            "sample_reviews",
+            SEQ_CLS,
+            classification_reader(sentence),
+            ".json",
+            ("negative", "positive"),
+            submission="sample_reviews_predict.json",
+        ),
+        DatasetSpec(
+            "sample_people_daily",
+            TOKEN_CLS,
+            read_columns,
+            ".tsv",
+            NER_LABELS,
+            submission="sample_people_daily_predict.tsv",
+        ),
+        DatasetSpec("sample_reading", QA, read_squad, ".json", submission="sample_reading_predict.json"),
+    )
+}
+
+
+def find_dataset(name: str) -> DatasetSpec:
+    """The data set of a name in either spelling: "tnews" or "clue tnews".
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    key = name.strip().lower()
+    if key.startswith("clue "):
+        key = key[len("clue ") :].strip()
+    if key not in DATASETS:
+        raise InputError(f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}")
+    return DATASETS[key]
+
+
+LABEL_FILES = ("labels.txt", "labels.json")
+
+
+def load_labels(spec: DatasetSpec, data_dir: Optional[str] = None) -> List[str]:
+    """The classes, from labels.txt (one a line) or, without it, labels.json ({"label": ...} a line, as CLUE has it) of
+    data_dir, else the data set's own.
+
+    Raises:
+        InputError: the file cannot be read, or names no classes of the task.
+    """
+    if data_dir is None or not spec.family.task_class.has_labels:
+        return list(spec.labels)
+    path = next((path for name in LABEL_FILES if (path := Path(data_dir) / name).exists()), None)
+    if path is None:
+        return list(spec.labels)
+    if path.suffix == ".json":
+        labels = [str(item.get("label", "")) for _, item in json_lines(path)]
+    else:
+        labels = [line.strip() for line in read_text(path).split("\n") if line.strip()]
+    if len(labels) < 2 or len(set(labels)) != len(labels) or "" in labels:
+        raise InputError(f"{path}: at least two different labels are needed, found {labels}")
+    try:
+        spec.family.check_labels(labels)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    return labels
+
+
+def load_examples(name: str, split: str, data_dir: Optional[str] = None) -> List[Example]:
+    """All examples of one split ("train", "dev" or "test") of a data set.
+
+    What was skipped or repaired is counted and said on stderr, in one line.
+
+    Raises:
+        InputError: the data set is unknown or cannot be had, or a file of it is missing, empty or malformed.
+    """
+    spec = find_dataset(name)
+    file = SplitFile(_file_of(spec, split, data_dir), split, load_labels(spec, data_dir), spec.skipped_label)
+    try:
+        examples = list(spec.read(file))
+    except FileNotFoundError:
+        raise InputError(f"{file.path} is missing: {spec.name} needs train, dev and test{spec.suffix} there") from None
+    if split == "test":
+        check_ids(spec.family, file, examples)
+    remarks = file.summary()
+    if not examples:
+        raise InputError(f"{file.path} holds no examples" + (f" that can be used: {remarks}" if remarks else ""))
+    if remarks:
+        note(f"{file.path}: {remarks}")
+    return examples
+
+
+def load_answered_examples(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> List[Example]:
+    """load_examples for answers to be compared with.
+
+    Raises:
+        InputError: as load_examples, or the split gives no answers.
+    """
+    examples = load_examples(spec.name, split, data_dir)
+    if any(example[spec.family.answer_field] is None for example in examples):
+        raise InputError(f"the {split} split of {spec.name} has no answers to compare with: use --split dev")
+    return examples
+
+
+def check_ids(family: TaskFamily, file: SplitFile, examples: List[Example]) -> None:
+    """Predictions are told apart by the id: say where it does not.
+
+    Raises:
+        InputError: a file of answers to questions would have one place for two of them.
+    """
+    if family.ids == "unused":
+        return
+    seen = set()
+    for example in examples:
+        key = str(example["id"])
+        if key in seen and family.ids == "unique":
+            raise InputError(f"{file.path}: two questions have the id {key!r}: give each its own")
+        if key in seen:
+            file.remark("examples with the id of an earlier one", f"{file.path}, id {key!r}")
+        seen.add(key)
+
+
+def _file_of(spec: DatasetSpec, split: str, data_dir: Optional[str]) -> Path:
+    if data_dir is not None:
+        return Path(data_dir) / f"{split}{spec.suffix}"
+    if spec.builder is None:
+        return make_sample_data(spec.name)[0] / f"{split}{spec.suffix}"
+    return Path(_download(spec, dict(spec.splits)[split]))
+
+
+def _download(spec: DatasetSpec, split: str) -> str:
+    """The path of a split's file, downloaded by PaddleNLP's own builder and checked against its MD5."""
+    from paddlenlp.datasets.dataset import import_main_class
+
+    module, name = spec.builder
+    builder = import_main_class(module)(name=name)
+    try:
+        return builder._get_data(split)  # load_dataset() would read the file too, and not say which line is bad
+    except Exception as error:  # requests', urllib3's, OSError, RuntimeError: whatever a failed download raises
+        reason = str(error).split("\n")[0][:200]
+        raise InputError(
+            f"data set {spec.name} cannot be had: paddlenlp.datasets could not download its {split} split ({reason}); "
+            f"give your own files in the same format with --data_dir"
+        ) from None

@@ -1,0 +1,125 @@
+"""Examples as features: tokenized once, kept as flat arrays, padded batch by batch."""
+
+from array import array
+from bisect import bisect_right
+from collections import Counter
+from typing import Dict, List, Tuple
+
+from ernie_suite.reading import Example
+from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily
+
+import numpy as np
+import paddle
+
+from ernie_inference.tasks.base import Encoded, Task, token_types
+
+
+class Features(paddle.io.Dataset):
+    """The windows of a list of examples as features, and the way back from the model's outputs to answers.
+
+    Examples are tokenized once, here. What is kept is flat arrays of token ids and targets, out of which a window's
+    feature is cut when it is asked for: 2 bytes a token (4 with more than 65,536 tokens in the vocabulary), for tagging
+    4 more, and about 60 bytes an example. Questions about one text, one after another, share its tokens.
+
+    Args:
+        family, task: the task family and its task object.
+        examples: what data.load_examples returns.
+        by_length: order the features by length, for batches without padding; answers come in the
+            order of the examples all the same.
+        labelled: whether features carry labels.
+
+    Attributes:
+        lengths: tokens of each feature, int32 [len(self)].
+        remarks: how many examples teach less than they should, by the reason.
+    """
+
+    def __init__(self, family: TaskFamily, task: Task, examples: List[Example], by_length=False, labelled=True):
+        self.family, self.task, self.examples, self.labelled = family, task, examples, labelled
+        self.remarks: Dict[str, int] = Counter()
+        self._ids = array("H" if task.tokenizer.size <= 1 << 16 else "i")
+        self._targets = array("i")
+        # Of each example: where its head and its text begin in _ids, and how long they are.
+        self._heads, self._head_lengths = array("q"), array("i")
+        self._texts, self._text_lengths = array("q"), array("i")
+        # The targets and windows of example i are those from bounds[i] up to bounds[i + 1].
+        self._target_bounds, self._window_bounds = array("q", [0]), array("q", [0])
+        lengths = array("i")
+        tokens = None
+        for example in examples:
+            encoded = task.encode(example)
+            parts = task.parts(len(encoded.head), len(encoded.tokens.ids))
+            lengths.extend([len(encoded.head) + len(part) + 1 for part in parts])
+            self._window_bounds.append(len(lengths))
+            self._keep_ids(encoded, is_known=encoded.tokens is tokens)
+            if labelled:
+                self._keep_targets(example, encoded, parts)
+            tokens = encoded.tokens
+        self.lengths = np.array(lengths, dtype=np.int32)
+        self._order = np.argsort(-self.lengths, kind="stable") if by_length else np.arange(len(self.lengths))
+        self.lengths = self.lengths[self._order]
+
+    def _keep_ids(self, encoded: Encoded, is_known: bool) -> None:
+        self._texts.append(self._texts[-1] if is_known else len(self._ids))
+        self._text_lengths.append(len(encoded.tokens.ids))
+        if not is_known:
+            self._ids.extend(encoded.tokens.ids)
+        self._heads.append(len(self._ids))
+        self._head_lengths.append(len(encoded.head))
+        self._ids.extend(encoded.head)
+
+    def _keep_targets(self, example: Example, encoded: Encoded, parts: List[range]) -> None:
+        targets = self.family.targets(self.task, example, encoded)
+        self._targets.extend(targets)
+        self._target_bounds.append(len(self._targets))
+        remark = self.family.remark(targets, parts) if self.family.remark else None
+        if remark is not None:
+            self.remarks[remark] += 1
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> Dict:
+        number = int(self._order[index])
+        i = bisect_right(self._window_bounds, number) - 1
+        head = self._ids[self._heads[i] : self._heads[i] + self._head_lengths[i]]
+        part = self.task.parts(len(head), self._text_lengths[i])[number - self._window_bounds[i]]
+        text = self._ids[self._texts[i] + part.start : self._texts[i] + part.stop]
+        feature = {
+            "input_ids": [*head, *text, self.task.tokenizer.sep_id],
+            "token_type_ids": token_types(len(head), len(part)),
+        }
+        if self.labelled:
+            targets = self._targets[self._target_bounds[i] : self._target_bounds[i + 1]]
+            feature.update(self.family.features(targets, part, len(head)))
+        return feature
+
+    def results(self, outputs: Tuple[np.ndarray, ...]) -> List[Dict]:
+        """One answer an example. outputs: one array [len(self), ...] for each output of the model, in feature order."""
+        row_of = np.empty_like(self._order)
+        row_of[self._order] = np.arange(len(self))
+        results = []
+        for example, begin, end in zip(self.examples, self._window_bounds, self._window_bounds[1:]):
+            of_windows = [tuple(output[row] for output in outputs) for row in row_of[begin:end]]
+            results.append(self.task.decode(example, self.task.windows(example), of_windows))
+        return results
+
+
+class Collator:
+    """Pads features to the longest of a batch: input_ids with [PAD], labels of tokens with IGNORED_LABEL.
+
+    The batch is of arrays, of which the data loader makes tensors: in its worker processes, which are forks, Paddle
+    cannot make any.
+    """
+
+    def __init__(self, pad_id: int):
+        self.fill = {"input_ids": pad_id, "token_type_ids": 0, "labels": IGNORED_LABEL}
+
+    def __call__(self, features: List[Dict]) -> Dict[str, np.ndarray]:
+        batch = {}
+        for key in features[0]:
+            rows = [feature[key] for feature in features]
+            if isinstance(rows[0], list):
+                length = max(map(len, rows))
+                rows = [row + [self.fill[key]] * (length - len(row)) for row in rows]
+            batch[key] = np.asarray(rows, dtype="int64")
+        return batch

@@ -1,0 +1,55 @@
+"""Batches of like length."""
+
+import random
+
+from ernie_suite.features import Features
+
+import paddle
+
+
+class LengthGroupedSampler(paddle.io.DistributedBatchSampler):
+    """Random batches of examples of like length, so that little of a batch is padding.
+
+    Examples are shuffled, cut into pools of `pool` batches, and sorted by length within a pool; the
+    batches are then shuffled. The order depends on seed and epoch alone, so a resumed run sees the
+    batches that the interrupted one would have seen. An epoch ends with a whole step of `accumulated` batches: the
+    gradients of the rest would leak into the next epoch's first step, and a run resumed there would not have them.
+    """
+
+    def __init__(
+        self,
+        dataset: Features,
+        batch_size: int,
+        seed: int,
+        num_replicas: int,
+        rank: int,
+        drop_last=False,
+        accumulated=1,
+    ):
+        super().__init__(dataset, batch_size, num_replicas, rank, shuffle=True, drop_last=drop_last)
+        self.lengths = dataset.lengths.tolist()
+        self.seed, self.accumulated = seed, accumulated
+        self.pool = 50
+
+    def __len__(self) -> int:
+        batches = super().__len__()
+        return batches - batches % self.accumulated if batches >= self.accumulated else batches
+
+    def __iter__(self):
+        rng = random.Random(f"{self.seed} {self.epoch}")
+        self.epoch += 1
+        order = list(range(len(self.lengths)))
+        rng.shuffle(order)
+        order += order[: self.total_size - len(order)]  # every process gets as many
+        step = self.batch_size * self.nranks
+        pools = [order[i : i + step * self.pool] for i in range(0, len(order), step * self.pool)]
+        groups = []
+        for pool in pools:
+            pool.sort(key=self.lengths.__getitem__, reverse=True)
+            groups += [pool[i : i + step] for i in range(0, len(pool), step)]
+        # An incomplete batch stays last, so that all processes count the same steps.
+        rest = groups.pop() if len(groups[-1]) < step else None
+        rng.shuffle(groups)
+        groups += [rest] if rest and not self.drop_last else []
+        for group in groups[: len(self)]:
+            yield group[self.local_rank :: self.nranks]

@@ -1,0 +1,13 @@
+"""The task families, for training and evaluation: one object each, in a file of its own.
+
+Another family is a file here, one in ernie_inference/tasks, and a place in both lists.
+"""
+
+from ernie_suite.tasks.family import TaskFamily
+from ernie_suite.tasks.qa import QA
+from ernie_suite.tasks.seq_cls import SEQ_CLS
+from ernie_suite.tasks.token_cls import TOKEN_CLS
+
+FAMILIES = {family.name: family for family in (SEQ_CLS, TOKEN_CLS, QA)}
+
+__all__ = ["FAMILIES", "QA", "SEQ_CLS", "TOKEN_CLS", "TaskFamily"]

@@ -1,0 +1,81 @@
+"""What the task families have in common, for training."""
+
+from dataclasses import dataclass
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, TextIO, Tuple, Type
+
+from ernie_suite.reading import Example
+
+import paddle
+
+from ernie_inference.tasks.base import Encoded, Task
+
+IGNORED_LABEL = -100  # a token that counts for nothing in the loss
+# Predictions are lines in the order of the examples; lines with ids, for the reader to tell apart; a dict by id.
+IDS = ("unused", "told apart", "unique")
+
+
+@dataclass(frozen=True)
+class TaskFamily:
+    """All in which classification, tagging and reading differ, for training and evaluation.
+
+    Attributes:
+        task_class: the same for inference: text to model inputs, logits to answer.
+        auto_model: PaddleNLP's class that loads such a model.
+        config_section: of config.yml.
+        default_dataset: what a script trains on that is told nothing else; None where it has to be told.
+
+        answer_field: of an example of a data set; None stands there where a test split gives no answer.
+        labels_of: example to the labels that its answer names, of which the model must know each.
+        check_labels: raises ValueError for labels that are not of the task's kind.
+        ids: what predictions need the examples' ids for; one of IDS.
+
+        label_names: the features that are labels, in the order the criterion takes them.
+        targets: (task, example, encoded) to what is to be learnt of an example, as numbers; kept for each example.
+        features: (targets, part, offset) to those labels for one window, which holds the tokens of `part` of the text
+            from input_ids[offset] on.
+        remark: (targets, parts) to why an example teaches less than it should, for a line on the screen; or None.
+        criterion: (outputs, labels) to the loss.
+
+        metric: (examples, results) to figures.
+        best_metric: the one that decides which state is best.
+        write_submission: writes (file, examples, results) as the test server asks for it.
+        shown: (example, result) to what people compare: the text, what was found in it, what is right.
+    """
+
+    task_class: Type[Task]
+    auto_model: Type
+    config_section: str
+    answer_field: str
+    labels_of: Callable[[Example], Iterable[str]]
+    label_names: List[str]
+    targets: Callable[[Task, Example, Encoded], Sequence[int]]
+    features: Callable[[Sequence[int], range, int], Dict]
+    criterion: Callable
+    metric: Callable[[List[Example], List[Dict]], Dict[str, float]]
+    best_metric: str
+    write_submission: Callable[[TextIO, List[Example], List[Dict]], None]
+    shown: Callable[[Example, Dict], Tuple[str, str, str]]
+    default_dataset: Optional[str] = None
+    check_labels: Callable[[List[str]], None] = lambda labels: None
+    ids: str = "told apart"
+    remark: Optional[Callable[[Sequence[int], Sequence[range]], Optional[str]]] = None
+
+    def __post_init__(self):
+        if self.ids not in IDS:
+            raise ValueError(f"ids is {self.ids!r}, not one of {', '.join(IDS)}")
+
+    @property
+    def name(self) -> str:
+        """As in inference.json and in --task_name of deploy/python."""
+        return self.task_class.name
+
+    @property
+    def head(self) -> str:
+        """How the names of PaddleNLP's classes end that have the head of this task: ForSequenceClassification."""
+        return self.auto_model.__name__[len("AutoModel") :]
+
+
+def cross_entropy(outputs, labels):
+    """logits [batch, ..., classes] and labels [batch, ...]; IGNORED_LABEL counts for nothing."""
+    logits = outputs[0] if isinstance(outputs, tuple) else outputs
+    return paddle.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED_LABEL)

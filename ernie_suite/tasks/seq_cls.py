@@ -1,0 +1,120 @@
+"""Classification: its file formats, targets, metric and submission."""
+
+import json
+import sys
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, TextIO, Tuple
+
+from ernie_suite.reading import NO_LABEL, Example, Reader, SplitFile, id_field, json_lines, text_field
+from ernie_suite.tasks.family import TaskFamily, cross_entropy
+
+from paddlenlp.transformers import AutoModelForSequenceClassification
+
+from ernie_inference.errors import InputError
+from ernie_inference.tasks.base import Encoded, Task
+from ernie_inference.tasks.seq_cls import SequenceClassification
+from ernie_inference.text_output import to_json
+
+
+def label_field(item: Dict, file: SplitFile, place: str) -> Optional[str]:
+    """The label, or None where a test split gives none. All examples of a label share one string.
+
+    Raises:
+        InputError: it is none of the labels, or missing where it is needed.
+    """
+    value = item.get("label")
+    label = sys.intern(json.dumps(value) if isinstance(value, bool) else str(value))
+    if value is not None and label in file.known_labels:
+        return label
+    if value is None or label in NO_LABEL:
+        return file.no_answer("label", place)
+    listed = ", ".join(map(repr, file.labels[:20])) + (", ..." if len(file.labels) > 20 else "")
+    raise InputError(f"{place}: label {label!r} is not one of {listed}")
+
+
+def classification_reader(to_texts: Callable[[Dict, str], Tuple[str, Optional[str]]]) -> Reader:
+    """A reader of JSON lines whose texts `to_texts(item, place)` picks."""
+
+    def read(file: SplitFile) -> Iterator[Example]:
+        undecided = file.skipped_label if file.split != "test" else None
+        for number, (place, item) in enumerate(json_lines(file.path)):
+            if undecided is not None and item.get("label") == undecided and undecided not in file.known_labels:
+                file.remark(f"skipped, as the annotators did not agree (label {undecided!r})", place)
+                continue
+            text, text_pair = to_texts(item, place)
+            label = label_field(item, file, place)
+            yield {"id": id_field(item, number, place), "text": text, "text_pair": text_pair, "label": label}
+
+    return read
+
+
+def sentence(item: Dict, place: str) -> Tuple[str, None]:
+    return text_field(item, "sentence", place), None
+
+
+def sentence_pair(item: Dict, place: str) -> Tuple[str, str]:
+    return text_field(item, "sentence1", place), text_field(item, "sentence2", place)
+
+
+def keywords_and_abstract(item: Dict, place: str) -> Tuple[str, str]:
+    """CSL: are these the keywords of this abstract?"""
+    keywords = item.get("keyword")
+    if not isinstance(keywords, list) or not all(isinstance(word, str) for word in keywords):
+        raise InputError(f"{place}: 'keyword' is not a list of texts")
+    return " ".join(keywords), text_field(item, "abst", place)
+
+
+def marked_pronoun(item: Dict, place: str) -> Tuple[str, None]:
+    """CLUEWSC2020: does the pronoun mean the noun? The noun is set in _underscores_, the pronoun in [brackets]."""
+    text, target = text_field(item, "text", place), item.get("target")
+    if not isinstance(target, dict):
+        raise InputError(f"{place}: 'target' is missing or not an object")
+    spans = []
+    for number, opening, closing in ((1, "_", "_"), (2, "[", "]")):
+        word, start = text_field(target, f"span{number}_text", place), target.get(f"span{number}_index")
+        if not isinstance(start, int) or text[start : start + len(word)] != word:
+            raise InputError(f"{place}: span{number}_text {word!r} does not stand at span{number}_index {start!r}")
+        spans.append((start, opening, word, closing))
+    for start, opening, word, closing in sorted(spans, reverse=True):  # from the end: earlier positions stay valid
+        text = text[:start] + opening + word + closing + text[start + len(word) :]
+    return text, None
+
+
+def classification_targets(task: Task, example: Example, encoded: Encoded) -> Sequence[int]:
+    return [task.labels.index(example["label"])]
+
+
+def classification_features(targets: Sequence[int], part: range, offset: int) -> Dict:
+    return {"labels": targets[0]}
+
+
+def accuracy(examples: List[Example], results: List[Dict]) -> Dict[str, float]:
+    """Share of examples whose label is right."""
+    return {"accuracy": sum(e["label"] == r["label"] for e, r in zip(examples, results)) / len(examples)}
+
+
+def write_label_lines(file: TextIO, examples: List[Example], results: List[Dict]) -> None:
+    """JSON lines of id and label, as CLUE asks for."""
+    for example, result in zip(examples, results):
+        file.write(to_json({"id": example["id"], "label": result["label"]}).decode("utf-8") + "\n")
+
+
+def shown_label(example: Example, result: Dict) -> Tuple[str, str, str]:
+    text = example["text"] if example["text_pair"] is None else f"{example['text']} | {example['text_pair']}"
+    return text, result["label"], example["label"]
+
+
+SEQ_CLS = TaskFamily(
+    task_class=SequenceClassification,
+    auto_model=AutoModelForSequenceClassification,
+    config_section="SequenceClassification",
+    answer_field="label",
+    labels_of=lambda example: [example["label"]],
+    label_names=["labels"],
+    targets=classification_targets,
+    features=classification_features,
+    criterion=cross_entropy,
+    metric=accuracy,
+    best_metric="accuracy",
+    write_submission=write_label_lines,
+    shown=shown_label,
+)
