@@ -1,33 +1,22 @@
 """What the tests share: a small ERNIE and one model fine-tuned for each task, made once a session by the scripts."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Dict
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
 
 # Before grpc is imported: what it does before a fork can wait for ever while clients are at work (grpcio 1.80), and the
 # tests start processes beside clients.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
 
+from ernie_serving.model_to_serving import convert
+from tests.support.models import TinyModels
+from tests.support.scripts import SAMPLES, SCRIPTS, run_script
+from tests.support.services import RunningService
 
-SAMPLES = {"seq_cls": "sample_reviews", "token_cls": "sample_people_daily", "qa": "sample_reading"}
-SCRIPTS = {"seq_cls": "run_seq_cls.py", "token_cls": "run_token_cls.py", "qa": "run_qa.py"}
 TRAIN_EXAMPLES = {"seq_cls": 4000, "token_cls": 1500, "qa": 400}
-
-
-def run_script(*argv, check=True, **options) -> subprocess.CompletedProcess:
-    """Run a script of the repository as a user would."""
-    command = [sys.executable, *map(str, argv)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, **options)
-    if check and done.returncode:
-        raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stderr[-3000:]}")
-    # What libraries think of each other is nothing for users (quiet_imports.py).
-    assert "pkg_resources" not in done.stderr and "Setuptools" not in done.stderr, done.stderr[-3000:]
-    return done
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +24,7 @@ def small_ernie(tmp_path_factory) -> Path:
     """A two-layer ERNIE with random weights and the vocabulary of the sample text."""
     folder = tmp_path_factory.mktemp("small") / "ernie"
     size = ("--num_hidden_layers", 2, "--hidden_size", 64, "--num_attention_heads", 4)
-    run_script("make_small_ernie.py", "--num_train_epochs", 0, *size, "--output_dir", folder)
+    run_script("examples/make_small_ernie.py", "--num_train_epochs", 0, *size, "--output_dir", folder)
     return folder
 
 
@@ -59,4 +48,33 @@ def finetuned(small_ernie, tmp_path_factory):
     return get
 
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> TinyModels:
+    return TinyModels(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def serving_dir(finetuned, tmp_path_factory):
+    """The serving folder of the model fine-tuned for a task."""
+    folders: Dict[str, Path] = {}
+
+    def get(task: str) -> Path:
+        if task not in folders:
+            folders[task] = convert(finetuned(task) / "export", tmp_path_factory.mktemp("serving") / task)
+        return folders[task]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def services(serving_dir):
+    """The running service of a task, started when first asked for."""
+    running: Dict[str, RunningService] = {}
+
+    def get(task: str) -> RunningService:
+        if task not in running:
+            running[task] = RunningService(task, serving_dir(task), "--thread_num=1", "--max_texts=200")
+        return running[task]
+
+    yield get
+    assert {task: service.stop() for task, service in running.items()} == dict.fromkeys(running, 0)

@@ -9,7 +9,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import ROOT, SAMPLES, run_script
 
 from ernie_inference.bulk import read_examples
 from ernie_inference.console import Parser, number_above, number_from
@@ -19,6 +18,7 @@ from ernie_inference.inference_config import InferenceConfig
 from ernie_inference.text_output import open_text, to_json
 from ernie_serving.protocol import http_body
 from ernie_serving.service_config import ServiceConfig
+from tests.support.scripts import ROOT, SAMPLES, run_script
 
 # ---------------------------------------------------------------- numbers and flags
 
@@ -219,7 +219,7 @@ STARTS = [
     ),
     *("deploy/python/infer_cpu.py", "deploy/serving/seq_cls_service.py", "deploy/serving/seq_cls_rpc_client.py"),
 ]
-IMPORTS = "import cpu_speed, paddlenlp.datasets, paddleslim"
+IMPORTS = "import cpu_settings, paddlenlp.datasets, paddleslim"
 
 
 def test_no_command_begins_with_warnings():

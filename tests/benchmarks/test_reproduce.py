@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run_script
+
+from tests.support.scripts import ROOT, run_script
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 

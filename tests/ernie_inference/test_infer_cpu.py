@@ -11,12 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
-from engine_fixtures import ROOT, TASK_NAMES, corpus, example_inputs
 
 from ernie_inference.bulk import answer_file, count_lines
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import ErniePredictor, load_predictor
 from ernie_inference.text_output import to_json
+from tests.support.models import TASK_NAMES, corpus, example_inputs
+from tests.support.scripts import ROOT
 
 FORMS = {
     "seq_cls": r"label: (negative|positive)   confidence: 0\.\d{4}",

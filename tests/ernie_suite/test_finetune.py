@@ -21,11 +21,11 @@ from ernie_suite.tasks.seq_cls import SEQ_CLS
 import numpy as np
 import paddle
 import pytest
-from conftest import ROOT, SAMPLES, SCRIPTS, run_script
 
 from ernie_inference.errors import InputError
 from ernie_inference.inference_config import InferenceConfig, load_task
 from ernie_inference.predictor import load_predictor
+from tests.support.scripts import ROOT, SAMPLES, SCRIPTS, run_script
 
 TASKS = list(SCRIPTS)
 

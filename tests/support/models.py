@@ -10,15 +10,12 @@ from ernie_suite.tasks import FAMILIES
 
 import numpy as np
 import paddle
-import pytest
 import snownlp
 from hypothesis import strategies as st
 from paddlenlp.transformers import ErnieConfig
 
 from ernie_inference.inference_config import InferenceConfig, load_task
 from ernie_inference.wordpiece import WordPiece
-
-ROOT = Path(__file__).resolve().parents[1]
 
 LABELS = {
     "seq_cls": ["negative", "positive"],
@@ -119,11 +116,6 @@ def window_features(task, text: str) -> Dict[str, np.ndarray]:
     example = {"question": text[:10], "context": text} if task.name == "qa" else {"text": text}
     window = task.windows(example)[0]
     return {"input_ids": np.array(window.input_ids), "token_type_ids": np.array(window.token_type_ids)}
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory) -> TinyModels:
-    return TinyModels(tmp_path_factory.mktemp("tiny"))
 
 
 def example_inputs(task: str, texts: List[str]) -> List:

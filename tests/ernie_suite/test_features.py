@@ -5,6 +5,7 @@ import tracemalloc
 
 from ernie_suite.arguments import choose_device
 from ernie_suite.command_line import parse_arguments
+from ernie_suite.compression.config import CompressionArguments
 from ernie_suite.data import load_examples
 from ernie_suite.features import Collator, Features
 from ernie_suite.sampler import LengthGroupedSampler
@@ -26,7 +27,6 @@ from ernie_inference.tasks.seq_cls import SequenceClassification
 from ernie_inference.tasks.token_cls import TokenClassification, bio_spans
 from ernie_inference.wordpiece import WordPiece
 from examples.make_small_ernie import build_vocab
-from model_compression import CompressionArguments
 
 LABELS = ["B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "O"]
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from ernie_suite.results import figures_file
 
 import pytest
-from conftest import SAMPLES, run_script
-from engine_fixtures import LABELS, MAX_SEQ_LENGTH, TASK_NAMES
+
+from tests.support.models import LABELS, MAX_SEQ_LENGTH, TASK_NAMES
+from tests.support.scripts import SAMPLES, run_script
 
 FIGURES = {"seq_cls": ["accuracy"], "token_cls": ["f1", "precision", "recall"], "qa": ["exact_match", "f1"]}
 

@@ -11,7 +11,6 @@ import threading
 import numpy as np
 import paddle
 import pytest
-from engine_fixtures import ANY_TEXT, MAX_POSITIONS, MAX_SEQ_LENGTH, ROOT, TASK_NAMES, corpus, example_inputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +23,8 @@ from ernie_inference.model_files import find_model
 from ernie_inference.predictor import ErniePredictor, batch_ends, load_predictor, pad
 from ernie_inference.tasks.base import Window
 from infer import answer_in_order, strip_scores
+from tests.support.models import ANY_TEXT, MAX_POSITIONS, MAX_SEQ_LENGTH, TASK_NAMES, corpus, example_inputs
+from tests.support.scripts import ROOT
 
 TEXTS = corpus()[::300]
 ODD_TEXTS = [

@@ -12,12 +12,14 @@ import time
 from pathlib import Path
 
 import pytest
-from engine_fixtures import corpus
-from serving_fixtures import ROOT, SERVING, RunningService, wait_until
 
+from benchmarks.serving_process import SERVING, wait_until
 from ernie_serving.client import RequestError
 from ernie_serving.protocol import Code
 from ernie_serving.supervisor import reserve
+from tests.support.models import corpus
+from tests.support.scripts import ROOT
+from tests.support.services import RunningService
 
 REFUSALS = (Code.STOPPING, Code.BUSY, Code.TIMEOUT)
 

@@ -25,12 +25,12 @@ from ernie_suite.tasks import FAMILIES
 import numpy as np
 import paddle
 import pytest
-from compression_fixtures import tiny_trainer
 from paddle.utils import unique_name
 from paddlenlp.trainer import TrainerCallback
 from paddlenlp.transformers import ErnieTokenizer
 
 from ernie_inference.errors import InputError
+from tests.support.trainers import tiny_trainer
 
 
 class Killed(Exception):

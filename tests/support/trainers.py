@@ -1,7 +1,5 @@
 """Tiny fine-tunable models of every architecture, and the trainers around them, on real sample text."""
 
-from pathlib import Path
-
 from ernie_suite.arguments import FinetuneArguments
 from ernie_suite.data import find_dataset, load_examples, load_labels
 from ernie_suite.features import Features
@@ -15,8 +13,6 @@ from paddlenlp import transformers
 
 from ernie_inference.inference_config import InferenceConfig
 from ernie_inference.wordpiece import WordPiece
-
-ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS, HIDDEN, HEADS, NEURONS = 2, 32, 4, 64
 DEFAULTS = {

@@ -12,8 +12,8 @@ import grpc
 import pytest
 import yaml
 from paddle_serving_server.pipeline.proto import pb2
-from serving_fixtures import ENDLESS, POISON, ROOT, SERVING, SLOW, toy_predictor, wait_until
 
+from benchmarks.serving_process import SERVING, wait_until
 from ernie_serving.client import Client, RequestError
 from ernie_serving.metrics import Metrics, prometheus_text
 from ernie_serving.pipeline_ops import EXIT_DEAF, RequestOp
@@ -21,6 +21,8 @@ from ernie_serving.protocol import TEXTS, Code, fields_of_rpc
 from ernie_serving.service import Service, rpc_server
 from ernie_serving.service_config import TYPES, ServiceConfig
 from ernie_serving.supervisor import LOST_SECONDS, SILENT_SECONDS, Supervisor, Worker, reserve
+from tests.support.scripts import ROOT
+from tests.support.services import ENDLESS, POISON, SLOW, toy_predictor
 
 
 @pytest.mark.parametrize("task", ["seq_cls", "token_cls", "qa"])
@@ -236,7 +238,7 @@ def test_grpc_is_the_health_check_of_kubernetes():
 def test_a_process_whose_model_thread_ends_ends_too():
     code = (
         "import sys; sys.path[:0] = ['deploy/serving', 'deploy/python', '.', 'tests']\n"
-        "import pipeline_ops, time; from serving_fixtures import toy_predictor\n"
+        "import pipeline_ops, time; from tests.support.services import toy_predictor\n"
         "def run(*args): raise ValueError('a fault of the library')\n"
         "pipeline_ops.pipeline.Op._run = run\n"
         "pipeline_ops.build_pipeline(toy_predictor(), pipeline_ops.Batching(8, True, 0.0), 1, None); time.sleep(60)\n"

@@ -1,5 +1,6 @@
 """Thresholds equal those of Paddle's own post-training quantization on a real program and real text."""
 
+from ernie_suite.compression.config import PTQConfig
 from ernie_suite.compression.pipeline import calibration_texts, export
 from ernie_suite.compression.quantization import activations, calibrate, loaded_program
 from ernie_suite.compression.thresholds import (
@@ -15,13 +16,12 @@ from ernie_suite.compression.thresholds import (
 import numpy as np
 import paddle
 import pytest
-from compression_fixtures import tiny_trainer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paddle.static.quantization import PostTrainingQuantization
 from paddle.static.quantization.cal_kl_threshold import cal_kl_threshold
 
-from model_compression import PTQConfig
+from tests.support.trainers import tiny_trainer
 
 SIZES = [2, 5]
 

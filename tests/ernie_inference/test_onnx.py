@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from engine_fixtures import MAX_POSITIONS, ROOT, TASK_NAMES, corpus, example_inputs
 
 from deploy.paddle2onnx import ernie_predictor as onnx_files
 from ernie_inference.derived import origin_of
@@ -22,6 +21,8 @@ from ernie_inference.errors import InputError
 from ernie_inference.model_files import inspect_model, table_sizes
 from ernie_inference.predictor import load_onnx_predictor, load_predictor
 from infer import strip_scores
+from tests.support.models import MAX_POSITIONS, TASK_NAMES, corpus, example_inputs
+from tests.support.scripts import ROOT
 
 HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 

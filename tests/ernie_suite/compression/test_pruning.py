@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from ernie_suite.compression.config import Width, find_widths, parse_width
+from ernie_suite.compression.config import CompressConfig, DynabertConfig, Width, find_widths, parse_width
 from ernie_suite.compression.pipeline import export, importance_batches
 from ernie_suite.compression.pruning import (
     Supernet,
@@ -23,10 +23,9 @@ from ernie_suite.compression.work import WorkFolder
 import numpy as np
 import paddle
 import pytest
-from compression_fixtures import HEADS, HIDDEN, LAYERS, NEURONS, exported_parameters, tiny_trainer
 
 from ernie_inference.errors import InputError
-from model_compression import CompressConfig, DynabertConfig
+from tests.support.trainers import HEADS, HIDDEN, LAYERS, NEURONS, exported_parameters, tiny_trainer
 
 HALF, FULL = Width("0.5", 2, 32), Width("1.0", 4, 64)
 
@@ -289,8 +288,8 @@ TWO_WIDTHS = CompressConfig(DynabertConfig([0.5, 0.75]))
 PROGRAM = f"""
 import sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from compression_fixtures import tiny_trainer
-from model_compression import CompressConfig, DynabertConfig
+from tests.support.trainers import tiny_trainer
+from ernie_suite.compression.config import CompressConfig, DynabertConfig
 config = CompressConfig(DynabertConfig({TWO_WIDTHS.prune_config.width_mult_list}))
 trainer = tiny_trainer(sys.argv[1] + "/state", **{LONGER})
 trainer.metric = lambda examples, results: {{"accuracy": time.time()}}  # the last state is the best

@@ -8,15 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-from engine_fixtures import TASK_NAMES, corpus, example_inputs
-from serving_fixtures import ROOT, RunningService, wait_until
 
+from benchmarks.serving_process import wait_until
 from ernie_inference.commands import EXAMPLES, format_answer
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import load_predictor
 from ernie_serving.client import Client, target_of
 from ernie_serving.model_to_serving import SERVING_FILE, convert
 from ernie_serving.service import HEALTH_METHOD, SERVING
+from tests.support.models import TASK_NAMES, corpus, example_inputs
+from tests.support.scripts import ROOT
+from tests.support.services import RunningService
 
 SCORES = {"seq_cls": "confidence", "token_cls": None, "qa": "score"}
 

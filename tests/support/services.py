@@ -3,13 +3,11 @@
 import http.client
 import json
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, Tuple
 
 import grpc
 import numpy as np
-import pytest
 
 from benchmarks.serving_process import ServiceProcess
 from ernie_inference.engines.config import EngineConfig
@@ -17,7 +15,6 @@ from ernie_inference.predictor import ErniePredictor
 from ernie_inference.tasks.seq_cls import SequenceClassification
 from ernie_inference.wordpiece import WordPiece
 from ernie_serving.client import Client, load_messages
-from ernie_serving.model_to_serving import convert
 from ernie_serving.protocol import RPC_METHOD, TEXTS
 
 
@@ -66,33 +63,6 @@ def pack(texts, **fields) -> bytes:
 
 def unpack(response: bytes):
     return load_messages().Response.FromString(response)
-
-
-@pytest.fixture(scope="session")
-def serving_dir(finetuned, tmp_path_factory):
-    """The serving folder of the model fine-tuned for a task."""
-    folders: Dict[str, Path] = {}
-
-    def get(task: str) -> Path:
-        if task not in folders:
-            folders[task] = convert(finetuned(task) / "export", tmp_path_factory.mktemp("serving") / task)
-        return folders[task]
-
-    return get
-
-
-@pytest.fixture(scope="session")
-def services(serving_dir):
-    """The running service of a task, started when first asked for."""
-    running: Dict[str, RunningService] = {}
-
-    def get(task: str) -> RunningService:
-        if task not in running:
-            running[task] = RunningService(task, serving_dir(task), "--thread_num=1", "--max_texts=200")
-        return running[task]
-
-    yield get
-    assert {task: service.stop() for task, service in running.items()} == dict.fromkeys(running, 0)
 
 
 POISON, SLOW, ENDLESS = "毒", "慢", "穷"

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import List, Optional
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # Scripts that give flags they do not know to the run scripts.
 PASS_ON = ("benchmarks/reproduce.py", "benchmarks/pruning_quality.py")
 SHARED = (ROOT, ROOT / "deploy" / "python")

@@ -1,20 +1,20 @@
 """A token keeps its id in every file and folder, whatever the vocabulary it came from looks like."""
 
 from ernie_suite.command_line import parse_arguments
+from ernie_suite.compression.config import CompressConfig, PTQConfig
 from ernie_suite.models import load_tokenizer
 from ernie_suite.scripts import build_trainer
 from ernie_suite.tasks.seq_cls import SEQ_CLS
 
 import paddle
 import pytest
-from engine_fixtures import corpus, make_vocab
 from paddlenlp.transformers import AutoTokenizer, BertTokenizer, ErnieConfig, ErnieForMaskedLM, ErnieTokenizer
 
 from ernie_inference.errors import InputError
 from ernie_inference.inference_config import load_task
 from ernie_inference.wordpiece import WordPiece
 from ernie_serving.model_to_serving import convert
-from model_compression import CompressConfig, PTQConfig
+from tests.support.models import corpus, make_vocab
 
 HEAD = ["[PAD]", "[CLS]", "[SEP]", "[MASK]"]
 TEXT = "价格 $5，很好 volunteer，龘 nrg"

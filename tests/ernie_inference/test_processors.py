@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+
+from tests.support.scripts import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
@@ -115,13 +116,13 @@ def test_without_control_groups_affinity_decides(tmp_path):
 
 
 def test_engines_training_demo_and_benchmarks_ask_the_same_function():
-    asking = (engine, cpu_speed, demo)
+    asking = (engine, cpu_settings, demo)
     assert all(module.usable_processors is usable_processors for module in asking)
     assert describe_processor(1)["usable_processors"] == usable_processors()
     assert engine.EngineConfig().num_threads == usable_processors()
 
 
-# ---------------------------------------------------------------- cpu_speed's settings of malloc
+# ---------------------------------------------------------------- cpu_settings's settings of malloc
 
 
 class Malloc:
@@ -133,7 +134,7 @@ class Malloc:
         self.is_dynamic = True  # the mmap threshold follows what is freed, up to 32 MiB
 
     def mallopt(self, parameter, value):
-        if parameter == cpu_speed.M_MMAP_THRESHOLD and value > self.limit:
+        if parameter == cpu_settings.M_MMAP_THRESHOLD and value > self.limit:
             return 0
         self.accepted[parameter] = value
         self.is_dynamic = False
@@ -143,15 +144,15 @@ class Malloc:
 @pytest.mark.parametrize(("limit", "threshold"), [(1 << 40, 1 << 30), (32 << 20, 32 << 20), (100 << 20, 64 << 20)])
 def test_the_largest_mmap_threshold_that_glibc_accepts(limit, threshold):
     malloc = Malloc(limit)
-    assert cpu_speed.keep_freed_memory(malloc.mallopt)
-    assert malloc.accepted[cpu_speed.M_MMAP_THRESHOLD] == threshold
-    assert malloc.accepted[cpu_speed.M_TRIM_THRESHOLD] >= threshold
+    assert cpu_settings.keep_freed_memory(malloc.mallopt)
+    assert malloc.accepted[cpu_settings.M_MMAP_THRESHOLD] == threshold
+    assert malloc.accepted[cpu_settings.M_TRIM_THRESHOLD] >= threshold
 
 
 def test_where_the_mmap_threshold_is_refused_nothing_else_is_set():
     """Any other setting would freeze the threshold where it is, at 128 KiB."""
     malloc = Malloc(16 << 20)
-    assert not cpu_speed.keep_freed_memory(malloc.mallopt)
+    assert not cpu_settings.keep_freed_memory(malloc.mallopt)
     assert malloc.is_dynamic and malloc.accepted == {}
 
 

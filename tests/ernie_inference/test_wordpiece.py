@@ -4,12 +4,12 @@ import re
 import unicodedata
 
 import pytest
-from engine_fixtures import ANY_TEXT, corpus, make_vocab
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from paddlenlp.transformers import ErnieTokenizer
 
 from ernie_inference.wordpiece import ALONE, CACHE_SIZE, WordPiece
+from tests.support.models import ANY_TEXT, corpus, make_vocab
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ import numpy as np
 import onnxruntime
 import paddle
 import pytest
-from engine_fixtures import MAX_POSITIONS, ROOT
 from paddle import inference
 
 from ernie_inference.derived import origin_of
@@ -30,6 +29,8 @@ from ernie_inference.engines.tensorrt_shapes import collect_shapes
 from ernie_inference.errors import InputError
 from ernie_inference.inference_config import load_task
 from ernie_inference.predictor import ErniePredictor
+from tests.support.models import MAX_POSITIONS
+from tests.support.scripts import ROOT
 
 HAS_CUDA_BUILD = paddle.is_compiled_with_cuda()
 Precision = inference.PrecisionType

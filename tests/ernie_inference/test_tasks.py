@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from engine_fixtures import ANY_TEXT, LABELS, make_vocab
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from ernie_inference.tasks.seq_cls import SequenceClassification
 from ernie_inference.tasks.token_cls import TokenClassification, bio_spans, join_tokens, text_and_positions
 from ernie_inference.text_output import to_json
 from ernie_inference.wordpiece import WordPiece
+from tests.support.models import ANY_TEXT, LABELS, make_vocab
 
 TOKENIZER = WordPiece(make_vocab())
 LENGTHS = st.integers(8, 64)

@@ -6,13 +6,13 @@ import shutil
 import time
 from pathlib import Path
 
+from ernie_suite.compression.config import CompressConfig, DynabertConfig, PTQConfig
 from ernie_suite.compression.pipeline import export
 
 import pytest
-from compression_fixtures import exported_parameters, tiny_trainer
 
 from ernie_inference.errors import InputError
-from model_compression import CompressConfig, DynabertConfig, PTQConfig
+from tests.support.trainers import exported_parameters, tiny_trainer
 
 ALL = {"inference/infer", "0.75/float32", "0.75/hist2/int8", "hist2/int8"}
 

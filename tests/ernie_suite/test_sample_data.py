@@ -2,7 +2,7 @@ import hashlib
 import json
 
 from ernie_suite.data import load_examples
-from ernie_suite.sample_data import WRITERS, Entity, bio_tags, make, parse_line, questions, split_texts
+from ernie_suite.sample_data import WRITERS, Entity, bio_tags, make_sample_data, parse_line, questions, split_texts
 
 import pytest
 
@@ -56,7 +56,7 @@ WRITTEN = {
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_what_is_written_is_what_the_figures_were_measured_on(name, tmp_path):
-    folder, counts = make(name, tmp_path)
+    folder, counts = make_sample_data(name, tmp_path)
     digests = {
         split: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         for split in SPLITS
@@ -67,7 +67,7 @@ def test_what_is_written_is_what_the_figures_were_measured_on(name, tmp_path):
 
 
 def test_an_interrupted_writing_is_done_again_and_a_finished_one_is_left_alone(tmp_path):
-    folder, counts = make("sample_reviews", tmp_path)
+    folder, counts = make_sample_data("sample_reviews", tmp_path)
     assert (
         json.loads((folder / "counts.json").read_text())
         == counts
@@ -75,9 +75,14 @@ def test_an_interrupted_writing_is_done_again_and_a_finished_one_is_left_alone(t
     )
     dev = (folder / "dev.json").read_bytes()
     (folder / "dev.json").write_bytes(dev[:1000])
-    assert make("sample_reviews", tmp_path) == (folder, counts) and (folder / "dev.json").read_bytes() == dev[:1000]
+    assert (
+        make_sample_data("sample_reviews", tmp_path) == (folder, counts)
+        and (folder / "dev.json").read_bytes() == dev[:1000]
+    )
     (folder / "counts.json").unlink()
-    assert make("sample_reviews", tmp_path) == (folder, counts) and (folder / "dev.json").read_bytes() == dev
+    assert (
+        make_sample_data("sample_reviews", tmp_path) == (folder, counts) and (folder / "dev.json").read_bytes() == dev
+    )
 
 
 def test_surname_and_given_name_are_one_person():
@@ -118,7 +123,7 @@ def test_tags_read_back_as_the_entities():
 
 def test_answers_stand_once_in_their_context_and_not_in_the_question():
     """In the file itself: load_examples would correct a position."""
-    folder, _ = make("sample_reading")
+    folder, _ = make_sample_data("sample_reading")
     for entry in json.loads((folder / "dev.json").read_text(encoding="utf-8"))["data"]:
         (paragraph,) = entry["paragraphs"]
         for question in paragraph["qas"]:

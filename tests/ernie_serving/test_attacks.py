@@ -12,13 +12,14 @@ import time
 import grpc
 import numpy as np
 import pytest
-from engine_fixtures import corpus
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving_fixtures import RunningService, pack, unpack, wait_until
 
+from benchmarks.serving_process import wait_until
 from ernie_serving.client import RequestError, load_messages
 from ernie_serving.protocol import TEXTS, Code, fields_of_http, fields_of_rpc
+from tests.support.models import corpus
+from tests.support.services import RunningService, pack, unpack
 
 MAX_BYTES = 1 << 20
 messages = load_messages()
