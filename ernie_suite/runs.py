@@ -13,9 +13,8 @@ from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 
-from ernie_inference.derived import digest_of
 from ernie_inference.errors import InputError
-from ernie_inference.files import write_json
+from ernie_inference.files import digest_of, write_json
 from ernie_inference.inference_config import INFERENCE_FILE, VOCAB_FILE, InferenceConfig
 from ernie_inference.text_files import read_text
 

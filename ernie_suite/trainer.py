@@ -49,7 +49,7 @@ from tqdm import tqdm
 
 from ernie_inference.console import print_row
 from ernie_inference.errors import InputError
-from ernie_inference.files import publish, unwritable, write_json
+from ernie_inference.files import Unwritable, publish, write_json
 from ernie_inference.inference_config import InferenceConfig
 
 
@@ -235,7 +235,7 @@ class FinetuneTrainer(Trainer):
         try:
             self.train(resume_from_checkpoint=checkpoint)
         except OSError as error:
-            raise unwritable(self.args.output_dir, error) from None
+            raise Unwritable(self.args.output_dir, error) from None
         except AssertionError as error:
             # Paddle counts parameters' names up within a process, and finds the optimizer's state by them.
             if checkpoint is None or "Optimizer set error" not in str(error):

@@ -17,9 +17,8 @@ from ernie_suite.runs import DIGEST, json_digest, weights_digest, what_changed
 
 import numpy as np
 
-from ernie_inference.derived import digest_of
 from ernie_inference.errors import InputError
-from ernie_inference.files import write_json
+from ernie_inference.files import digest_of, write_json
 from ernie_inference.inference_config import INFERENCE_FILE, VOCAB_FILE
 from ernie_inference.model_files import PARAMETERS, PROGRAM
 

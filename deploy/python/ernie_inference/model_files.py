@@ -11,7 +11,7 @@ from ernie_inference.quiet_imports import import_paddle
 DERIVED = (".fp16", ".int8")
 
 
-PROGRAM, PARAMETERS = ".pdmodel", ".pdiparams"
+PROGRAM, PARAMETERS, ONNX_FILE = ".pdmodel", ".pdiparams", ".onnx"
 
 
 INPUTS = ("input_ids", "token_type_ids")
