@@ -54,7 +54,8 @@ def parse_arguments(family: TaskFamily, *more: Type, argv: Optional[List[str]] =
     if rest:
         raise InputError(f"unknown argument {rest[0]!r}; see --help")
     parsed[1].task_name = parsed[1].dataset = spec.name
-    follow_the_model(*parsed[:3], typed_flags(argv), trains=parsed[2].do_train and CompressionArguments not in more)
+    trains = parsed[2].do_train and CompressionArguments not in more
+    follow_the_model(parsed[0], parsed[1], parsed[2], typed_flags(argv), trains)
     return tuple(parsed)
 
 

@@ -38,8 +38,8 @@ class SplitFile:
         found = [(what, count, first[len(f"{self.path}, ") :]) for what, (count, first) in self.remarks.items()]
         return "; ".join(f"{what}: {count:,} (first: {first})" for what, count, first in found)
 
-    def no_answer(self, what: str, place: str) -> None:
-        """None, as the answer of an example that has none.
+    def check_may_lack(self, what: str, place: str) -> None:
+        """Check that an example may be without an answer.
 
         Raises:
             InputError: the split is not one that may be without.

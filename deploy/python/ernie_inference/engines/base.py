@@ -27,6 +27,9 @@ class Engine(ABC):
     info: ModelInfo
     config_advice: ClassVar[str]
 
+    @abstractmethod
+    def __init__(self, model_path: Union[str, Path], config: EngineConfig): ...
+
     @staticmethod
     @abstractmethod
     def find(model_path: Union[str, Path], config: EngineConfig) -> Path:

@@ -87,5 +87,5 @@ class EngineConfig:
         where = f"GPU {self.device_id}"
         if self.device == "cpu":
             precision += f" ({backend.int8})" if self.precision == "int8" else ""
-            where = f"{self.num_threads} thread{'s' if self.num_threads > 1 else ''}"
+            where = f"{self.num_threads} thread{'s' if self.num_threads != 1 else ''}"
         return f"{backend.library}, {backend.runner[self.device]}, {precision}, {where}"

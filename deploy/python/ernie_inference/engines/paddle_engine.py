@@ -1,7 +1,6 @@
 """Paddle Inference: oneDNN on processors, CUDA and TensorRT on GPUs."""
 
 import copy
-import math
 import warnings
 from pathlib import Path
 from typing import List, Tuple, Union
@@ -52,7 +51,8 @@ class PaddleEngine(Engine):
     def padded_length(self, length: int) -> int:
         if self.config.device == "gpu":
             return length
-        return min(distinct_length(length), self.info.max_positions or math.inf)
+        distinct = distinct_length(length)
+        return min(distinct, self.info.max_positions or distinct)
 
     def clone(self) -> "PaddleEngine":
         other = copy.copy(self)

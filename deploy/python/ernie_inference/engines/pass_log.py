@@ -34,7 +34,7 @@ def without_pass_log() -> Iterator[None]:
     """
     with _stderr_in_use:
         relay = _start_relay()
-        if relay is None:
+        if relay is None or relay.stdin is None:
             yield
             return
         sys.stderr.flush()

@@ -19,7 +19,8 @@ SHAPE_RANGES = Kind(
 
 def is_users_own(shape_info_file: Optional[Union[str, Path]]) -> bool:
     """Whether a file that the user named was made by something else than collect_shapes; it is used as it is."""
-    return bool(shape_info_file) and Path(shape_info_file).exists() and origin_of(Path(shape_info_file)) is None
+    file = Path(shape_info_file) if shape_info_file else None
+    return file is not None and file.exists() and origin_of(file) is None
 
 
 def collect_shapes(prefix: Path, config: EngineConfig, always: bool = False) -> Path:
