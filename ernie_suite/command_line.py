@@ -104,12 +104,10 @@ WITHOUT_EFFECT = {
     "local_rank": "python -m paddle.distributed.launch says which process is which",
 }
 
-
 # What config.yml may say for fine-tuning all the same.
 COMPRESSION_WITHOUT_EFFECT = dict.fromkeys(
     ("do_train", "do_eval", "do_predict", "do_export"), "--no_pruning and --no_quantization say what is left out"
 )
-
 
 # What only the command line can say.
 NOT_IN_CONFIG = ("task_name", "dataset", "config")

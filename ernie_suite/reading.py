@@ -10,8 +10,6 @@ from ernie_inference.errors import InputError
 from ernie_inference.text_files import read_lines
 
 Example = Dict
-
-
 Reader = Callable[["SplitFile"], Iterator[Example]]
 
 

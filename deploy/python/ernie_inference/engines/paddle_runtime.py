@@ -13,7 +13,6 @@ from ernie_inference.model_files import PARAMETERS, PROGRAM
 
 GPU_MEMORY_POOL_MB = 256
 
-
 # Subgraphs smaller than this stay in Paddle: the way into TensorRT and back would cost more than it saves.
 TENSORRT_MIN_SUBGRAPH = 5
 

@@ -17,10 +17,7 @@ for line in sys.stdin.buffer:
         sys.stdout.buffer.flush()
 """
 
-
 RELAY_SECONDS = 2.0
-
-
 _stderr_in_use = threading.Lock()
 
 
