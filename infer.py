@@ -211,7 +211,7 @@ def report(args: Namespace, predictor: ErniePredictor, count: int, figures: Dict
 def main() -> None:
     args = parse_arguments()
     predictor = make_predictor(args)
-    print(predictor.engine.config.describe(), flush=True)
+    print(predictor.engine.describe(), flush=True)
     dataset = find_dataset(args.task_name)
     examples = load_answered_examples(dataset, args.split, args.data_dir)[: args.max_samples]
     check_labels(predictor, examples, dataset.family, args)

@@ -40,7 +40,7 @@ def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def answer(predictor: ErniePredictor, args: argparse.Namespace) -> None:
     """Say which engine runs, then answer the file that was given or the example texts."""
-    print(predictor.engine.config.describe(), flush=True)
+    print(predictor.engine.describe(), flush=True)
     if args.input_file:
         lines = answer_file(predictor, args.input_file, args.output_file, args.batch_size)
         print(f"wrote {lines} lines to {args.output_file}")

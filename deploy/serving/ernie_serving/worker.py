@@ -93,7 +93,7 @@ def main() -> None:
 
     def send(state: str) -> None:
         report(
-            reports, state=state, engine=predictor.engine.config.describe(),
+            reports, state=state, engine=predictor.engine.describe(),
             in_flight=service.in_flight, counts=metrics.snapshot(),
         )  # fmt: skip
 

@@ -6,10 +6,11 @@ Another engine is a class here in a file of its own, its backends in backends.py
 from pathlib import Path
 from typing import Dict, Type, Union
 
-from ernie_inference.engines.backends import ONNX, ONNX_TENSORRT, PADDLE, TENSORRT
+from ernie_inference.engines.backends import ONNX, ONNX_TENSORRT, OPENVINO, PADDLE, TENSORRT
 from ernie_inference.engines.base import Engine
 from ernie_inference.engines.config import EngineConfig
 from ernie_inference.engines.onnx_engine import OnnxEngine
+from ernie_inference.engines.openvino_engine import OpenVinoEngine
 from ernie_inference.engines.paddle_engine import PaddleEngine
 
 ENGINES: Dict[str, Type[Engine]] = {
@@ -17,6 +18,7 @@ ENGINES: Dict[str, Type[Engine]] = {
     TENSORRT: PaddleEngine,
     ONNX: OnnxEngine,
     ONNX_TENSORRT: OnnxEngine,
+    OPENVINO: OpenVinoEngine,
 }
 
 

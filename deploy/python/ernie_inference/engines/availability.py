@@ -1,8 +1,10 @@
 """What this machine can run, and why not, in one line that says what to do."""
 
 import ctypes
+import importlib.util
 from typing import Optional, Tuple
 
+from ernie_inference.engines.backends import Backend
 from ernie_inference.quiet_imports import import_paddle
 
 CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"  # of ONNX Runtime
@@ -13,8 +15,29 @@ TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 MACHINE_CODE = {("2.6.2", "11.8"): ((6, 1), (7, 0), (7, 5), (8, 0), (8, 6))}
 
 
-def supports_bf16() -> bool:
-    """Whether Paddle has bf16 kernels for this processor."""
+def machine_problem(backend: Backend, device: str, device_id: int, precision: str) -> Optional[str]:
+    """Why a backend cannot run here on a device in a precision; None when it can."""
+    if not is_installed(backend):
+        return f"{backend.module} is not installed: install {backend.package}, or {backend.without}"
+    if device == "gpu":
+        if backend.module == "onnxruntime":
+            return onnx_gpu_problem(backend.is_tensorrt)
+        return paddle_gpu_problem(device_id, backend.is_tensorrt)
+    if precision == "bf16" and not supports_bf16(backend):
+        return "this processor has no bf16 instructions (avx512_bf16 or avx512bw): use fp32 or int8"
+    return None
+
+
+def is_installed(backend: Backend) -> bool:
+    return importlib.util.find_spec(backend.module) is not None
+
+
+def supports_bf16(backend: Backend) -> bool:
+    """Whether a backend has bf16 kernels for this processor."""
+    if backend.module == "openvino":
+        import openvino
+
+        return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     import_paddle()
     from paddle.base import core
 

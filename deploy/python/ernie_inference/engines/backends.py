@@ -7,6 +7,7 @@ from typing import Dict, Tuple
 from ernie_inference.model_files import ONNX_FILE, PROGRAM
 
 PADDLE, TENSORRT, ONNX, ONNX_TENSORRT = "paddle", "tensorrt", "onnxruntime", "onnxruntime_tensorrt"
+OPENVINO = "openvino"
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class Backend:
         precisions: what it runs on each device; the first one is the default.
         runner: what computes on each device, for people.
         int8: which products are INT8 on a processor, and how, for people.
+        module: that it needs.
+        package: that has it, as pip knows it.
+        without: what to do where it is not installed.
     """
 
     name: str
@@ -27,6 +31,9 @@ class Backend:
     suffix: str
     precisions: Dict[str, Tuple[str, ...]]
     runner: Dict[str, str]
+    module: str
+    package: str
+    without: str
     int8: str = ""
 
     @property
@@ -40,6 +47,9 @@ BACKENDS = {
         Backend(
             PADDLE,
             library="Paddle Inference",
+            module="paddle",
+            without="give a .onnx file",
+            package="paddlepaddle",
             suffix=PROGRAM,
             precisions={"cpu": ("fp32", "int8", "bf16"), "gpu": ("fp32", "fp16")},
             runner={"cpu": "oneDNN", "gpu": "CUDA"},
@@ -48,6 +58,9 @@ BACKENDS = {
         Backend(
             TENSORRT,
             library="Paddle Inference",
+            module="paddle",
+            without="give a .onnx file",
+            package="paddlepaddle",
             suffix=PROGRAM,
             precisions={"gpu": ("fp32", "fp16", "int8")},
             runner={"gpu": "TensorRT"},
@@ -55,6 +68,9 @@ BACKENDS = {
         Backend(
             ONNX,
             library="ONNX Runtime",
+            module="onnxruntime",
+            without="leave out --use_onnxruntime",
+            package="onnxruntime",
             suffix=ONNX_FILE,
             precisions={"cpu": ("fp32", "int8"), "gpu": ("fp32", "fp16")},
             runner={"cpu": "CPU", "gpu": "CUDA"},
@@ -63,9 +79,23 @@ BACKENDS = {
         Backend(
             ONNX_TENSORRT,
             library="ONNX Runtime",
+            module="onnxruntime",
+            without="leave out --use_onnxruntime",
+            package="onnxruntime",
             suffix=ONNX_FILE,
             precisions={"gpu": ("fp32", "fp16")},
             runner={"gpu": "TensorRT"},
+        ),
+        Backend(
+            OPENVINO,
+            library="OpenVINO",
+            module="openvino",
+            without="leave out --use_openvino",
+            package="openvino",
+            suffix=ONNX_FILE,
+            precisions={"cpu": ("fp32", "int8", "bf16")},
+            runner={"cpu": "CPU"},
+            int8="QDQ",
         ),
     )
 }
@@ -75,6 +105,7 @@ INSTEAD = {
     (PADDLE, "cpu", "fp16"): "processors have no FP16 kernels: use bf16, int8 or --device gpu",
     (PADDLE, "gpu", "int8"): "INT8 on a GPU needs TensorRT: add --use_trt",
     (TENSORRT, "cpu", "fp32"): "TensorRT needs --device gpu",
+    (OPENVINO, "cpu", "fp16"): "processors have no FP16 kernels: use bf16 or int8",
 }
 
 # What one more run costs beside its tokens, counted in tokens: a processor reads all weights once more (6 layers x

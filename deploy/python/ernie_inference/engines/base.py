@@ -39,6 +39,10 @@ class Engine(ABC):
             InputError: there is no such model, or it cannot be made.
         """
 
+    def describe(self) -> str:
+        """One line for people: engine, processor, precision, threads or device."""
+        return self.config.describe()
+
     @property
     @abstractmethod
     def files(self) -> List[Path]:

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
 
-from ernie_inference.engines.availability import onnx_gpu_problem, paddle_gpu_problem, supports_bf16
+from ernie_inference.engines.availability import machine_problem
 from ernie_inference.engines.backends import BACKENDS, INSTEAD, PADDLE, RUN_OVERHEAD_TOKENS
 from ernie_inference.errors import InputError
-from ernie_inference.model_files import ONNX_FILE
 from ernie_inference.processors import usable_processors
 
 
@@ -43,16 +42,9 @@ class EngineConfig:
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}: give a number from {least} on")
         self._check_combination()
-        if self.device == "gpu":
-            problem = self._gpu_problem()
-            if problem:
-                raise InputError(problem)
-        if self.precision == "bf16" and not supports_bf16():
-            raise InputError("this processor has no bf16 instructions (avx512_bf16 or avx512bw): use fp32 or int8")
-
-    @property
-    def is_onnx(self) -> bool:
-        return BACKENDS[self.backend].suffix == ONNX_FILE
+        problem = machine_problem(BACKENDS[self.backend], self.device, self.device_id, self.precision)
+        if problem:
+            raise InputError(problem)
 
     @property
     def is_tensorrt(self) -> bool:
@@ -63,11 +55,6 @@ class EngineConfig:
         """What one more run costs beside its tokens, counted in tokens."""
         return RUN_OVERHEAD_TOKENS[self.device]
 
-    def _gpu_problem(self) -> Optional[str]:
-        if self.is_onnx:
-            return onnx_gpu_problem(self.is_tensorrt)
-        return paddle_gpu_problem(self.device_id, self.is_tensorrt)
-
     def _check_combination(self) -> None:
         if self.backend not in BACKENDS:
             raise InputError(f"backend {self.backend!r} is not one of {', '.join(BACKENDS)}")
@@ -75,17 +62,23 @@ class EngineConfig:
             raise InputError(f"device {self.device!r} is neither cpu nor gpu")
         allowed = BACKENDS[self.backend].precisions.get(self.device)
         if allowed is None:
+            if self.device == "gpu":
+                raise InputError(f"{self.backend} runs on processors only: use --device cpu")
             raise InputError(f"{self.backend} runs on a GPU only: use --device gpu, or leave out --use_trt")
         if self.precision not in allowed:
             instead = INSTEAD.get((self.backend, self.device, self.precision), f"use {' or '.join(allowed)}")
             raise InputError(f"{self.backend} on {self.device} does not run {self.precision}: {instead}")
 
-    def describe(self) -> str:
-        """One line for people: engine, processor, precision, threads or device."""
+    def describe(self, int8: Optional[str] = None) -> str:
+        """One line for people: engine, processor, precision, threads or device.
+
+        Args:
+            int8: how the model at hand is quantized, where that is not as always with this backend.
+        """
         backend = BACKENDS[self.backend]
         precision = self.precision if self.precision == "bf16" else self.precision.upper()
         where = f"GPU {self.device_id}"
         if self.device == "cpu":
-            precision += f" ({backend.int8})" if self.precision == "int8" else ""
+            precision += f" ({int8 or backend.int8})" if self.precision == "int8" else ""
             where = f"{self.num_threads} thread{'s' if self.num_threads != 1 else ''}"
         return f"{backend.library}, {backend.runner[self.device]}, {precision}, {where}"

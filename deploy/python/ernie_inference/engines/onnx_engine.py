@@ -6,23 +6,21 @@ from typing import List, Tuple, Union
 import numpy as np
 
 from ernie_inference.engines.availability import CPU_PROVIDER, CUDA_PROVIDER, TENSORRT_PROVIDER
-from ernie_inference.engines.backends import ONNX, ONNX_TENSORRT, TENSORRT_WORKSPACE_BYTES
-from ernie_inference.engines.base import Engine, extreme_inputs
+from ernie_inference.engines.backends import ONNX, TENSORRT_WORKSPACE_BYTES
+from ernie_inference.engines.base import extreme_inputs
 from ernie_inference.engines.config import EngineConfig
+from ernie_inference.engines.onnx_base import OnnxFileEngine
 from ernie_inference.engines.onnx_files import find_onnx, in_precision
-from ernie_inference.engines.onnx_graph import lookup_tables
 from ernie_inference.errors import InputError, reason_of
-from ernie_inference.model_files import INPUTS, ModelInfo, check_length, find_model, table_sizes
+from ernie_inference.model_files import check_length
 
 
-class OnnxEngine(Engine):
+class OnnxEngine(OnnxFileEngine):
     """Runs a .onnx file with ONNX Runtime. Sessions may be used by several threads at once.
 
     Raises:
         InputError: the file is broken, was made for another precision, or the GPU cannot be used.
     """
-
-    config_advice = "copy it from the exported model, or name its folder with --config_dir"
 
     @staticmethod
     def find(model_path: Union[str, Path], config: EngineConfig) -> Path:
@@ -37,28 +35,17 @@ class OnnxEngine(Engine):
         import onnxruntime
 
         self.config = config
-        self.prefix = find_model(model_path, ".onnx")
-        (path,) = self.files
-        if path.stat().st_size == 0:
-            raise InputError(f"{path} is empty: export it again with paddle2onnx")
+        self._open(model_path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = config.num_threads
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=_onnx_providers(config))
+            self._session = onnxruntime.InferenceSession(str(self.file), options, providers=_onnx_providers(config))
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
-            raise InputError(f"{path} cannot be loaded: {reason_of(error)}") from None
+            raise InputError(f"{self.file} cannot be loaded: {reason_of(error)}") from None
         self._session.disable_fallback()  # else an error at run time goes on with other providers, at other speed
-        self._check(path)
-        num_labels = self._session.get_outputs()[0].shape[-1]
-        vocab_size, max_positions = table_sizes(lookup_tables(path))
-        self.info = ModelInfo(
-            quantized=config.precision == "int8",
-            scale_per_column=False,
-            vocab_size=vocab_size,
-            max_positions=max_positions,
-            num_labels=num_labels if isinstance(num_labels, int) else None,
-        )
+        self._check()
+        self.info = self._info(num_labels=self._session.get_outputs()[0].shape[-1])
         if config.is_tensorrt:
             check_length(config.max_seq_length, self.info)
             self._build_tensorrt_engines()
@@ -77,23 +64,17 @@ class OnnxEngine(Engine):
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
             raise InputError(f"TensorRT cannot run {self.prefix}.onnx: {reason_of(error)}") from None
 
-    @property
-    def files(self) -> List[Path]:
-        return [Path(f"{self.prefix}.onnx")]
-
-    def _check(self, path: Path) -> None:
+    def _check(self) -> None:
         wanted = _onnx_providers(self.config)[0][0]
         if wanted not in self._session.get_providers():  # ONNX Runtime itself would go on on the CPU
             libraries = "CUDA, cuDNN or TensorRT 10" if self.config.is_tensorrt else "CUDA or cuDNN"
             raise InputError(f"{wanted} could not be loaded ({libraries} libraries missing?): use --device cpu")
-        inputs = sorted(node.name for node in self._session.get_inputs())
-        if inputs != list(INPUTS):
-            raise InputError(f"{path} has the inputs {', '.join(inputs)}, not input_ids and token_type_ids")
-        found = self._session.get_modelmeta().custom_metadata_map.get("precision", "fp32")
-        needed = "fp32" if self.config.backend == ONNX_TENSORRT else self.config.precision
+        self._check_inputs([node.name for node in self._session.get_inputs()])
+        found = self.graph.precision
+        needed = "fp32" if self.config.is_tensorrt else self.config.precision
         if found != needed:
             raise InputError(
-                f"{path} is a {found} model, not {needed}: deploy/paddle2onnx/infer.py makes one from FP32"
+                f"{self.file} is a {found} model, not {needed}: deploy/paddle2onnx/infer.py makes one from FP32"
             )
 
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray, ...]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Iterator, Optional, Union
 
 from ernie_inference.derived import Kind, derive
+from ernie_inference.engines.onnx_graph import read_graph
+from ernie_inference.engines.onnx_quantized import quantize_products, write_unquantized
 from ernie_inference.errors import InputError
 from ernie_inference.model_files import find_model, inspect_model, program_files
 
@@ -58,35 +60,58 @@ def find_onnx(model_path: Union[str, Path]) -> Path:
 
 
 def export_onnx(prefix: Path) -> Path:
-    """Convert an exported FP32 Paddle model to PREFIX.onnx, unless that was made from it as it is now.
+    """Convert an exported Paddle model to PREFIX.onnx, unless that was made from it as it is now.
+
+    A quantized one becomes INT8 there too, with the same thresholds: see onnx_quantized.py.
 
     Raises:
-        InputError: the model is broken or quantized (paddle2onnx 1.2.11 ends the process on those), PREFIX.onnx was
-            made by something else, or a package is missing.
+        InputError: the model is broken, PREFIX.onnx was made by something else, or a package is missing.
     """
     sources = program_files(prefix)
 
     def convert(file: Path) -> None:
-        if inspect_model(prefix).quantized:
-            raise InputError(
-                f"{prefix} is quantized, which paddle2onnx cannot convert: give the FP32 model; "
-                "INT8 of ONNX Runtime is made from it"
-            )
-        _need("paddle2onnx")
-        import paddle2onnx
-
-        paddle2onnx.export(*map(str, sources), str(file), opset_version=OPSET_VERSION, verbose=False)
+        quantized = inspect_model(prefix).quantized
+        for package in ("paddle2onnx", *(["onnx"] if quantized else [])):
+            _need(package)
+        if quantized:
+            _convert_quantized(prefix, file)
+        else:
+            _convert(prefix, file)
 
     recipe = _recipe("paddle2onnx", f"opset{OPSET_VERSION}")
     return derive(Path(f"{prefix}.onnx"), sources, recipe, convert, ONNX_FORM)
 
 
+def _is_already(file: Path, precision: str) -> bool:
+    try:
+        return read_graph(file).precision == precision
+    except (OSError, ValueError):
+        return False  # whoever reads it next says what it is
+
+
+def _convert(prefix: Path, file: Path) -> None:
+    import paddle2onnx
+
+    paddle2onnx.export(*map(str, program_files(prefix)), str(file), opset_version=OPSET_VERSION, verbose=False)
+
+
+def _convert_quantized(prefix: Path, file: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        plain, plain_file = Path(folder, "fp32"), Path(folder, "fp32.onnx")
+        thresholds = write_unquantized(prefix, plain)
+        _convert(plain, plain_file)
+        model = _load(plain_file)
+    constants_to_initializers(model)
+    quantize_products(model, thresholds)
+    file.write_bytes(model.SerializeToString() + metadata_entry(PRECISION, "int8"))
+
+
 def in_precision(file: Path, precision: str) -> Path:
     """NAME.fp16.onnx or NAME.int8.onnx beside NAME.onnx, made from it unless that was made from it as it is now.
 
-    fp32 is NAME.onnx itself.
+    fp32 is NAME.onnx itself, and so is int8 of a quantized model.
     """
-    if precision == "fp32" or file.name.endswith(f".{precision}.onnx"):
+    if precision == "fp32" or file.name.endswith(f".{precision}.onnx") or _is_already(file, precision):
         return file
 
     def convert(target: Path) -> None:

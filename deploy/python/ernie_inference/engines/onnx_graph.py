@@ -1,14 +1,14 @@
-"""The lookup tables of an .onnx file, read without the onnx package, which deployment does not need.
+"""What an .onnx file says of its model, read without the onnx package, which deployment does not need.
 
 Only the few fields of onnx.proto that this takes are read; the weights between them are passed over.
 """
 
 import mmap
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Tuple, Union
+from typing import Dict, Iterator, List, NamedTuple, Set, Tuple, Union
 
 # Field numbers of ModelProto, GraphProto, NodeProto, AttributeProto and TensorProto.
-MODEL_GRAPH = 7
+MODEL_GRAPH, MODEL_METADATA = 7, 14
 GRAPH_NODE, GRAPH_INITIALIZER = 1, 5
 NODE_INPUT, NODE_OUTPUT, NODE_OP_TYPE, NODE_ATTRIBUTE = 1, 2, 4, 5
 ATTRIBUTE_TENSOR = 5
@@ -21,13 +21,37 @@ KEEPS_ROWS = ("Mul", "Cast", "Identity", "DequantizeLinear")
 KEEPS_INDICES = ("Cast", "Identity")
 
 
+# What quantizes: QDQ (thresholds in the file) and ONNX Runtime's dynamic form (ranges found at run time).
+QUANTIZE, DYNAMIC_QUANTIZE = "QuantizeLinear", "DynamicQuantizeLinear"
+
+
+class OnnxGraph(NamedTuple):
+    """What an .onnx file says of its model.
+
+    Attributes:
+        tables: what is looked up (an input's name, or a computed tensor's) -> rows of the table it is looked up in.
+        operators: the types of all nodes.
+        metadata: entries of its maker.
+    """
+
+    tables: Dict[str, int]
+    operators: Set[str]
+    metadata: Dict[str, str]
+
+    @property
+    def precision(self) -> str:
+        """fp32, fp16 or int8: as its maker says, else by its operators."""
+        quantized = {QUANTIZE, DYNAMIC_QUANTIZE} & self.operators
+        return self.metadata.get("precision", "int8" if quantized else "fp32")
+
+
 class Node(NamedTuple):
     op_type: str
     inputs: List[str]
 
 
-def lookup_tables(path: Union[str, Path]) -> Dict[str, int]:
-    """What is looked up (an input's name, or a computed tensor's) -> rows of the table it is looked up in.
+def read_graph(path: Union[str, Path]) -> OnnxGraph:
+    """Read an .onnx file.
 
     Raises:
         ValueError: the file is not an ONNX model.
@@ -35,15 +59,27 @@ def lookup_tables(path: Union[str, Path]) -> Dict[str, int]:
     with open(path, "rb") as file:
         content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     try:
-        return _tables_of_model(content)
+        return _read_model(content)
     except (IndexError, TypeError) as error:  # the end in the middle of a field, a number where a message should be
         raise ValueError(f"{path} is not an ONNX model ({error})") from None
 
 
-def _tables_of_model(content: memoryview) -> Dict[str, int]:
+def lookup_tables(path: Union[str, Path]) -> Dict[str, int]:
+    """OnnxGraph.tables of a file. Raises ValueError as read_graph does."""
+    return read_graph(path).tables
+
+
+def _read_model(content: memoryview) -> OnnxGraph:
     rows: Dict[str, int] = {}  # of each constant with two dimensions
     nodes: Dict[str, Node] = {}  # by output
-    graphs = [_message(graph) for number, graph in _fields(content) if number == MODEL_GRAPH]
+    metadata: Dict[str, str] = {}
+    graphs = []
+    for number, field in _fields(content):
+        if number == MODEL_GRAPH:
+            graphs.append(_message(field))
+        elif number == MODEL_METADATA:
+            entry = {part: _text(value) for part, value in _fields(_message(field))}
+            metadata[entry.get(1, "")] = entry.get(2, "")
     for graph in graphs:
         for part, value in _fields(graph):
             if part == GRAPH_INITIALIZER:
@@ -56,7 +92,7 @@ def _tables_of_model(content: memoryview) -> Dict[str, int]:
             found = _rows_of(node.inputs[0], nodes, rows)
             if found:
                 tables[_source_of(node.inputs[1], nodes)] = found
-    return tables
+    return OnnxGraph(tables, {node.op_type for node in nodes.values()}, metadata)
 
 
 def _read_node(content: memoryview, nodes: Dict[str, Node], rows: Dict[str, int]) -> None:

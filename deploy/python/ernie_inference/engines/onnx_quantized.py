@@ -1,0 +1,142 @@
+"""A quantized Paddle model as ONNX: QuantizeLinear and DequantizeLinear (QDQ) with the same thresholds.
+
+paddle2onnx 1.2.11 ends the process on quantized programs. So the program is taken back to the FP32 one that it was
+made from, with the thresholds kept beside it; that is converted; and each product with a weight gets the pair
+QuantizeLinear, DequantizeLinear before its activation and DequantizeLinear behind its weight, which is INT8 in the
+file with a scale for each column. ONNX Runtime and OpenVINO run such products in INT8.
+"""
+
+from pathlib import Path
+from typing import Dict, List, Tuple
+
+import numpy as np
+
+from ernie_inference.errors import InputError
+from ernie_inference.quiet_imports import import_paddle
+
+LEVELS = 127  # of INT8 on each side of 0
+SMALLEST_SCALE = 1e-8
+QUANTIZE, DEQUANTIZE = "quantize_linear", "dequantize_linear"
+MATMULS = ("matmul_v2", "mul", "matmul")
+
+
+def write_unquantized(prefix: Path, target: Path) -> Dict[str, float]:
+    """Write the FP32 program of a quantized one as TARGET.pdmodel.
+
+    Returns {name of a weight: threshold of the activation that it is multiplied with}, for each quantized product.
+
+    Raises:
+        InputError: something else than products of activations with weights is quantized.
+    """
+    paddle = import_paddle()
+    from paddle import static
+
+    paddle.enable_static()
+    try:
+        scope = static.Scope()
+        with static.scope_guard(scope):
+            executor = static.Executor(paddle.CPUPlace())
+            program, feeds, fetches = static.load_inference_model(str(prefix), executor)
+            block = program.global_block()
+            thresholds = _take_out(prefix, block, scope)
+            inputs, outputs = [block.var(name) for name in feeds], [block.var(variable.name) for variable in fetches]
+            static.save_inference_model(str(target), inputs, outputs, executor, program=program)
+            return thresholds
+    finally:
+        paddle.disable_static()
+
+
+def _take_out(prefix: Path, block, scope) -> Dict[str, float]:
+    """Remove the quantizing operators of a block: what read their results reads what they read."""
+    plain: Dict[str, str] = {}  # a tensor behind such operators -> the one before them
+    scales: Dict[str, str] = {}  # that one -> the variable with its scale
+    for op in block.ops:
+        if op.type in (QUANTIZE, DEQUANTIZE):
+            source = op.input("X")[0]
+            plain[op.output("Y")[0]] = plain.get(source, source)
+            scales[plain.get(source, source)] = op.input("Scale")[0]
+    thresholds: Dict[str, float] = {}
+    for op in block.ops:
+        if op.type in (QUANTIZE, DEQUANTIZE):
+            continue
+        quantized = [name for name in op.input_arg_names if name in plain]
+        if not quantized:
+            continue
+        weight = plain.get(op.input("Y")[0], "") if op.type in MATMULS else ""
+        if len(quantized) != 2 or not weight or not block.var(weight).persistable:
+            raise InputError(
+                f"{prefix} has a quantized {op.type} that is no product of an activation with a weight: "
+                "compress without --quantize_activation_matmuls for ONNX"
+            )
+        scale = np.array(scope.find_var(scales[plain[op.input("X")[0]]]).get_tensor())
+        thresholds[weight] = float(scale.ravel()[0])
+        for name in quantized:
+            op._rename_input(name, plain[name])
+    for number in reversed(range(len(block.ops))):
+        if block.ops[number].type in (QUANTIZE, DEQUANTIZE):
+            block._remove_op(number)
+    return thresholds
+
+
+def quantize_products(model, thresholds: Dict[str, float]) -> None:
+    """Make the products of an FP32 ONNX model INT8, in place.
+
+    Args:
+        model: an onnx.ModelProto whose weights are initializers with the names that they had in Paddle.
+        thresholds: what write_unquantized returned.
+
+    Raises:
+        InputError: a product is not found.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer if tensor.name in thresholds}
+    added: List[onnx.TensorProto] = []
+    done: Dict[Tuple[str, float], str] = {}  # (activation, threshold) -> what stands for it
+    nodes: List[onnx.NodeProto] = []
+
+    def constant(name: str, values: np.ndarray) -> str:
+        added.append(numpy_helper.from_array(values, name))
+        return name
+
+    def stand_in(activation: str, threshold: float) -> str:
+        """The activation, rounded to INT8."""
+        if (activation, threshold) not in done:
+            name = f"{activation}.int8.{len(done)}"
+            scale = constant(f"{name}.scale", np.array(max(threshold / LEVELS, SMALLEST_SCALE), dtype=np.float32))
+            zero = constant(f"{name}.zero", np.array(0, dtype=np.int8))
+            nodes.append(helper.make_node("QuantizeLinear", [activation, scale, zero], [name]))
+            nodes.append(helper.make_node("DequantizeLinear", [name, scale, zero], [f"{name}.float"]))
+            done[activation, threshold] = f"{name}.float"
+        return done[activation, threshold]
+
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.input[1] in weights:
+            weight = node.input[1]
+            values, scales = columns_to_int8(numpy_helper.to_array(weights.pop(weight)))
+            inputs = [
+                constant(f"{weight}.int8", values),
+                constant(f"{weight}.scale", scales),
+                constant(f"{weight}.zero", np.zeros(len(scales), dtype=np.int8)),
+            ]
+            node.input[0] = stand_in(node.input[0], thresholds[weight])
+            nodes.append(helper.make_node("DequantizeLinear", inputs, [f"{weight}.float"], axis=1))
+            node.input[1] = f"{weight}.float"
+        nodes.append(node)
+    if weights:
+        raise InputError(
+            f"the product with {min(weights)} is not found in the ONNX graph: this model cannot be converted"
+        )
+    kept = [tensor for tensor in graph.initializer if tensor.name not in thresholds]
+    for field, content in ((graph.node, nodes), (graph.initializer, kept + added)):
+        content = [type(item).FromString(item.SerializeToString()) for item in content]  # they may be the field's own
+        del field[:]
+        field.extend(content)
+
+
+def columns_to_int8(weight: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """A weight [rows, columns] as INT8 with a scale for each column, float32 [columns]."""
+    scales = np.maximum(np.abs(weight).max(axis=0) / LEVELS, SMALLEST_SCALE).astype(np.float32)
+    return np.clip(np.rint(weight / scales), -LEVELS, LEVELS).astype(np.int8), scales
