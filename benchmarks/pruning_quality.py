@@ -10,7 +10,7 @@ Further flags are those of the run scripts.
 import random
 from typing import Tuple
 
-from ernie_suite.command_line import parse_arguments, run
+from ernie_suite.command_line import parse_arguments
 from ernie_suite.compression.config import find_widths, parse_width
 from ernie_suite.compression.pruning import Supernet, compute_importance, narrow_model, using_model
 from ernie_suite.features import Features
@@ -19,7 +19,7 @@ from ernie_suite.tasks import FAMILIES
 
 import numpy as np
 
-from ernie_inference.console import Parser, number_from
+from ernie_inference.console import Parser, number_from, run_command
 from ernie_inference.inference_config import InferenceConfig
 
 
@@ -73,4 +73,4 @@ def print_row(name, row) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)
