@@ -22,11 +22,12 @@ from ernie_suite.tasks import TaskFamily
 from tqdm import tqdm
 
 from ernie_inference.console import Parser, number_from, print_row, run_command
+from ernie_inference.engine_choice import add_engine_flags, engine_of, load_with, without_scores
 from ernie_inference.engines.availability import gpu_is_usable
-from ernie_inference.engines.backends import PADDLE, TENSORRT
+from ernie_inference.engines.backends import OPENVINO
 from ernie_inference.errors import InputError
 from ernie_inference.files import write_json
-from ernie_inference.predictor import ErniePredictor, load_onnx_predictor, load_predictor
+from ernie_inference.predictor import ErniePredictor
 
 WARM_UP_BATCHES = 5
 PUBLISHED_METHOD = "published method: model only, in order"
@@ -42,7 +43,7 @@ def parse_arguments() -> Namespace:
     parser.add_argument("--device", choices=["cpu", "gpu"], help="default: gpu where there is one")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "bf16", "int8"])
     parser.add_argument("--use_trt", action="store_true", help="TensorRT, on a GPU")
-    parser.add_argument("--use_onnxruntime", action="store_true", help="a Paddle model is converted first")
+    add_engine_flags(parser)
     parser.add_argument("--batch_size", type=number_from(1), default=32)
     parser.add_argument("--max_seq_length", type=number_from(1), help="default: as the model was trained")
     parser.add_argument("--num_threads", type=number_from(1), help="default: all processors this process may use")
@@ -50,8 +51,11 @@ def parse_arguments() -> Namespace:
     parser.add_argument("--perf", action="store_true", help="measure the speed too")
     parser.add_argument("--show", type=number_from(0), default=0, metavar="N", help="print N texts with their answers")
     args = parser.parse_args()
-    # Whoever asks for TensorRT wants a GPU; what is missing for it is then said by name.
-    args.device = args.device or ("gpu" if args.use_trt or gpu_is_usable() else "cpu")
+    args.engine = engine_of(args)
+    if args.device is None:
+        # Whoever asks for TensorRT wants a GPU; what is missing for it is then said by name.
+        wants_gpu = args.use_trt or (args.engine != OPENVINO and gpu_is_usable())
+        args.device = "gpu" if wants_gpu else "cpu"
     return args
 
 
@@ -65,9 +69,7 @@ def make_predictor(args: Namespace) -> ErniePredictor:
         "num_threads": args.num_threads,
         "batch_size": args.batch_size,
     }
-    if args.use_onnxruntime or args.model_path.endswith(".onnx"):
-        return load_onnx_predictor(args.model_path, use_trt=args.use_trt, **options)
-    return load_predictor(args.model_path, backend=TENSORRT if args.use_trt else PADDLE, **options)
+    return load_with(args.engine, args.model_path, args.use_trt, **options)
 
 
 def check_labels(predictor: ErniePredictor, examples: List[Example], family: TaskFamily, args: Namespace) -> None:
@@ -141,7 +143,7 @@ def measure(predictor: ErniePredictor, examples: List[Example], batch_size: int)
             start = time.perf_counter()
             answers.append(way(some))
             seconds[name] += time.perf_counter() - start
-        different += sum(strip_scores(a) != strip_scores(b) for a, b in zip(*answers))
+        different += sum(a != b for a, b in zip(*map(without_scores, answers)))
     return {
         "texts_per_second": {name: len(examples) / value for name, value in seconds.items()},
         "different_answers": different,
@@ -157,11 +159,6 @@ def time_model(predictor: ErniePredictor, examples: List[Example], batch_size: i
     for batch in batches:
         predictor.engine.run(*batch)
     return time.perf_counter() - start
-
-
-def strip_scores(result: Dict) -> Dict:
-    """An answer without the figures whose last digits depend on what else was in the batch."""
-    return {name: value for name, value in result.items() if name not in ("confidence", "score")}
 
 
 def report(args: Namespace, predictor: ErniePredictor, count: int, figures: Dict[str, Any]) -> None:

@@ -1,0 +1,142 @@
+"""Which engine runs a model on a processor or a GPU: as flags say, or, with --engine auto, the fastest that is installed."""
+
+import statistics
+import time
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Union
+
+from ernie_inference.console import note
+from ernie_inference.engines.availability import is_installed
+from ernie_inference.engines.backends import BACKENDS, ONNX, ONNX_TENSORRT, OPENVINO, PADDLE, TENSORRT
+from ernie_inference.errors import InputError
+from ernie_inference.predictor import ErniePredictor, load_predictor
+from ernie_inference.tasks.base import Task, Window
+
+AUTO = "auto"
+ENGINES = (PADDLE, ONNX, OPENVINO)  # the names that --engine takes, beside auto
+WITH_TENSORRT = {PADDLE: TENSORRT, ONNX: ONNX_TENSORRT}
+SCORES = ("confidence", "score")  # of an answer: their last digits depend on the engine
+
+PROBE_TEXTS = 64
+SHORTEST_PROBE = 8  # characters
+PROBE_SECONDS = 1.0  # for each engine
+LEAST_ROUNDS = 3
+# Of the probe's answers: INT8 of two engines rounds some products otherwise, and a text near a border may change sides.
+AGREEING_SHARE = 0.95
+
+
+def add_engine_flags(parser: ArgumentParser) -> None:
+    """The flags that say which engine runs a model."""
+    parser.add_argument(
+        "--engine",
+        choices=[AUTO, *ENGINES],
+        help="auto: the fastest one on this machine that is installed; default: paddle, for a .onnx file onnxruntime",
+    )
+    parser.add_argument("--use_onnxruntime", action="store_true", help="--engine onnxruntime")
+    parser.add_argument("--use_openvino", action="store_true", help="--engine openvino")
+
+
+def engine_of(args: Namespace) -> str:
+    """The engine that the flags ask for, one of ENGINES or AUTO.
+
+    Raises:
+        InputError: they ask for several.
+    """
+    asked = {
+        **({f"--engine {args.engine}": args.engine} if args.engine else {}),
+        **({"--use_onnxruntime": ONNX} if args.use_onnxruntime else {}),
+        **({"--use_openvino": OPENVINO} if args.use_openvino else {}),
+    }
+    if len(set(asked.values())) > 1:
+        raise InputError(f"{' and '.join(asked)}: give one of them")
+    return next(iter(asked.values()), ONNX if str(args.model_path).endswith(".onnx") else PADDLE)
+
+
+def load_with(engine: str, model_path: Union[str, Path], use_trt: bool = False, **options: Any) -> ErniePredictor:
+    """load_predictor with the engine of a name, TensorRT within it where that is asked for, or with the fastest one.
+
+    Raises:
+        InputError: as load_predictor, or the engine has no TensorRT.
+    """
+    if engine == AUTO:
+        return load_fastest(model_path, use_trt=use_trt, **options)
+    if use_trt and engine not in WITH_TENSORRT:
+        raise InputError(f"--use_trt: {engine} has no TensorRT, leave it out")
+    return load_predictor(model_path, backend=WITH_TENSORRT[engine] if use_trt else engine, **options)
+
+
+def load_fastest(model_path: Union[str, Path], use_trt: bool = False, **options: Any) -> ErniePredictor:
+    """The predictor with the engine that computes the most texts a second here, of those whose answers agree.
+
+    Each engine that is installed and runs this model so computes the same texts, in turn, for about a second. What it
+    took is noted on stderr, and so is why another engine was left out.
+
+    Raises:
+        InputError: no engine can run the model so; the message is that of the first one.
+    """
+    predictors: Dict[str, ErniePredictor] = {}
+    refusals: Dict[str, InputError] = {}
+    device, precision = options.get("device", "cpu"), options.get("precision", "fp32")
+    for engine in ENGINES:
+        backend = BACKENDS[WITH_TENSORRT.get(engine, engine) if use_trt else engine]
+        if not is_installed(backend) or precision not in backend.precisions.get(device, ()):
+            continue
+        try:
+            predictors[engine] = load_with(engine, model_path, use_trt, **options)
+        except InputError as error:
+            refusals[engine] = error
+    if not predictors:
+        raise next(iter(refusals.values()), InputError(f"no installed engine runs {precision} on {device}: use fp32"))
+    for engine, refusal in refusals.items():
+        note(f"--engine auto leaves out {engine}: {refusal}")
+    first = next(iter(predictors.values()))
+    inputs = probe_inputs(first.task)
+    answers = {engine: without_scores(predictor.predict(inputs)) for engine, predictor in predictors.items()}
+    reference = next(iter(answers.values()))
+    for engine, found in answers.items():
+        share = sum(a == b for a, b in zip(found, reference)) / len(reference)
+        if share < AGREEING_SHARE:
+            note(
+                f"--engine auto leaves out {engine}: only {share:.0%} of its answers are those of {next(iter(answers))}"
+            )
+            del predictors[engine]
+    windows = [window for given in inputs for window in first.task.windows(first.task.as_example(given, "probe"))]
+    speeds = time_engines(predictors, windows)
+    best = max(speeds, key=speeds.__getitem__)
+    note("--engine auto: " + ", ".join(f"{engine} {speed:.0f} inputs/s" for engine, speed in speeds.items()))
+    return predictors[best]
+
+
+def time_engines(
+    predictors: Dict[str, ErniePredictor], windows: Sequence[Window], seconds: float = PROBE_SECONDS
+) -> Dict[str, float]:
+    """Windows a second of each predictor, the median of rounds in which all compute the same windows, in turn."""
+    took: Dict[str, List[float]] = {name: [] for name in predictors}
+    for predictor in predictors.values():
+        predictor.run_windows(windows)  # what is made at the first time is not counted
+    while min(map(len, took.values())) < LEAST_ROUNDS or max(map(sum, took.values())) < seconds:
+        for name, predictor in predictors.items():
+            started = time.perf_counter()
+            predictor.run_windows(windows)
+            took[name].append(time.perf_counter() - started)
+    return {name: len(windows) / statistics.median(times) for name, times in took.items()}
+
+
+def probe_inputs(task: Task, count: int = PROBE_TEXTS) -> List[Dict]:
+    """Inputs of lengths from a few characters to a whole window, made of the task's sample inputs."""
+    samples = [task.as_example(given, "sample") for given in task.sample_inputs]
+    inputs = []
+    for number in range(count):
+        example = dict(samples[number % len(samples)])
+        name = max(example, key=lambda field: len(example[field]))
+        length = SHORTEST_PROBE + (task.max_seq_length - SHORTEST_PROBE) * number // count
+        value = example[name]
+        example[name] = (value * (length // len(value) + 1))[:length]
+        inputs.append(example)
+    return inputs
+
+
+def without_scores(answers: Sequence[Dict]) -> List[Dict]:
+    """Answers without the figures whose last digits depend on how they were computed."""
+    return [{name: value for name, value in answer.items() if name not in SCORES} for answer in answers]
