@@ -157,6 +157,10 @@ class Task:
         """
         raise NotImplementedError
 
+    def choices(self, window: Window, outputs: Tuple[np.ndarray, ...]) -> List[int]:
+        """What the model takes for the likeliest in one window, as numbers, by which engines are compared."""
+        raise NotImplementedError
+
     def parts(self, head: int, tokens: int) -> List[range]:
         """Which tokens of the text are in each window, for so many tokens of head and text; windows overlap."""
         room = self.max_seq_length - head - 1

@@ -45,6 +45,10 @@ class QuestionAnswering(Task):
         question = self.tokenizer.encode(example["question"], most).ids
         return Encoded(self._head(question or [self.tokenizer.unk_id]), self.tokenizer.encode(example["context"]))
 
+    def choices(self, window: Window, outputs: Tuple[np.ndarray, ...]) -> List[int]:
+        inside = slice(window.offset, window.offset + max(len(window.starts), 1))
+        return [int(logits[inside].argmax()) for logits in outputs]
+
     def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
         """outputs: one (start_logits [seq_len], end_logits [seq_len]) a window.
 

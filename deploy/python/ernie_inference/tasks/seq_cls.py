@@ -55,6 +55,9 @@ class SequenceClassification(Task):
             "truncated": self._is_truncated(example, windows[0]),
         }
 
+    def choices(self, window: Window, outputs: Tuple[np.ndarray, ...]) -> List[int]:
+        return [int(outputs[0].argmax())]
+
     def _is_truncated(self, example: Dict, window: Window) -> bool:
         if len(window.input_ids) < self.max_seq_length:
             return False

@@ -71,6 +71,9 @@ class TokenClassification(Task):
             tags.append((self.labels[int(picks[number][i])], window.starts[i], window.ends[i]))
         return tags
 
+    def choices(self, window: Window, outputs: Tuple[np.ndarray, ...]) -> List[int]:
+        return outputs[0][window.offset : window.offset + len(window.starts)].argmax(axis=-1).tolist()
+
     def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
         """outputs: one (logits [seq_len, num_labels],) a window. Returns {"entities": [{"entity", "label", "pos"}]}."""
         text, to_input = text_and_positions(example)
