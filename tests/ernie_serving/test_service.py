@@ -11,16 +11,18 @@ from types import SimpleNamespace
 import grpc
 import pytest
 import yaml
-from paddle_serving_server.pipeline.proto import pb2
 
 from benchmarks.serving_process import SERVING, wait_until
 from ernie_serving.client import Client, RequestError
 from ernie_serving.metrics import Metrics, prometheus_text
 from ernie_serving.pipeline_ops import EXIT_DEAF, RequestOp
+from ernie_serving.ports import reserve
 from ernie_serving.protocol import TEXTS, Code, fields_of_rpc
 from ernie_serving.service import Service, rpc_server
 from ernie_serving.service_config import TYPES, ServiceConfig
-from ernie_serving.supervisor import LOST_SECONDS, SILENT_SECONDS, Supervisor, Worker, reserve
+from ernie_serving.serving_library import pb2
+from ernie_serving.supervisor import Supervisor
+from ernie_serving.worker_process import LOST_SECONDS, SILENT_SECONDS, Worker
 from tests.support.scripts import ROOT
 from tests.support.services import ENDLESS, POISON, SLOW, toy_predictor
 
@@ -188,7 +190,8 @@ def test_metrics_are_prometheus_text():
 
 
 def test_the_log_folder_of_serving_is_not_left_behind():
-    argv = [sys.executable, "-c", "import sys; sys.path[:0] = ['deploy/serving', 'deploy/python']; import pipeline_ops"]
+    code = "import sys; sys.path.insert(0, 'deploy/serving'); import ernie_serving.pipeline_ops"
+    argv = [sys.executable, "-c", code]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and not (ROOT / "PipelineServingLogs").exists(), done.stderr
 
@@ -215,7 +218,7 @@ def test_a_worker_that_hangs_is_not_ready_and_then_killed():
 
 
 def test_the_second_event_of_a_worker_that_ended_is_nothing_new(monkeypatch):
-    monkeypatch.setattr("supervisor.Worker", lambda *_: StandIn(0, state="ready"))
+    monkeypatch.setattr("ernie_serving.supervisor.Worker", lambda *_: StandIn(0, state="ready"))
     supervisor, ended = Supervisor("seq_cls", ServiceConfig("x")), StandIn(0, returncode=-9, state="ready")
     supervisor.workers, supervisor._announced = [ended], True
     for _ in range(2):
@@ -237,8 +240,8 @@ def test_grpc_is_the_health_check_of_kubernetes():
 
 def test_a_process_whose_model_thread_ends_ends_too():
     code = (
-        "import sys; sys.path[:0] = ['deploy/serving', 'deploy/python', '.', 'tests']\n"
-        "import pipeline_ops, time; from tests.support.services import toy_predictor\n"
+        "import sys; sys.path[:0] = ['deploy/serving', '.']\n"
+        "import time; from ernie_serving import pipeline_ops; from tests.support.services import toy_predictor\n"
         "def run(*args): raise ValueError('a fault of the library')\n"
         "pipeline_ops.pipeline.Op._run = run\n"
         "pipeline_ops.build_pipeline(toy_predictor(), pipeline_ops.Batching(8, True, 0.0), 1, None); time.sleep(60)\n"
