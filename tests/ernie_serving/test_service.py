@@ -10,33 +10,20 @@ from types import SimpleNamespace
 
 import grpc
 import pytest
-import yaml
 
-from benchmarks.serving_process import SERVING, wait_until
+from benchmarks.serving_process import wait_until
 from ernie_serving.client import Client, RequestError
 from ernie_serving.metrics import Metrics, prometheus_text
 from ernie_serving.pipeline_ops import EXIT_DEAF, RequestOp
 from ernie_serving.ports import reserve
 from ernie_serving.protocol import TEXTS, Code, fields_of_rpc
 from ernie_serving.service import Service, rpc_server
-from ernie_serving.service_config import TYPES, ServiceConfig
+from ernie_serving.service_config import ServiceConfig
 from ernie_serving.serving_library import pb2
 from ernie_serving.supervisor import Supervisor
 from ernie_serving.worker_process import LOST_SECONDS, SILENT_SECONDS, Worker
 from tests.support.scripts import ROOT
 from tests.support.services import ENDLESS, POISON, SLOW, toy_predictor
-
-
-@pytest.mark.parametrize("task", ["seq_cls", "token_cls", "qa"])
-def test_the_config_files_name_every_option_and_bind_to_loopback(task):
-    content = yaml.safe_load((SERVING / f"{task}_config.yml").read_text())
-    assert list(sorted(content)) == sorted(TYPES)
-    defaults = {name: value for name, value in content.items() if name not in ("model_dir", *PORTS)}
-    assert defaults == {name: getattr(ServiceConfig("x"), name) for name in defaults}
-    assert content["host"] == "127.0.0.1"
-
-
-PORTS = ("rpc_port", "http_port", "monitor_port")
 
 
 def toy_service(seconds=0.5, **options) -> Service:
@@ -194,6 +181,19 @@ def test_the_log_folder_of_serving_is_not_left_behind():
     argv = [sys.executable, "-c", code]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and not (ROOT / "PipelineServingLogs").exists(), done.stderr
+
+
+def test_the_logging_of_the_process_is_left_alone():
+    code = (
+        "import json, logging, sys; sys.path.insert(0, 'deploy/serving')\n"
+        "mine, root = logging.getLogger('mine'), logging.getLogger()\n"
+        "before = (mine.disabled, mine.level, root.level, list(root.handlers))\n"
+        "import ernie_serving.serving_library\n"
+        "assert (mine.disabled, mine.level, root.level, root.handlers) == before\n"
+        "logging.warning('mine')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "WARNING:root:mine\n")
 
 
 class StandIn(Worker):

@@ -166,7 +166,7 @@ def evaluate(client: Client, task: Type[Task], args: Namespace) -> None:
     try:  # the suite, with paddle, which a client does not need otherwise
         from ernie_suite.data import find_dataset, load_answered_examples
     except ModuleNotFoundError as error:
-        raise InputError(f"--task_name needs the whole suite, and {error.name} is not there") from None
+        raise InputError(f"--task_name needs the whole suite; {error.name} is missing") from None
 
     dataset = find_dataset(args.task_name)
     if dataset.task_name != task.name:
