@@ -21,7 +21,7 @@ from ernie_serving.service import Service, rpc_server
 from ernie_serving.service_config import ServiceConfig
 from ernie_serving.serving_library import pb2
 from ernie_serving.supervisor import Supervisor
-from ernie_serving.worker_process import LOST_SECONDS, SILENT_SECONDS, Worker
+from ernie_serving.worker_process import LOST_SECONDS, PROGRAM, SILENT_SECONDS, Worker
 from tests.support.scripts import ROOT
 from tests.support.services import ENDLESS, POISON, SLOW, toy_predictor
 
@@ -194,6 +194,19 @@ def test_the_logging_of_the_process_is_left_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "WARNING:root:mine\n")
+
+
+def test_the_worker_finds_the_packages_and_not_their_modules():
+    """It is started as a file, whose folder has modules of names that others have too: metrics, client, service."""
+    code = "import json, runpy, sys; runpy.run_path(sys.argv[1]); print(json.dumps(sys.path))"
+    folder = PROGRAM.parent
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[0] = {str(folder)!r}; {code}", str(PROGRAM)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    path = json.loads(done.stdout)
+    assert path[:2] == [str(folder.parent), str(ROOT / "deploy" / "python")] and str(folder) not in path
 
 
 class StandIn(Worker):

@@ -27,6 +27,7 @@ from ernie_inference.text_files import decode
 from ernie_inference.text_output import to_json
 
 BLOCK_BYTES = 1 << 20
+QUIET_SECONDS = 1.0  # before the progress is shown: what is wrong from the beginning has the screen to itself
 
 
 class Answerer(Protocol):
@@ -93,13 +94,14 @@ def answer_lines(
             origin = {"input": digest_of([input_file]), **answerer.depends_on()}
             total, _ = count_lines(input_file)
             done = _resume(part, origin_file, origin)
-            # Left on the screen when all is done: an error has a line to itself.
-            with tqdm(total=total, initial=done, unit="text", desc=output_file.name, leave=False) as progress:
+            with tqdm(
+                total=total, initial=done, unit="text", desc=output_file.name, delay=QUIET_SECONDS, leave=False
+            ) as progress:
                 examples = islice(read_examples(answerer.task, input_file), done, None)
                 for answer in answerer.predict_iter(examples, batch_size):
                     file.write(to_json(answer) + b"\n")
                     progress.update()
-                progress.leave = True
+                progress.leave = True  # as all is done; of a run that failed, the error is left
             file.flush()
             os.fsync(file.fileno())
             if not _is_named(file, part):
