@@ -16,15 +16,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
 
 import numpy as np
 from tqdm import tqdm
 
 from benchmarks.random_models import build_models
-from ernie_inference.console import Parser, number_from, run_command
+from ernie_inference.console import Parser, number_from, print_table, run_command
 from ernie_inference.engines import load_engine
 from ernie_inference.engines.availability import supports_bf16
 from ernie_inference.engines.backends import ONNX, PADDLE, PRECISIONS, TENSORRT
@@ -180,23 +181,17 @@ def quartiles(values: np.ndarray) -> Dict[str, float]:
     return {"median": float(median), "low": float(low), "high": float(high)}
 
 
-def print_table(results: List[Dict[str, Any]]) -> None:
-    cells: List[Tuple[str, ...]] = [("length", "model", "engine", "texts/s", "ratio", "quartiles")]
-    for result in results:
-        ratio = result["ratio"]
-        cells.append(
-            (
-                str(result["length"]),
-                result["model"],
-                result["engine"],
-                f"{result['texts_per_second']['median']:.1f}",
-                f"{ratio['median']:.2f}x",
-                f"{ratio['low']:.2f} to {ratio['high']:.2f}",
-            )
-        )
-    widths = [max(len(cell) for cell in column) for column in zip(*cells)]
-    for line in cells:
-        print("   ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+def shown(result: Dict[str, Any]) -> Dict[str, str]:
+    """A row of the table on the screen."""
+    ratio = result["ratio"]
+    return {
+        "length": str(result["length"]),
+        "model": result["model"],
+        "engine": result["engine"],
+        "texts/s": f"{result['texts_per_second']['median']:.1f}",
+        "ratio": f"{ratio['median']:.2f}x",
+        "quartiles": f"{ratio['low']:.2f} to {ratio['high']:.2f}",
+    }
 
 
 def plot(folder: Path) -> None:
@@ -219,7 +214,7 @@ def main() -> None:
         results = summarize(rows, measure(rows, args.batch_size, args.repeats), args.batch_size)
     machine = describe_processor(args.num_threads)
     print(f"{machine['processor']} ({', '.join(machine['features'])}), {args.num_threads} threads")
-    print_table(results)
+    print_table(list(map(shown, results)), right=("length", "texts/s", "ratio"))
     settings = {"batch_size": args.batch_size, "repeats": args.repeats, "device": args.device}
     write_json(Path(args.output_dir) / "speed.json", {**machine, **settings, "rows": results})
     plot(Path(args.output_dir))

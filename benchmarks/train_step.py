@@ -11,15 +11,16 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
+
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
-
-from ernie_inference.console import Parser, number_from, run_command
+from ernie_inference.console import Parser, number_from, print_table, run_command
 from ernie_inference.processors import usable_processors
 
 SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
@@ -30,8 +31,6 @@ def time_step(ours: bool) -> float:
     """Median seconds of a training step in this process."""
     if ours:
         import_module("ernie_suite")
-    import time
-
     import paddle
     from paddlenlp.transformers import ErnieConfig, ErnieForSequenceClassification
 
@@ -84,9 +83,9 @@ def main() -> None:
     stock, ours = zip(*pairs)
     ratios = [before / after for before, after in pairs]
     print(f"training step, ERNIE 4 x 312, batch 32 x 64 tokens, {processor()}")
-    print(f"{'environment':<14}{'median s':>10}")
-    print(f"{'stock':<14}{statistics.median(stock):>10.3f}")
-    print(f"{'cpu_settings':<14}{statistics.median(ours):>10.3f}")
+    medians = {"stock": statistics.median(stock), "cpu_settings.py": statistics.median(ours)}
+    rows = [{"environment": name, "median s": f"{seconds:.3f}"} for name, seconds in medians.items()]
+    print_table(rows, right=("median s",))
     print(f"ratio, pair by pair: median {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")
 
 

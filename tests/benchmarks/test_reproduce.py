@@ -7,16 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import published, reproduce, steps, subjects, tables
+from benchmarks.report import PUBLISHED_SPEED
+from benchmarks.reproduce import Grid, Reproduction
+from benchmarks.steps import Runner, Step
 from tests.support.scripts import ROOT, run_script
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import published
-import reproduce
-import steps
-import tables
-from reproduce import Grid, Reproduction
-from steps import Runner, Step
 
 SCRIPT = "benchmarks/reproduce.py"
 
@@ -313,7 +308,7 @@ def test_what_is_wrong_is_one_line(flags, message):
 
 
 def test_hyper_parameters_are_those_of_config_yml():
-    settings = reproduce.hyper_parameters(ROOT / "config.yml", "csl")
+    settings = subjects.hyper_parameters(ROOT / "config.yml", "csl")
     assert settings["max_seq_length"] == 256 and settings["weight_decay"] == 0.01
 
 
@@ -386,7 +381,7 @@ def test_tables_hold_what_the_scripts_wrote(reproduced):
         precision = variant.split()[-1].lower()
         file = subject / "compress" / f"{model}.sample_reviews-first60.paddle-cpu-{precision}.json"
         speeds = json.loads(file.read_text())["speed"]["texts_per_second"]
-        assert cpu[variant]["measured"]["SAMPLE_REVIEWS speed"][0] == speeds[reproduce.PUBLISHED_SPEED]
+        assert cpu[variant]["measured"]["SAMPLE_REVIEWS speed"][0] == speeds[PUBLISHED_SPEED]
     assert all(cell is None for row in gpu.values() for cell in row["measured"].values())
     text = (folder / "tables.md").read_text()
     assert text in printed and "Not run here: there is no GPU" in text and "--max_train_samples 64" in text
