@@ -11,8 +11,8 @@ from ernie_suite.results import figures_file
 from ernie_suite.runs import model_identity, read_json
 
 from benchmarks.steps import Step, parse_flags
-from ernie_inference.derived import digest_of
 from ernie_inference.engines.backends import PADDLE, TENSORRT
+from ernie_inference.files import digest_of
 
 
 class Candidates(NamedTuple):
