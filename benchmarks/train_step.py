@@ -21,7 +21,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"
 from tqdm import tqdm
 
 from ernie_inference.console import Parser, number_from, print_table, run_command
-from ernie_inference.processors import usable_processors
+from ernie_inference.processors import describe_processor, usable_processors
 
 SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
 STEPS = 8
@@ -65,12 +65,6 @@ def in_a_process(ours: bool) -> float:
     return float(done.stdout.split()[-1])
 
 
-def processor() -> str:
-    with open("/proc/cpuinfo", encoding="ascii", errors="ignore") as file:
-        names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-    return f"{usable_processors()} of {len(names)} cores of {names[0] if names else 'an unknown processor'}"
-
-
 def main() -> None:
     parser = Parser(description=__doc__)
     parser.add_argument("--pairs", type=number_from(1), default=5, help="times that each is measured")
@@ -82,7 +76,9 @@ def main() -> None:
     pairs = [(in_a_process(False), in_a_process(True)) for _ in tqdm(range(args.pairs), unit="pair")]
     stock, ours = zip(*pairs)
     ratios = [before / after for before, after in pairs]
-    print(f"training step, ERNIE 4 x 312, batch 32 x 64 tokens, {processor()}")
+    machine = describe_processor(usable_processors())
+    cores = f"{machine['num_threads']} of {os.cpu_count()} cores of {machine['processor']}"
+    print(f"training step, ERNIE 4 x 312, batch 32 x 64 tokens, {cores}")
     medians = {"stock": statistics.median(stock), "cpu_settings.py": statistics.median(ours)}
     rows = [{"environment": name, "median s": f"{seconds:.3f}"} for name, seconds in medians.items()]
     print_table(rows, right=("median s",))

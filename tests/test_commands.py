@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ernie_inference.bulk import read_examples
-from ernie_inference.console import Parser, number_above, number_from
+from ernie_inference.console import Parser, number_above, number_from, print_table
 from ernie_inference.errors import InputError
 from ernie_inference.files import write_json
 from ernie_inference.inference_config import InferenceConfig
@@ -81,6 +81,8 @@ NUMBERS = [
     ),
     *(("benchmarks/serving_load.py", MODEL, flag, "0", "above 0") for flag in ("duration", "slice")),
     ("benchmarks/pruning_quality.py", ("--model_name_or_path", "m"), "seeds", "0", "from 1"),
+    ("benchmarks/loading.py", (), "texts", "0", "from 1"),
+    ("benchmarks/loading.py", (), "max_seq_length", "2", "from 3"),
     ("benchmarks/tokenization.py", (), "rounds", "0", "from 1"),
     ("benchmarks/train_step.py", (), "pairs", "0", "from 1"),
 ]
@@ -153,6 +155,35 @@ def test_a_services_numbers(name, value):
 def test_makers_end_with_status_2_where_nothing_can_be_written(script):
     done = run_script(script, "--output_dir", "/proc/x", check=False)
     assert done.returncode == 2 and done.stderr.startswith("error: /proc/x") and done.stderr.count("\n") == 1
+
+
+# ---------------------------------------------------------------- tables, and where commands run
+
+
+def test_numbers_end_below_each_other_where_that_is_asked_for(capsys):
+    rows = [
+        {"model": "fp32", "texts/s": "70.0", "engine": "Paddle"},
+        {"model": "i", "texts/s": "1,227.5", "engine": ""},
+    ]
+    print_table(rows, right=("texts/s",))
+    print_table(rows)
+    assert capsys.readouterr().out.splitlines() == [
+        "model  texts/s  engine",
+        "fp32      70.0  Paddle",
+        "i      1,227.5",
+        "model  texts/s  engine",
+        "fp32   70.0     Paddle",
+        "i      1,227.5",
+    ]
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["benchmarks/plot.py", "benchmarks/pruning_quality.py", "examples/demo.py", "examples/make_sample_data.py"],
+)
+def test_a_script_runs_in_any_folder(script, tmp_path):
+    done = subprocess.run([sys.executable, ROOT / script, "--help"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith(f"usage: {script.split('/')[1]}"), done.stderr
 
 
 # ---------------------------------------------------------------- half an emoji
