@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import reproduce, steps, subjects
-from benchmarks.report import PUBLISHED_SPEED
+from benchmarks.report import PUBLISHED_SPEED, Report
 from benchmarks.reproduce import Grid, Reproduction
 from benchmarks.steps import Runner
+from benchmarks.subjects import Candidates
 from tests.support.scripts import ROOT, run_script
 
 SCRIPT = "benchmarks/reproduce.py"
@@ -105,6 +106,23 @@ def test_hyper_parameters_are_those_of_config_yml():
     assert settings["max_seq_length"] == 256 and settings["weight_decay"] == 0.01
 
 
+def test_compression_has_a_section_of_its_own():
+    finetuned, compressed = (
+        subjects.hyper_parameters(ROOT / "config.yml", "sample_reviews", compressing) for compressing in (False, True)
+    )
+    assert finetuned["learning_rate"] > compressed["learning_rate"] and compressed["token_dropout"] == 0
+    assert finetuned["max_seq_length"] == compressed["max_seq_length"] and finetuned["token_dropout"] > 0
+
+
+def test_the_best_model_is_one_of_those_that_were_asked_for():
+    row = {"model": "a", "width": "0.75", "precision": "int8", "algorithm": "hist", "calibration_texts": 4}
+    others = [{"width": "0.5"}, {"algorithm": "KL"}, {"calibration_texts": 8}, {"int8_embeddings": True}]
+    others += [{"source": "/another/model"}, {"precision": "fp32"}, {"width": None}]
+    report = {"models": [*({**row, **other, "model": "b"} for other in others), row]}  # the best first
+    assert subjects.best_model(report, "pruned + INT8", Candidates(["3/4"], ["hist"], [4])) == row
+    assert subjects.best_model({}, "pruned + INT8", Candidates(["3/4"], ["hist"], [4])) is None
+
+
 def test_hyper_parameters_are_those_of_the_config_that_is_given(tmp_path, monkeypatch):
     """With a byte order mark, sections without a word, and from where the user is."""
     text = "DefaultArgs:\nSequenceClassification:\n  tnews: {learning_rate: 7.0}\nCompression:\n"
@@ -178,6 +196,14 @@ def test_tables_hold_what_the_scripts_wrote(reproduced):
     assert all(cell is None for row in gpu.values() for cell in row["measured"].values())
     text = (folder / "tables.md").read_text()
     assert text in printed and "Not run here: there is no GPU" in text and "--max_train_samples 64" in text
+
+
+def test_a_later_call_knows_what_is_finished(reproduced):
+    _, folder, _ = reproduced
+    report = Report(folder, samples=True, use_gpu=False, num_threads=1)
+    results = json.loads((folder / "ernie" / "SAMPLE_REVIEWS" / "results.json").read_text())
+    assert report.finetuned_scores() == {"ernie": {"sample_reviews": (100 * results["dev"]["accuracy"],)}}
+    assert set(report.speeds("ernie", "cpu")) == {"FP32", "INT8", "pruned + FP32", "pruned + INT8"}
 
 
 def test_pictures_and_commands(reproduced):
