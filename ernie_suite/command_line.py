@@ -42,7 +42,7 @@ def parse_arguments(family: TaskFamily, *more: Type, argv: Optional[List[str]] =
     check_flags(argv, known, {**WITHOUT_EFFECT, **not_here})
     data_args = parse(DataclassParser(DataArguments, add_help=False), argv)[0]
     spec = choose_dataset(family, data_args)
-    sections = [family.config_section, *(["Compression"] if CompressionArguments in more else [])]
+    sections = config_sections(family, compresses=CompressionArguments in more)
     settings = config_flags(Path(data_args.config), sections, spec.name, known, not_here)
     try:
         rest = parser.parse_known_args(settings)[1]
@@ -196,8 +196,17 @@ def choose_dataset(family: TaskFamily, data_args: DataArguments) -> DatasetSpec:
     return spec
 
 
+def config_sections(family: TaskFamily, compresses: bool) -> List[str]:
+    """The sections of a config.yml that count for a task, besides DefaultArgs."""
+    return [family.config_section, *(["Compression"] if compresses else [])]
+
+
 def read_config(path: Path, sections: List[str], dataset: str) -> Dict:
-    """DefaultArgs of a config.yml and the data set's own settings in some sections; a later one beats an earlier."""
+    """DefaultArgs of a config.yml and the data set's own settings in some sections; a later one beats an earlier.
+
+    Raises:
+        InputError: it is no such file.
+    """
     try:
         content = yaml.safe_load(read_text(path)) or {}
         settings = dict(content.get("DefaultArgs") or {})
