@@ -12,7 +12,6 @@ import sys
 
 from ernie_suite.arguments import choose_device
 
-import engine
 import numpy as np
 import onnxruntime
 import paddle
@@ -20,11 +19,20 @@ import pytest
 from paddle import inference
 
 from ernie_inference.derived import origin_of
-from ernie_inference.engines import load_engine
+from ernie_inference.engines import load_engine, paddle_engine, tensorrt_shapes
 from ernie_inference.engines.availability import gpu_is_usable
 from ernie_inference.engines.config import EngineConfig
+from ernie_inference.engines.onnx_engine import _onnx_providers
 from ernie_inference.engines.onnx_files import export_onnx
-from ernie_inference.engines.paddle_runtime import base_gpu_settings, paddle_settings, shape_info_path
+from ernie_inference.engines.paddle_engine import PaddleEngine
+from ernie_inference.engines.paddle_runtime import (
+    GPU_MEMORY_POOL_MB,
+    _base_settings,
+    base_gpu_settings,
+    paddle_settings,
+    reason_of,
+    shape_info_path,
+)
 from ernie_inference.engines.tensorrt_shapes import collect_shapes
 from ernie_inference.errors import InputError
 from ernie_inference.inference_config import load_task
@@ -74,7 +82,7 @@ real = pytest.mark.skipif(not HAS_CUDA_BUILD, reason="the CPU build of Paddle ha
 def test_cuda(machine, tmp_path, precision, of_paddle):
     config = EngineConfig(device="gpu", precision=precision, device_id=1)
     calls = paddle_settings(tmp_path / "model", config).calls
-    assert calls["enable_use_gpu"] == ((engine.GPU_MEMORY_POOL_MB, 1, of_paddle), {})
+    assert calls["enable_use_gpu"] == ((GPU_MEMORY_POOL_MB, 1, of_paddle), {})
     assert calls["disable_mkldnn"] == ((), {}) and "enable_mkldnn" not in calls
     assert "enable_tensorrt_engine" not in calls and "collect_shape_range_info" not in calls
     assert config.describe() == f"Paddle Inference, CUDA, {precision.upper()}, GPU 1"
@@ -88,7 +96,7 @@ def test_tensorrt(machine, tmp_path, precision, of_paddle):
     config = EngineConfig(device="gpu", backend="tensorrt", precision=precision, batch_size=8, max_seq_length=64)
     calls = paddle_settings(tmp_path / "model", config).calls
     # FP16 is TensorRT's own here; what it leaves to Paddle stays FP32.
-    assert calls["enable_use_gpu"] == ((engine.GPU_MEMORY_POOL_MB, 0, Precision.Float32), {})
+    assert calls["enable_use_gpu"] == ((GPU_MEMORY_POOL_MB, 0, Precision.Float32), {})
     assert calls["enable_tensorrt_engine"][1] == {
         "workspace_size": 1 << 30,
         "max_batch_size": 8,
@@ -120,7 +128,7 @@ def test_shapes_are_kept_beside_the_model_or_where_asked(machine, tmp_path):
 
 def test_shapes_of_the_smallest_and_the_largest_batch_are_collected(tiny, tmp_path, monkeypatch):
     """Paddle collects shapes on a processor as well, so all but the device is real here."""
-    monkeypatch.setattr(engine, "base_gpu_settings", lambda prefix, config, precision: engine._base_settings(prefix))
+    monkeypatch.setattr(tensorrt_shapes, "base_gpu_settings", lambda prefix, config, precision: _base_settings(prefix))
     config = EngineConfig(batch_size=4, max_seq_length=16, shape_info_file=tmp_path / "shapes.pbtxt")
     file = collect_shapes(tiny["seq_cls"], config)
     assert [path.name for path in tmp_path.iterdir()] == ["shapes.pbtxt"] and file == tmp_path / "shapes.pbtxt"
@@ -149,8 +157,9 @@ def with_tensorrt(machine, tiny, tmp_path):
 
     if HAS_CUDA_BUILD:
         machine.setattr(inference, "Config", Recorder)
-    machine.setattr(engine, "_create_predictor", lambda prefix, settings: Predictor(settings))
-    machine.setattr(engine, "_run_predictor", lambda *args: None)
+    for module in (tensorrt_shapes, paddle_engine):
+        machine.setattr(module, "create_predictor", lambda prefix, settings: Predictor(settings))
+        machine.setattr(module, "run_predictor", lambda *args: None)
     return tmp_path / "model", collected
 
 
@@ -207,7 +216,7 @@ def test_tensorrt_takes_no_more_than_it_was_prepared_for(with_tensorrt):
     prefix, _ = with_tensorrt
     sizes = []
 
-    class Engine(engine.PaddleEngine):
+    class Engine(PaddleEngine):
         def run(self, input_ids, token_type_ids):
             sizes.append(input_ids.shape)
             return (np.zeros((len(input_ids), 2), dtype=np.float32),)
@@ -233,18 +242,20 @@ def test_collecting_uses_the_gpu_without_tensorrt(machine, tiny, tmp_path):
 
 
 def test_onnx_providers(machine):
-    names = lambda config: [name for name, _ in engine._onnx_providers(config)]
+    def names(config):
+        return [name for name, _ in _onnx_providers(config)]
+
     cuda = EngineConfig(device="gpu", backend="onnxruntime", precision="fp16", device_id=2)
     assert names(cuda) == ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    assert engine._onnx_providers(cuda)[0][1] == {"device_id": 2, "use_tf32": 0}
+    assert _onnx_providers(cuda)[0][1] == {"device_id": 2, "use_tf32": 0}
     config = EngineConfig(
         device="gpu", backend="onnxruntime_tensorrt", precision="fp16", batch_size=8, max_seq_length=64
     )
     assert names(config) == ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
-    options = engine._onnx_providers(config)[0][1]
+    options = _onnx_providers(config)[0][1]
     assert options["trt_fp16_enable"] is True
     assert not any(name.startswith("trt_profile") for name in options), "they would have to name inner tensors"
-    assert engine._onnx_providers(config)[1][1]["use_tf32"] == 0
+    assert _onnx_providers(config)[1][1]["use_tf32"] == 0
 
 
 class Session(onnxruntime.InferenceSession):
@@ -274,13 +285,17 @@ def test_onnxruntime_keeps_to_its_provider_and_builds_for_all_inputs_when_it_loa
 
 
 def run_python(code):
-    code = "import sys; sys.path.insert(0, 'deploy/python')\nimport os\nfrom engine import _without_pass_log\n" + code
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    imports = (
+        "import sys; sys.path.insert(0, 'deploy/python')\n"
+        "import os\n"
+        "from ernie_inference.engines.pass_log import without_pass_log\n"
+    )
+    return subprocess.run([sys.executable, "-c", imports + code], cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 def test_what_is_written_before_an_abort_is_not_lost():
     done = run_python(
-        "with _without_pass_log():\n"
+        "with without_pass_log():\n"
         "    os.write(2, b'---    quantized 3 fc ops\\nterminate called: out of memory')\n"
         "    os.abort()\n"
     )
@@ -291,7 +306,7 @@ def test_two_loads_at_once_leave_stderr_as_it_was():
     done = run_python(
         "import threading, time\n"
         "def load(number):\n"
-        "    with _without_pass_log():\n"
+        "    with without_pass_log():\n"
         "        time.sleep(0.1 * number)\n"
         "        os.write(2, b'one\\n---    fused 1 pass\\n')\n"
         "threads = [threading.Thread(target=load, args=(number,)) for number in (2, 1)]\n"
@@ -302,7 +317,7 @@ def test_two_loads_at_once_leave_stderr_as_it_was():
 
 
 def test_a_process_without_stderr_loads_as_well():
-    done = run_python("os.close(2)\nwith _without_pass_log():\n    print('loaded')\n")
+    done = run_python("os.close(2)\nwith without_pass_log():\n    print('loaded')\n")
     assert done.returncode == 0 and done.stdout == "loaded\n"
 
 
@@ -408,5 +423,5 @@ def test_infer_gpu_without_a_gpu_is_one_line(tiny, flags):
 def test_errors_of_cpp_are_cut_to_what_happened():
     trace = "\n\n----\nC++ Traceback\n----\n0 paddle::f()\n\n"
     text = trace + "Error Message Summary:\n-----\nNotFoundError: TensorRT is needed\n"
-    assert engine._reason(RuntimeError(text)) == "NotFoundError: TensorRT is needed"
-    assert engine._reason(MemoryError()) == "MemoryError"
+    assert reason_of(RuntimeError(text)) == "NotFoundError: TensorRT is needed"
+    assert reason_of(MemoryError()) == "MemoryError"

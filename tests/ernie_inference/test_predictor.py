@@ -19,8 +19,9 @@ from ernie_inference.engines.availability import supports_bf16
 from ernie_inference.engines.config import EngineConfig
 from ernie_inference.engines.paddle_engine import distinct_length
 from ernie_inference.errors import InputError
+from ernie_inference.inference_config import load_task
 from ernie_inference.model_files import find_model
-from ernie_inference.predictor import ErniePredictor, batch_ends, load_predictor, pad
+from ernie_inference.predictor import ErniePredictor, batch_ends, load_onnx_predictor, load_predictor, pad
 from ernie_inference.tasks.base import Window
 from infer import answer_in_order, strip_scores
 from tests.support.models import ANY_TEXT, MAX_POSITIONS, MAX_SEQ_LENGTH, TASK_NAMES, corpus, example_inputs
@@ -48,12 +49,10 @@ def predictors(tiny):
 
 def logits_of(predictor, inputs):
     """The logits of every window of every input."""
-    from ernie_inference.inputs import as_example
-
     windows = [
         window
         for given_input in inputs
-        for window in predictor.task.windows(as_example(predictor.task.name, given_input, ""))
+        for window in predictor.task.windows(predictor.task.as_example(given_input, ""))
     ]
     return predictor.run_windows(windows), windows
 
@@ -179,8 +178,6 @@ def test_what_is_no_inputs_is_refused_in_one_line(predictors, ask, wrong):
 @pytest.mark.parametrize("task", TASK_NAMES)
 def test_weights_that_are_no_numbers_give_no_answer(tiny, tmp_path, task):
     """As a diverged training leaves them; neither the Paddle engine nor ONNX Runtime says so itself."""
-    from ernie_inference.predictor import load_onnx_predictor
-
     for name in ("model.pdmodel", "inference.json", "vocab.txt"):
         (tmp_path / name).write_bytes((tiny[task].parent / name).read_bytes())
     content = tiny[task].with_name("model.pdiparams").read_bytes()
@@ -318,7 +315,7 @@ def test_another_length_does_not_reorder_the_weights(tiny):
     code = (
         "import sys; sys.path.insert(0, 'deploy/python')\n"
         "import numpy as np\n"
-        "from engine import EngineConfig, load_engine\n"
+        "from ernie_inference.engines import EngineConfig, load_engine\n"
         f"engine = load_engine({str(tiny['seq_cls'])!r}, EngineConfig(num_threads=1))\n"
         "for length in (20, 20, 19):\n"
         "    print('length', flush=True)\n"
@@ -532,7 +529,5 @@ def test_deploy_needs_no_trainer(tiny, tmp_path):
 
 
 def test_a_predictor_can_be_put_together_by_hand(tiny):
-    from ernie_inference.inference_config import load_task
-
     predictor = ErniePredictor(load_engine(tiny["qa"], EngineConfig()), load_task(tiny["qa"].parent))
     assert predictor.predict([("谁？", "李明")]) == load_predictor(tiny["qa"]).predict([("谁？", "李明")])

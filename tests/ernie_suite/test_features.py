@@ -268,7 +268,7 @@ EXAMPLES = {
 @given(st.data())
 def test_features_are_the_windows_that_deployment_makes(family, data):
     tokenizer = WordPiece(build_vocab(["的一是不了人我在有他好ab1" * 3]))
-    task = family.task(tokenizer, LABELS if family is TOKEN_CLS else ["a", "b"], 32, 8)
+    task = family.task_class(tokenizer, LABELS if family is TOKEN_CLS else ["a", "b"], 32, 8)
     examples = data.draw(st.lists(EXAMPLES[task.name], max_size=6))
     windows = [(w.input_ids, w.token_type_ids) for example in examples for w in task.windows(example)]
     for by_length in (False, True):

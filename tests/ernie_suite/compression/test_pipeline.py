@@ -47,7 +47,7 @@ def parameter_count(prefix):
         ("Ernie", QA),
         ("Electra", TOKEN_CLS),
     ],
-    ids=lambda value: value if isinstance(value, str) else value.task.name,
+    ids=lambda value: value if isinstance(value, str) else value.name,
 )
 def test_every_architecture_is_pruned_quantized_and_served(architecture, family, tmp_path, capsys):
     trainer = tiny_trainer(tmp_path / "state", family, architecture, examples=12)
