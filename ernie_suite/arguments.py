@@ -13,7 +13,7 @@ from paddlenlp.trainer import TrainingArguments
 from ernie_inference.engines.availability import cuda_problem
 from ernie_inference.errors import InputError
 
-CONFIG_FILE = Path(__file__).resolve().parent / "config.yml"
+CONFIG_FILE = Path(__file__).resolve().parents[1] / "config.yml"
 
 
 DEFAULT_MODEL = "ernie-3.0-medium-zh"
