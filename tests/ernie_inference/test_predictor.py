@@ -256,12 +256,6 @@ def test_a_predictor_is_shared_by_threads(predictors):
             assert [strip_scores(a) for a in again] == [strip_scores(a) for a in expected]
 
 
-# ---------------------------------------------------------------- precision
-
-
-# ---------------------------------------------------------------- files
-
-
 def test_deploy_needs_no_trainer(tiny, tmp_path):
     """deploy/python runs where paddlenlp, paddleslim, onnx and paddle2onnx are not installed."""
     blocked = ("paddlenlp", "paddleslim", "paddle2onnx", "onnx", "onnxruntime", "fast_tokenizer", "yaml")

@@ -92,3 +92,8 @@ def exported_parameters(prefix):
             return sorted((array.shape, array.tobytes()) for array in arrays)
     finally:
         paddle.disable_static()
+
+
+def weights(folder):
+    """The weights that a run left in a folder, by name."""
+    return {key: value.numpy() for key, value in paddle.load(str(folder / "model_state.pdparams")).items()}

@@ -240,9 +240,3 @@ def test_onnxruntime_keeps_to_its_provider_and_builds_for_all_inputs_when_it_loa
     config = EngineConfig(device="gpu", backend=backend, batch_size=4, max_seq_length=16)
     session = load_engine(export_onnx(tiny["seq_cls"]), config)._session
     assert session.ran == ran and session._enable_fallback is False
-
-
-# ---------------------------------------------------------------- stderr while a model loads
-
-
-# ---------------------------------------------------------------- refusals
