@@ -9,7 +9,7 @@ FIND_PYTHON := for python in python3.9 "$$(pyenv prefix 3.9 2>/dev/null)/bin/pyt
 	"$$python" -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 9))' >/dev/null 2>&1 && echo "$$python" && break; done
 
 demo: $(READY)
-	$(BIN)/python demo.py
+	$(BIN)/python examples/demo.py
 
 test: $(READY)
 	$(BIN)/python -m pytest -q tests
@@ -17,6 +17,7 @@ test: $(READY)
 quality: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 style: $(READY)
 	$(BIN)/ruff check --fix .
@@ -24,13 +25,13 @@ style: $(READY)
 
 # One resolution for each variant; overrides.txt says which of the packages' own limits are set aside, and why.
 # Paddle's GPU package is built for CUDA 11.8; of onnxruntime-gpu, 1.18.1 is the last version in the registry that is too.
+COMPILE := $(BIN)/uv pip compile -q --upgrade --python-version 3.9 --python-platform x86_64-manylinux_2_28 \
+	--custom-compile-command "make lock" --override requirements/overrides.txt
 lock: $(READY)
-	$(BIN)/uv pip compile -q --upgrade --python-version 3.9 --python-platform x86_64-manylinux_2_28 \
-		--custom-compile-command "make lock" requirements.in --override overrides.txt -o requirements.txt
+	$(COMPILE) requirements/requirements.in -o requirements.txt
 	sed -E -e 's/^(paddlepaddle|paddle-serving-server)==/\1-gpu==/' -e 's/^(paddle-serving-server-gpu==.*)/\1.post1028/' \
-		-e 's/^onnxruntime==.*/onnxruntime-gpu==1.18.1/' requirements.in | \
-	$(BIN)/uv pip compile -q --upgrade --python-version 3.9 --python-platform x86_64-manylinux_2_28 \
-		--custom-compile-command "make lock" - --override overrides.txt -o requirements-gpu.txt
+		-e 's/^onnxruntime==.*/onnxruntime-gpu==1.18.1/' requirements/requirements.in | \
+	$(COMPILE) - -o requirements-gpu.txt
 
 $(READY): requirements.txt
 	@python="$$($(FIND_PYTHON))"; \
@@ -42,4 +43,5 @@ $(READY): requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) samples best_models reproduce speed serving_load compress_state-* log profiler_log .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) samples best_models reproduce speed serving_load compress_state-* log profiler_log \
+		.pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,6 +1,6 @@
 """Is the importance order better than a random one? Prune without any training, and compare on the dev set.
 
-    python -m benchmarks.pruning_quality --model_name_or_path best_models/TNEWS --width_mult 3/4
+    python benchmarks/pruning_quality.py --model_name_or_path best_models/TNEWS --width_mult 3/4
 
 For each of five seeds the dev set is cut into two halves: importance is measured on one, both pruned
 models on the other. Where hardly anything is right any more, the loss says more than the metric.
@@ -8,9 +8,14 @@ Further flags are those of the run scripts.
 """
 
 import random
-from typing import Tuple
+import sys
+from pathlib import Path
+from typing import Dict, Sequence, Tuple
 
-from ernie_suite.command_line import parse_arguments, run
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
+
+from ernie_suite.command_line import parse_arguments
 from ernie_suite.compression.config import find_widths, parse_width
 from ernie_suite.compression.pruning import Supernet, compute_importance, narrow_model, using_model
 from ernie_suite.features import Features
@@ -18,9 +23,12 @@ from ernie_suite.scripts import build_trainer
 from ernie_suite.tasks import FAMILIES
 
 import numpy as np
+from tqdm import tqdm
 
-from ernie_inference.console import Parser, number_from
+from ernie_inference.console import Parser, number_from, print_table, run_command
 from ernie_inference.inference_config import InferenceConfig
+
+MODELS = ("unpruned", "importance", "random")
 
 
 def main() -> None:
@@ -39,10 +47,8 @@ def main() -> None:
     neurons = layers[0].linear1.weight.shape[1]
     (width,) = find_widths([parse_width(own.width_mult)], layers[0].self_attn.num_heads, neurons)
     examples = trainer.eval_examples
-    rows = []
-    print(f"width {width.name}, half of {len(examples):,} dev examples, no training: {family.best_metric} (loss)")
-    print("seed        unpruned      importance          random")
-    for seed in range(own.seeds):
+    found = []
+    for seed in tqdm(range(own.seeds), unit="seed"):
         shuffled = random.Random(seed).sample(examples, len(examples))
         halves = shuffled[: len(shuffled) // 2], shuffled[len(shuffled) // 2 :]
         measured, trainer.eval_dataset = (Features(family, trainer.task, half, by_length=True) for half in halves)
@@ -52,9 +58,10 @@ def main() -> None:
         models = [
             narrow_model(trainer.model, width, order_by(trainer.model, scores)) for scores in (importance, at_random)
         ]
-        rows.append([figures(trainer, model) for model in (trainer.model, *models)])
-        print_row(seed, rows[-1])
-    print_row("mean", np.mean(rows, axis=0))
+        found.append([figures(trainer, model) for model in (trainer.model, *models)])
+    print(f"width {width.name}, half of {len(examples):,} dev examples, no training: {family.best_metric} (loss)")
+    rows = [row(str(seed), each) for seed, each in enumerate(found)]
+    print_table([*rows, row("mean", np.mean(found, axis=0))], right=MODELS)
 
 
 def order_by(model, importance):
@@ -68,9 +75,10 @@ def figures(trainer, model) -> Tuple[float, float]:
     return metrics[f"eval_{trainer.family.best_metric}"], metrics["eval_loss"]
 
 
-def print_row(name, row) -> None:
-    print(f"{name:>4}" + "".join(f"  {metric:6.4f} ({loss:.4f})" for metric, loss in row), flush=True)
+def row(seed: str, figures_of_models: Sequence[Tuple[float, float]]) -> Dict[str, str]:
+    cells = (f"{metric:.4f} ({loss:.4f})" for metric, loss in figures_of_models)
+    return {"seed": seed, **dict(zip(MODELS, cells))}
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -48,11 +48,10 @@ from tables import (
 )
 
 from ernie_inference.console import Parser, number_above, number_from, run_command
-from ernie_inference.derived import digest_of
 from ernie_inference.engines.availability import gpu_is_usable
 from ernie_inference.engines.backends import PADDLE, TENSORRT
 from ernie_inference.errors import InputError
-from ernie_inference.files import check_writable, publish, write_json
+from ernie_inference.files import check_writable, digest_of, publish, write_json
 from ernie_inference.processors import describe_processor, usable_processors
 from ernie_inference.text_files import read_text
 from ernie_inference.text_output import open_text

@@ -7,7 +7,7 @@ Each module imports only from those above it:
     features, sampler   examples as batches
     models, export      the folder of a model, read and written
     runs, results       what decides the result of a run; how an interrupted one goes on; what it leaves
-    trainer             PaddleNLP's Trainer with what is missing there
+    callbacks, trainer  PaddleNLP's Trainer with what is missing there
     compression/        pruning and quantization
     arguments, command_line, scripts    what run_*.py and compress_*.py do
 
@@ -21,7 +21,8 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"
 
 from ernie_suite.cpu_settings import set_up_processor
 
-from ernie_inference.quiet_imports import import_paddle
+from ernie_inference.quiet_imports import hide_progress_of_paddlenlp, import_paddle
 
 set_up_processor()
+hide_progress_of_paddlenlp()
 import_paddle()

@@ -14,8 +14,6 @@ from ernie_inference.engines.availability import cuda_problem
 from ernie_inference.errors import InputError
 
 CONFIG_FILE = Path(__file__).resolve().parents[1] / "config.yml"
-
-
 DEFAULT_MODEL = "ernie-3.0-medium-zh"
 
 
@@ -65,9 +63,10 @@ class FinetuneArguments(TrainingArguments):
     report_to: Optional[List[str]] = field(default_factory=list, metadata={"help": "e.g. visualdl"})
     skip_profile_timer: Optional[bool] = field(default=True, metadata={"help": "no per-step timers"})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (self.do_train or self.do_eval or self.do_predict or self.do_export):
-            self.do_train = self.do_eval = self.do_export = True
+            for name in ("do_train", "do_eval", "do_export"):
+                setattr(self, name, True)
         self._check_numbers()
         self.wants_eval = self.do_eval
         self.device = choose_device(self.device, self.no_cuda)

@@ -54,7 +54,8 @@ def parse_arguments(family: TaskFamily, *more: Type, argv: Optional[List[str]] =
     if rest:
         raise InputError(f"unknown argument {rest[0]!r}; see --help")
     parsed[1].task_name = parsed[1].dataset = spec.name
-    follow_the_model(*parsed[:3], typed_flags(argv), trains=parsed[2].do_train and CompressionArguments not in more)
+    trains = parsed[2].do_train and CompressionArguments not in more
+    follow_the_model(parsed[0], parsed[1], parsed[2], typed_flags(argv), trains)
     return tuple(parsed)
 
 
@@ -103,12 +104,10 @@ WITHOUT_EFFECT = {
     "local_rank": "python -m paddle.distributed.launch says which process is which",
 }
 
-
 # What config.yml may say for fine-tuning all the same.
 COMPRESSION_WITHOUT_EFFECT = dict.fromkeys(
     ("do_train", "do_eval", "do_predict", "do_export"), "--no_pruning and --no_quantization say what is left out"
 )
-
 
 # What only the command line can say.
 NOT_IN_CONFIG = ("task_name", "dataset", "config")

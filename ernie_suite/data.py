@@ -225,14 +225,13 @@ def _file_of(spec: DatasetSpec, split: str, data_dir: Optional[str]) -> Path:
         return Path(data_dir) / f"{split}{spec.suffix}"
     if spec.builder is None:
         return make_sample_data(spec.name)[0] / f"{split}{spec.suffix}"
-    return Path(_download(spec, dict(spec.splits)[split]))
+    return Path(_download(spec, *spec.builder, dict(spec.splits)[split]))
 
 
-def _download(spec: DatasetSpec, split: str) -> str:
+def _download(spec: DatasetSpec, module: str, name: Optional[str], split: str) -> str:
     """The path of a split's file, downloaded by PaddleNLP's own builder and checked against its MD5."""
     from paddlenlp.datasets.dataset import import_main_class
 
-    module, name = spec.builder
     builder = import_main_class(module)(name=name)
     try:
         return builder._get_data(split)  # load_dataset() would read the file too, and not say which line is bad

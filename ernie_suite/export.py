@@ -10,7 +10,7 @@ from ernie_suite.tasks.family import TaskFamily
 import paddle
 
 from ernie_inference.errors import InputError
-from ernie_inference.files import publish, unwritable
+from ernie_inference.files import Unwritable, publish
 from ernie_inference.inference_config import VOCAB_FILE, InferenceConfig
 from ernie_inference.model_files import inspect_model
 from ernie_inference.text_output import open_text
@@ -48,7 +48,7 @@ def check_written(prefix: Path, folder: Path) -> None:
         inspect_model(prefix)
     except InputError:
         full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        raise unwritable(folder, full) from None
+        raise Unwritable(folder, full) from None
 
 
 def write_predictions(path: Path, family: TaskFamily, examples: List[Dict], results: List[Dict]) -> None:

@@ -75,6 +75,11 @@ class Features(paddle.io.Dataset):
         if remark is not None:
             self.remarks[remark] += 1
 
+    def print_remarks(self, split: str) -> None:
+        """Say how many examples of the split teach less than they should, and why."""
+        for remark, count in self.remarks.items():
+            print(f"{count:,} of {len(self.examples):,} {split} examples {remark}")
+
     def __len__(self) -> int:
         return len(self.lengths)
 

@@ -99,7 +99,7 @@ class Head(NamedTuple):
     """The head of a fine-tuned model: its task, the number of its outputs, and their labels in order where known."""
 
     task: str
-    count: int
+    size: int
     labels: Optional[List[str]]
 
     def fits(self, task_class: Type[Task], labels: List[str]) -> bool:
@@ -107,14 +107,14 @@ class Head(NamedTuple):
         if self.task != task_class.name:
             return False
         if self.labels is None:
-            return not labels or self.count == len(labels)
+            return not labels or self.size == len(labels)
         return sorted(self.labels) == sorted(labels)
 
     def describe(self) -> str:
         if not TASKS[self.task].has_labels:
             return self.task
-        shown = f" ({', '.join(self.labels[:5])}{', ...' if self.count > 5 else ''})" if self.labels else ""
-        return f"{self.task} with {self.count} labels{shown}"
+        shown = f" ({', '.join(self.labels[:5])}{', ...' if self.size > 5 else ''})" if self.labels else ""
+        return f"{self.task} with {self.size} labels{shown}"
 
 
 def find_head(folder: str) -> Optional[Head]:
@@ -164,8 +164,9 @@ def head_order(name: str, task_class: Type[Task], labels: List[str]) -> List[str
     The published orders of OCNLI and CMNLI differ; a model of one goes on, and is evaluated, on the other in its own.
     """
     head = find_head(name)
-    keeps = head is not None and head.labels and head.fits(task_class, labels)
-    return list(head.labels) if keeps else labels
+    if head is None or not head.labels or not head.fits(task_class, labels):
+        return labels
+    return list(head.labels)
 
 
 def weights_without_head(folder: str) -> Dict[str, paddle.Tensor]:
@@ -193,8 +194,8 @@ def check_finetuned(folder: str, task_class: Type[Task], labels: List[str]) -> N
         raise InputError(f"{folder} holds {architecture}, not one fine-tuned for {task_class.name}")
     if not head.fits(task_class, labels):
         raise InputError(
-            f"{folder} was fine-tuned for {head.count} labels, the data have {len(labels)}"
-            f"{' others' if head.count == len(labels) else ''}: give the data set the model was fine-tuned on"
+            f"{folder} was fine-tuned for {head.size} labels, the data have {len(labels)}"
+            f"{' others' if head.size == len(labels) else ''}: give the data set the model was fine-tuned on"
         )
 
 

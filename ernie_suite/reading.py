@@ -10,8 +10,6 @@ from ernie_inference.errors import InputError
 from ernie_inference.text_files import read_lines
 
 Example = Dict
-
-
 Reader = Callable[["SplitFile"], Iterator[Example]]
 
 
@@ -38,8 +36,8 @@ class SplitFile:
         found = [(what, count, first[len(f"{self.path}, ") :]) for what, (count, first) in self.remarks.items()]
         return "; ".join(f"{what}: {count:,} (first: {first})" for what, count, first in found)
 
-    def no_answer(self, what: str, place: str) -> None:
-        """None, as the answer of an example that has none.
+    def check_may_lack(self, what: str, place: str) -> None:
+        """Check that an example may be without an answer.
 
         Raises:
             InputError: the split is not one that may be without.

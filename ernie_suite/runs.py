@@ -13,9 +13,8 @@ from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 
-from ernie_inference.derived import digest_of
 from ernie_inference.errors import InputError
-from ernie_inference.files import write_json
+from ernie_inference.files import digest_of, write_json
 from ernie_inference.inference_config import INFERENCE_FILE, VOCAB_FILE, InferenceConfig
 from ernie_inference.text_files import read_text
 
@@ -26,8 +25,10 @@ PROGRESS_FILE = "progress.json"
 TRAINER_STATE_FILE = "trainer_state.json"  # PaddleNLP's TRAINER_STATE_NAME; to import it takes seconds
 ORIGIN = ("model_name_or_path", "data_dir")  # in the settings of results.json, though their content decides
 # What a model folder is loaded from.
-MODEL_FILES = ("model_state*.pdparams", "*.safetensors", "config.json", "model_config.json", INFERENCE_FILE, VOCAB_FILE)
-MODEL_FILES += ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+MODEL_FILES = (
+    *("model_state*.pdparams", "*.safetensors", "config.json", "model_config.json", INFERENCE_FILE, VOCAB_FILE),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+)
 SHOWN_CHANGES = 4
 
 # The training arguments that change neither weights nor which state is kept. One that is not listed decides the result,

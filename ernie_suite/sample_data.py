@@ -214,7 +214,7 @@ def write_reading(folder: Path) -> Dict[str, int]:
     counts = {}
     for split, chosen in split_texts([text for text, _ in paragraphs]).items():
         rng = random.Random(f"{SEED} {split}")
-        entries = []
+        entries: List[Dict] = []
         for i in chosen:
             text, entities = paragraphs[i]
             if not CONTEXT_LENGTH[0] <= len(text) <= CONTEXT_LENGTH[1]:

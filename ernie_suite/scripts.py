@@ -88,8 +88,8 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
     train_dataset = Features(family, task, examples["train"]) if args.do_train else None
     if args.should_save:
         for split, dataset in (("training", train_dataset), ("dev", eval_dataset)):
-            for remark, count in (dataset.remarks if dataset else {}).items():
-                print(f"{count:,} of {len(dataset.examples):,} {split} examples {remark}")
+            if dataset is not None:
+                dataset.print_remarks(split)
     set_seed(args.seed)  # the Trainer does it too late for a new head's weights
     model = load_model(family, name, labels)
     if wordpiece.size > model.config.vocab_size:

@@ -7,8 +7,9 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
+from ernie_suite.callbacks import EvaluationPoints, Progress, is_metric
 from ernie_suite.data import find_dataset
 from ernie_suite.export import export_static, write_predictions, write_vocab
 from ernie_suite.features import Collator, Features
@@ -35,7 +36,7 @@ from ernie_suite.tasks.family import TaskFamily
 
 import numpy as np
 import paddle
-from paddlenlp.trainer import EarlyStoppingCallback, IntervalStrategy, ProgressCallback, Trainer, TrainerCallback
+from paddlenlp.trainer import EarlyStoppingCallback, IntervalStrategy, ProgressCallback, Trainer
 from paddlenlp.trainer.trainer import (
     OPTIMIZER_NAME,
     PADDLE_WEIGHTS_NAME,
@@ -43,55 +44,13 @@ from paddlenlp.trainer.trainer import (
     SCHEDULER_NAME,
     TRAINER_STATE_NAME,
 )
-from paddlenlp.trainer.trainer_callback import TrainerState
-from paddlenlp.trainer.trainer_utils import set_seed, speed_metrics
-from tqdm import tqdm
+from paddlenlp.trainer.trainer_callback import TrainerControl, TrainerState
+from paddlenlp.trainer.trainer_utils import speed_metrics
 
 from ernie_inference.console import print_row
 from ernie_inference.errors import InputError
-from ernie_inference.files import publish, unwritable, write_json
+from ernie_inference.files import Unwritable, publish, write_json
 from ernie_inference.inference_config import InferenceConfig
-
-
-class Progress(ProgressCallback):
-    """One bar with loss and learning rate, and a line for each evaluation."""
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if self.training_bar is not None and "loss" in (logs or {}):
-            self.training_bar.set_postfix(loss=f"{logs['loss']:.4f}", lr=f"{logs['learning_rate']:.1e}")
-
-    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
-        super().on_evaluate(args, state, control, **kwargs)
-        if state.is_local_process_zero and metrics:
-            figures = "  ".join(
-                f"{key[len('eval_') :]} {value:.4f}" for key, value in metrics.items() if is_metric(key)
-            )
-            tqdm.write(f"step {state.global_step}: {figures}", file=sys.stderr)
-
-
-def is_metric(key: str) -> bool:
-    return key.startswith("eval_") and not key.endswith(("_runtime", "_per_second", "_ppl"))
-
-
-class EvaluationPoints(TrainerCallback):
-    """Every eval_steps steps, and at the last one, the trainer logs, evaluates and keeps what is worth keeping.
-
-    What is drawn at random from there on depends on the seed and the step alone, so that a run that goes on from there
-    draws what an undisturbed one draws. PaddleNLP 2.8.1 saves the generators' states instead, but on CPUs Paddle 2.6.2
-    does not restore them.
-    """
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        set_seed(args.seed + state.global_step)
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step >= state.max_steps:
-            control.should_evaluate = True
-        if control.should_evaluate:
-            control.should_log = control.should_save = True
-
-    def on_save(self, args, state, control, **kwargs):
-        set_seed(args.seed + state.global_step)
 
 
 class FinetuneTrainer(Trainer):
@@ -183,7 +142,7 @@ class FinetuneTrainer(Trainer):
         metrics[f"{metric_key_prefix}_loss"] = self._loss
         metrics.update(speed_metrics(metric_key_prefix, started, num_samples=len(dataset.examples)))
         self.log(dict(metrics))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     # -- training
@@ -228,14 +187,14 @@ class FinetuneTrainer(Trainer):
         self.early_stopping.early_stopping_patience_counter = progress.get("evaluations_without_gain", 0)
         if progress:
             self._say(f"going on from {checkpoint}")
-        if progress.get("ended"):
+        if checkpoint and progress.get("ended"):
             self.state = TrainerState.load_from_json(os.path.join(checkpoint, TRAINER_STATE_NAME))
             self._load_weights(Path(self.state.best_model_checkpoint))
             return
         try:
             self.train(resume_from_checkpoint=checkpoint)
         except OSError as error:
-            raise unwritable(self.args.output_dir, error) from None
+            raise Unwritable(self.args.output_dir, error) from None
         except AssertionError as error:
             # Paddle counts parameters' names up within a process, and finds the optimizer's state by them.
             if checkpoint is None or "Optimizer set error" not in str(error):
@@ -331,7 +290,7 @@ class FinetuneTrainer(Trainer):
         return folder / prefix
 
     def compress(self, task_name, output_dir, pruning=True, quantization=True, compress_config=None):
-        """Prune and quantize the model; see compression/pipeline.py."""
+        """Prune and quantize the model; see compression/pipeline.py (paddleslim, which it needs, is slow to import)."""
         from ernie_suite.compression.pipeline import compress
 
         return compress(self, task_name, output_dir, pruning, quantization, compress_config)
@@ -367,9 +326,9 @@ class FinetuneTrainer(Trainer):
     def _agree_on(self, found: FoundRun) -> FoundRun:
         """All processes go on from what the first one found."""
         if self.args.world_size > 1:
-            agreed = [tuple(found)]
+            agreed: List[Any] = list(found)
             paddle.distributed.broadcast_object_list(agreed, src=0)
-            return FoundRun(*agreed[0])
+            return FoundRun(*agreed)
         return found
 
     def _save_checkpoint(self, model, metrics=None) -> None:

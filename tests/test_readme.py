@@ -20,9 +20,8 @@ from tests.support.scripts import ROOT, SAMPLES, run_script
 
 READMES = sorted(path for path in (ROOT / "README.md", ROOT / "README_zh.md") if path.exists())
 DOCUMENTS = READMES + sorted(ROOT.glob("deploy/*/README.md"))
-SCRIPTS = [
-    path for folder in (ROOT, ROOT / "benchmarks", *ROOT.glob("deploy/*")) for path in sorted(folder.glob("*.py"))
-]
+FOLDERS_OF_SCRIPTS = (ROOT, ROOT / "examples", ROOT / "benchmarks", *ROOT.glob("deploy/*"))
+SCRIPTS = [path for folder in FOLDERS_OF_SCRIPTS for path in sorted(folder.glob("*.py"))]
 
 # What else a reader may be told to type, and why it is not parsed here.
 ALLOWED = {
@@ -167,7 +166,7 @@ def test_the_documents_hold_commands():
 def test_every_python_command_is_taken_by_its_scripts_parser():
     commands = list({c.words: c for c in COMMANDS + DOCSTRING_COMMANDS if runs_a_script(c)}.values())
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "parse_commands.py")],
+        [sys.executable, str(ROOT / "tests" / "support" / "parse_commands.py")],
         input=json.dumps([script_of(command) for command in commands]),
         cwd=ROOT,
         capture_output=True,
@@ -193,7 +192,7 @@ def test_every_other_command_is_a_make_target_or_allowed(command):
 def test_flags_and_files_in_the_text_exist(document):
     """Flags between back quotes stand in some script; so do the files that are linked."""
     text = document.read_text(encoding="utf-8")
-    paths = SCRIPTS + sorted(ROOT.glob("model_compression/*.py"))
+    paths = [*SCRIPTS, *ROOT.glob("ernie_suite/**/*.py"), *ROOT.glob("deploy/*/*/**/*.py")]
     sources = "\n".join(path.read_text(encoding="utf-8") for path in paths)
     known = set(re.findall(r"[\w-]+", sources + (ROOT / "Makefile").read_text()))
     flags = {flag for code in re.findall(r"`([^`\n]+)`", text) for flag in re.findall(r"--([a-z][\w-]+)", code)}
@@ -307,7 +306,8 @@ def test_the_compression_example_in_python_runs(finetuned, tmp_path):
     code = next(code for language, code in code_blocks(READMES[0]) if "trainer.compress(" in code)
     code = code.replace("best_models/TNEWS", str(folder)).replace('"tnews"', '"sample_reviews"')
     code = code.replace("flags = [", "flags = [" + ", ".join(map(repr, COMPRESS_LIMITS[:6])) + ", ")
-    code += "\nimport os, cpu_settings; assert os.environ['OMP_NUM_THREADS'] == str(cpu_settings.usable_processors())"
+    code += "\nimport os; from ernie_inference.processors import usable_processors"
+    code += "\nassert os.environ['OMP_NUM_THREADS'] == str(usable_processors())"
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     run_script("-c", code, env=environment)
     models = {row["model"] for row in json.loads((folder / "compress" / "report.json").read_text())["models"]}

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Union
+from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
 from ernie_inference.errors import InputError
 
@@ -54,7 +54,7 @@ class DynabertConfig:
         output_filename_prefix: file name of the pruned models.
     """
 
-    width_mult_list: List[Union[float, str]] = field(default_factory=lambda: [3 / 4])
+    width_mult_list: Sequence[Union[float, str]] = field(default_factory=lambda: [3 / 4])
     output_filename_prefix: str = "float32"
 
     def __post_init__(self):
@@ -205,7 +205,7 @@ def parse_width(width: Union[float, str]) -> float:
     return value
 
 
-def find_widths(width_mult_list: List[float], num_heads: int, num_neurons: int) -> List[Width]:
+def find_widths(width_mult_list: Sequence[float], num_heads: int, num_neurons: int) -> List[Width]:
     """The widths of a model with num_heads heads and num_neurons feed-forward neurons a layer.
 
     Raises:

@@ -4,7 +4,7 @@ import itertools
 import random
 from functools import partial
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Union
 
 from ernie_suite.compression.config import (
     CompressConfig,
@@ -28,10 +28,9 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from ernie_inference.engines.config import EngineConfig
 from ernie_inference.errors import InputError
 from ernie_inference.files import publish
-from ernie_inference.processors import describe_processor
+from ernie_inference.processors import describe_processor, usable_processors
 
 ORIGINAL = Exported("inference/infer", "fp32")
 
@@ -59,7 +58,7 @@ class Source(NamedTuple):
 def compress(
     trainer,
     task_name: str,
-    output_dir: str,
+    output_dir: Union[str, Path],
     pruning: bool = True,
     quantization: bool = True,
     compress_config: Optional[CompressConfig] = None,
@@ -90,13 +89,12 @@ def compress(
         InputError: something cannot work; nothing has been written by then.
     """
     config = compress_config or CompressConfig()
-    output_dir = Path(output_dir)
     check_steps(pruning, quantization, config.quantization_config)
     widths = check_trainer(trainer, config if pruning else None)
     input_prefix = check_input_dir(config.quantization_config, trainer.task) if quantization else None
     if quantization:
         check_calibration_sizes(config.quantization_config, len(trainer.eval_dataset))
-    records = Records(output_dir, model_digest(trainer.model), anew=trainer.args.overwrite_output_dir)
+    records = Records(Path(output_dir), model_digest(trainer.model), anew=trainer.args.overwrite_output_dir)
 
     models = export_original(trainer, records)
     if pruning:
@@ -144,7 +142,8 @@ def check_trainer(trainer, config: Optional[CompressConfig]) -> List[Width]:
         raise InputError("the training set is empty: pruning trains on it; use --no_pruning to quantize only")
     check_training(trainer)
     neurons = layers[0].linear1.weight.shape[1]
-    return find_widths(config.prune_config.width_mult_list, layers[0].self_attn.num_heads, neurons)
+    shares = map(parse_width, config.prune_config.width_mult_list)
+    return find_widths(list(shares), layers[0].self_attn.num_heads, neurons)
 
 
 def check_training(trainer) -> None:
@@ -224,7 +223,7 @@ def importance_batches(trainer) -> paddle.io.DataLoader:
 
 def source_of(model: Exported, records: Records) -> Source:
     """An FP32 model among the compressed ones, to quantize."""
-    weights = records.read(model.model)["weights"]
+    weights = records[model.model]["weights"]
     return Source(records.folder / model.model, model.model, model.width or "", model.width, weights, True)
 
 
@@ -236,7 +235,7 @@ def find_source(prefix: Path, records: Records) -> Source:
     """
     weights = exported_digest(prefix)
     for model in records.earlier([])[0]:
-        if records.read(model.model).get("weights") == weights:
+        if records[model.model].get("weights") == weights:
             return source_of(model, records)
     path, folder = prefix.resolve(), records.folder.resolve()
     if folder in path.parents and path.parent != folder:
@@ -327,8 +326,8 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
     original = records.folder / ORIGINAL.model
     conditions = {
         "dev_examples": examples_digest(trainer.eval_dataset),
-        "original": records.read(ORIGINAL.model)["files"],
-        "processor": describe_processor(EngineConfig(device="cpu").num_threads),
+        "original": records[ORIGINAL.model]["files"],
+        "processor": describe_processor(usable_processors()),
     }
     rows = []
     for model in models + earlier:

@@ -17,9 +17,8 @@ from ernie_suite.runs import DIGEST, json_digest, weights_digest, what_changed
 
 import numpy as np
 
-from ernie_inference.derived import digest_of
 from ernie_inference.errors import InputError
-from ernie_inference.files import write_json
+from ernie_inference.files import digest_of, write_json
 from ernie_inference.inference_config import INFERENCE_FILE, VOCAB_FILE
 from ernie_inference.model_files import PARAMETERS, PROGRAM
 
@@ -79,6 +78,13 @@ class Records:
             self._read[model] = record
         return self._read[model]
 
+    def __getitem__(self, model: str) -> Dict:
+        """The record of a model that has one."""
+        record = self.read(model)
+        if record is None:
+            raise KeyError(model)
+        return record
+
     def why_anew(self, model: Exported, made_from: Dict) -> Optional[str]:
         """None for a model that is there as it would be made; else why it has to be made, "" where there is none."""
         record = self.read(model.model)
@@ -109,7 +115,7 @@ class Records:
 
     def measured(self, model: Exported, conditions: Dict, measure: Callable[[], Dict]) -> Dict:
         """What measure() says of a model, or said before under the same conditions."""
-        record = self.read(model.model)
+        record = self[model.model]
         conditions = _as_json(conditions)
         if record.get("measured", {}).get("conditions") != conditions:
             record = {**record, "measured": {"conditions": conditions, "figures": measure()}}
@@ -118,13 +124,14 @@ class Records:
 
     def earlier(self, now: List[Exported]) -> Tuple[List[Exported], Dict[str, List[str]]]:
         """(models of earlier calls that are not among `now`, {reason: models that the report leaves out})."""
-        models, left_out = [], {}
+        models: List[Exported] = []
+        left_out: Dict[str, List[str]] = {}
         for name in sorted(set(self._models()) - {model.model for model in now}):
             reason = self._why_not_one_of_these(name)
             if reason:
                 left_out.setdefault(reason, []).append(name)
             else:
-                models.append(Exported(**self.read(name)["row"]))
+                models.append(Exported(**self[name]["row"]))
         return models, left_out
 
     def _why_not_one_of_these(self, name: str) -> str:

@@ -123,7 +123,7 @@ def kl_threshold(histogram: Histogram) -> float:
         end: _divergence(counts[:end], tails[end], total) for end in range(first, BINS) if counts[end - 1] > 0
     }
     if divergences:
-        best = min(divergences, key=divergences.get)
+        best = min(divergences, key=divergences.__getitem__)
     else:
         filled = np.flatnonzero(counts[: first + 1])
         best = int(filled[-1]) if len(filled) else 0

@@ -1,7 +1,7 @@
 """What the task families have in common, for training."""
 
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, List, Optional, Sequence, TextIO, Tuple, Type
+from typing import IO, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Type
 
 from ernie_suite.reading import Example
 
@@ -53,7 +53,7 @@ class TaskFamily:
     criterion: Callable
     metric: Callable[[List[Example], List[Dict]], Dict[str, float]]
     best_metric: str
-    write_submission: Callable[[TextIO, List[Example], List[Dict]], None]
+    write_submission: Callable[[IO[str], List[Example], List[Dict]], None]
     shown: Callable[[Example, Dict], Tuple[str, str, str]]
     default_dataset: Optional[str] = None
     check_labels: Callable[[List[str]], None] = lambda labels: None

@@ -3,7 +3,7 @@
 import json
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from typing import Dict, Iterator, List, Optional, Sequence, TextIO, Tuple
+from typing import IO, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ernie_suite.reading import Example, SplitFile, id_field, text_field
 from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily, cross_entropy
@@ -68,7 +68,7 @@ def _question(context: str, qa: Dict, number: int, file: SplitFile) -> Optional[
     answers = [(text, start) for text, start in answers if text.strip()]
     answers.sort(key=lambda answer: answer[1] < 0)
     if not answers or (answers[0][1] < 0 and file.split == "test"):
-        file.no_answer("answers", place)
+        file.check_may_lack("answers", place)
         return {**example, "answers": None, "answer_starts": None}
     if answers[0][1] < 0:
         file.remark(WITHOUT_ANSWER[file.split], place)
@@ -84,8 +84,8 @@ def _reference(context: str, answer: Dict, file: SplitFile, place: str) -> Tuple
     """The text of an answer and where it stands in the context, -1 for nowhere; a position that is off is corrected."""
     text = text_field(answer, "text", place)
     try:
-        start = int(answer.get("answer_start"))
-    except (TypeError, ValueError, OverflowError):
+        start = int(answer["answer_start"])
+    except (KeyError, TypeError, ValueError, OverflowError):
         start = -1
     if start >= 0 and text and context.startswith(text, start):
         return text, start
@@ -184,7 +184,7 @@ def character_f1(wanted: str, found: str) -> float:
     return 2 * sum((counts[0] & counts[1]).values()) / sum(sum(count.values()) for count in counts)
 
 
-def write_answers(file: TextIO, examples: List[Example], results: List[Dict]) -> None:
+def write_answers(file: IO[str], examples: List[Example], results: List[Dict]) -> None:
     """One object of id to answer, as CMRC 2018 asks for."""
     answers = {example["id"]: result["answer"] for example, result in zip(examples, results)}
     file.write(to_json(answers).decode("utf-8"))

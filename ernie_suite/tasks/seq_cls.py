@@ -2,7 +2,7 @@
 
 import json
 import sys
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, TextIO, Tuple
+from typing import IO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ernie_suite.reading import NO_LABEL, Example, Reader, SplitFile, id_field, json_lines, text_field
 from ernie_suite.tasks.family import TaskFamily, cross_entropy
@@ -26,7 +26,8 @@ def label_field(item: Dict, file: SplitFile, place: str) -> Optional[str]:
     if value is not None and label in file.known_labels:
         return label
     if value is None or label in NO_LABEL:
-        return file.no_answer("label", place)
+        file.check_may_lack("label", place)
+        return None
     listed = ", ".join(map(repr, file.labels[:20])) + (", ..." if len(file.labels) > 20 else "")
     raise InputError(f"{place}: label {label!r} is not one of {listed}")
 
@@ -92,7 +93,7 @@ def accuracy(examples: List[Example], results: List[Dict]) -> Dict[str, float]:
     return {"accuracy": sum(e["label"] == r["label"] for e, r in zip(examples, results)) / len(examples)}
 
 
-def write_label_lines(file: TextIO, examples: List[Example], results: List[Dict]) -> None:
+def write_label_lines(file: IO[str], examples: List[Example], results: List[Dict]) -> None:
     """JSON lines of id and label, as CLUE asks for."""
     for example, result in zip(examples, results):
         file.write(to_json({"id": example["id"], "label": result["label"]}).decode("utf-8") + "\n")

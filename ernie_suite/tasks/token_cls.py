@@ -2,7 +2,7 @@
 
 import sys
 from bisect import bisect_right
-from typing import Dict, Iterator, List, Optional, Sequence, TextIO, Tuple
+from typing import IO, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ernie_suite.reading import Example, SplitFile
 from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily, cross_entropy
@@ -34,7 +34,8 @@ def read_columns(file: SplitFile) -> Iterator[Example]:
 def tags_field(columns: List[List[str]], tokens: List[str], file: SplitFile, place: str) -> Optional[List[str]]:
     """The tags of the one column there is, one a token; None where a test split has none."""
     if not columns:
-        return file.no_answer("labels", place)
+        file.check_may_lack("labels", place)
+        return None
     (tags,) = columns
     if len(tags) != len(tokens):
         raise InputError(f"{place}: {len(tokens)} tokens but {len(tags)} tags")
@@ -90,7 +91,7 @@ def entity_f1(examples: List[Example], results: List[Dict]) -> Dict[str, float]:
     return {"f1": 2 * right / max(found + wanted, 1), "precision": precision, "recall": recall}
 
 
-def write_tag_columns(file: TextIO, examples: List[Example], results: List[Dict]) -> None:
+def write_tag_columns(file: IO[str], examples: List[Example], results: List[Dict]) -> None:
     """Tokens and tags in columns, as MSRA NER has them."""
     for example, result in zip(examples, results):
         file.write("\x02".join(example["tokens"]) + "\t" + "\x02".join(tags_of(example, result)) + "\n")

@@ -18,7 +18,6 @@ from typing import List, Optional
 ROOT = Path(__file__).resolve().parents[2]
 # Scripts that give flags they do not know to the run scripts.
 PASS_ON = ("benchmarks/reproduce.py", "benchmarks/pruning_quality.py")
-SHARED = (ROOT, ROOT / "deploy" / "python")
 original = argparse.ArgumentParser.parse_known_args
 start_process = subprocess.Popen.__init__
 
@@ -39,7 +38,8 @@ def problem(script: str, arguments: List[str]) -> Optional[str]:
     def parse_known_args(self, args=None, namespace=None):
         given = sys.argv[1:] if args is None else list(args)
         parsed, rest = original(self, args, namespace)
-        if "--help" not in self._option_string_actions or (rest and script not in PASS_ON):
+        whole = given[len(given) - len(arguments) :] == arguments  # after what config.yml says, with run_*.py
+        if not whole or "--help" not in self._option_string_actions or (rest and script not in PASS_ON):
             return parsed, rest  # a parser for some flags before the one for all, or an error that the script reports
         names = [argument.partition("=")[0] for argument in given if argument.startswith("--")]
         abbreviated = [name for name in names if name not in self._option_string_actions and name not in rest]
@@ -67,7 +67,6 @@ def problem(script: str, arguments: List[str]) -> Optional[str]:
         argparse.ArgumentParser.parse_known_args = original
         subprocess.Popen.__init__ = start_process
         sys.argv, sys.path[:] = argv, search
-        forget_modules(path.parent)
 
 
 def refuse(self, command, *more, **options) -> None:
@@ -75,14 +74,6 @@ def refuse(self, command, *more, **options) -> None:
     if not isinstance(command, str) and sys.executable in map(str, command):
         raise RuntimeError(f"it starts {command[1]} without parsing its command line")
     start_process(self, command, *more, **options)
-
-
-def forget_modules(folder: Path) -> None:
-    """Scripts in different folders may import different modules of the same name; what all share stays."""
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name != "__main__" and file and Path(file).parent == folder and folder not in SHARED:
-            del sys.modules[name]
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from typing import BinaryIO, Dict, Iterator, Tuple, Type, Union
 
 from tqdm import tqdm
 
-from ernie_inference.derived import digest_of
 from ernie_inference.errors import InputError
+from ernie_inference.files import digest_of
 from ernie_inference.predictor import ErniePredictor
 from ernie_inference.tasks.base import Task
 from ernie_inference.text_files import decode

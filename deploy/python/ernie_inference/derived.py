@@ -4,19 +4,16 @@ Each ends with a mark that says what it was made from, by content, and how. One 
 again; one without a mark was made by somebody else, and is not replaced.
 """
 
-import hashlib
-import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 from typing import Callable, NamedTuple, Optional, Sequence
 
 from ernie_inference.errors import InputError
+from ernie_inference.files import Unwritable, digest_of, publish
 
 MARK = re.compile(rb"made-from:([0-9a-f]{64}) by:([^\s\0]*)\s*\Z")
 MARK_BYTES = 512  # of the end of a file in which its mark is looked for
-BLOCK_BYTES = 1 << 20
 
 
 class Origin(NamedTuple):
@@ -73,15 +70,12 @@ def derive(
             return target
     try:
         # A folder of its own, as others may be making the same file; and made before C++ code that ends the process.
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-            temporary = Path(folder, target.name)
-            make(temporary)
-            with temporary.open("r+b") as file:
-                file.seek(0, os.SEEK_END)
+        with publish(target.parent) as folder:
+            make(folder / target.name)
+            with (folder / target.name).open("ab") as file:
                 file.write(kind.mark(f"made-from:{digest} by:{recipe or ''}"))
-            os.replace(temporary, target)
-    except OSError as error:
-        raise InputError(f"{target} cannot be written ({error.strerror or error}): {kind.instead}") from None
+    except Unwritable as error:
+        raise InputError(f"{target} cannot be written ({error.reason}): {kind.instead}") from None
     print(f"wrote {target}", file=sys.stderr)
     return target
 
@@ -92,21 +86,3 @@ def origin_of(file: Path) -> Optional[Origin]:
         content.seek(max(0, file.stat().st_size - MARK_BYTES))
         found = MARK.search(content.read())
     return Origin(*(part.decode("ascii", "replace") for part in found.groups())) if found else None
-
-
-def digest_of(files: Sequence[Path]) -> str:
-    """SHA-256 over the contents of files, and where each ends.
-
-    Raises:
-        InputError: one cannot be read.
-    """
-    digest = hashlib.sha256()
-    for path in files:
-        try:
-            with path.open("rb") as file:
-                for block in iter(lambda: file.read(BLOCK_BYTES), b""):
-                    digest.update(block)
-                digest.update(file.tell().to_bytes(8, "little"))
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from None
-    return digest.hexdigest()

@@ -1,14 +1,25 @@
-"""Outputs that are whole or not there: written under a temporary name beside their place, then renamed."""
+"""Files as wholes: written under a temporary name beside their place and then renamed, and told apart by content."""
 
+import hashlib
 import os
 import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from ernie_inference.errors import InputError
 from ernie_inference.text_output import to_json
+
+BLOCK_BYTES = 1 << 20
+
+
+class Unwritable(InputError):
+    """A folder that cannot be written to, or a full disk; `reason` is what the system says."""
+
+    def __init__(self, folder, error: OSError):
+        self.reason = error.strerror or str(error)
+        super().__init__(f"{folder} cannot be written to ({self.reason}): free space there or name another")
 
 
 @contextmanager
@@ -16,20 +27,20 @@ def publish(folder) -> Iterator[Path]:
     """A temporary folder whose files take their names in `folder` when the block ends without an error.
 
     Raises:
-        InputError: the folder cannot be written to, or the disk is full.
+        Unwritable: the folder cannot be written to, or the disk is full.
     """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     except OSError as error:
-        raise unwritable(folder, error) from None
+        raise Unwritable(folder, error) from None
     try:
         yield temporary
         for path in sorted(temporary.iterdir()):
             os.replace(path, folder / path.name)
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise Unwritable(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -49,13 +60,27 @@ def write_json(path, content) -> None:
         (temporary / path.name).write_bytes(text + b"\n")
 
 
-def unwritable(folder, error: OSError) -> InputError:
-    return InputError(f"{folder} cannot be written to ({error.strerror or error}): free space there or name another")
-
-
 def check_writable(folder) -> None:
     """Fail in the first second rather than after the training, when nothing can be written to a folder."""
     with publish(folder) as temporary:
         probe = temporary / "probe"
         probe.write_bytes(b"\0" * 4096)
         probe.unlink()
+
+
+def digest_of(files: Sequence[Path]) -> str:
+    """SHA-256 over the contents of files, and where each ends.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                for block in iter(lambda: file.read(BLOCK_BYTES), b""):
+                    digest.update(block)
+                digest.update(file.tell().to_bytes(8, "little"))
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from None
+    return digest.hexdigest()

@@ -13,8 +13,6 @@ from ernie_inference.text_output import to_json
 from ernie_inference.wordpiece import WordPiece
 
 INFERENCE_FILE = "inference.json"
-
-
 VOCAB_FILE = "vocab.txt"
 
 

@@ -9,18 +9,11 @@ from ernie_inference.errors import InputError
 from ernie_inference.quiet_imports import import_paddle
 
 DERIVED = (".fp16", ".int8")
-
-
-PROGRAM, PARAMETERS = ".pdmodel", ".pdiparams"
-
-
+PROGRAM, PARAMETERS, ONNX_FILE = ".pdmodel", ".pdiparams", ".onnx"
 INPUTS = ("input_ids", "token_type_ids")
-
 
 # Sizes in bytes of the numbers that VarType.Type (framework.proto) names.
 ITEM_SIZES = {0: 1, 1: 2, 2: 4, 3: 8, 4: 2, 5: 4, 6: 8, 20: 1, 21: 1, 22: 2}
-
-
 QUANTIZE_OPS = ("fake_quantize", "fake_channel_wise_quantize", "quantize_linear")
 
 

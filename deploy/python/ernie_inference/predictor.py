@@ -8,15 +8,13 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
-from ernie_inference.engines import load_engine
+from ernie_inference.engines import ENGINES
 from ernie_inference.engines.backends import ONNX, ONNX_TENSORRT
+from ernie_inference.engines.base import Engine
 from ernie_inference.engines.config import EngineConfig
-from ernie_inference.engines.onnx_engine import OnnxEngine
-from ernie_inference.engines.onnx_files import find_onnx, in_precision
-from ernie_inference.engines.paddle_engine import PaddleEngine
 from ernie_inference.errors import InputError
 from ernie_inference.inference_config import INFERENCE_FILE, VOCAB_FILE, load_task
-from ernie_inference.model_files import check_length, find_model
+from ernie_inference.model_files import check_length
 from ernie_inference.tasks.base import Task, Window
 
 Prepared = Tuple[Dict, List[Window]]  # an example and its windows
@@ -36,7 +34,7 @@ class ErniePredictor:
     # padding is left, and the memory needed does not depend on how many texts there are.
     batches_ahead = 16
 
-    def __init__(self, engine: Union[PaddleEngine, OnnxEngine], task: Task):
+    def __init__(self, engine: Engine, task: Task):
         self.task = task
         self._engine = engine
         self._engines = threading.local()
@@ -45,7 +43,7 @@ class ErniePredictor:
         self._check_match()
 
     @property
-    def engine(self) -> Union[PaddleEngine, OnnxEngine]:
+    def engine(self) -> Engine:
         """This thread's engine."""
         if not hasattr(self._engines, "own"):
             with self._cloning:
@@ -236,45 +234,27 @@ def load_predictor(
     Raises:
         InputError: a file is missing or broken, or this machine cannot run the model so.
     """
-    onnx = str(engine_options.get("backend", "")).startswith("onnxruntime")
-    prefix = find_model(model_path, ".onnx" if onnx else ".pdmodel")
-    task = load_task(config_dir or prefix.parent, max_seq_length)
+    config = EngineConfig(**engine_options)  # refuses what cannot work before anything is read or made
+    engine_class = ENGINES[config.backend]
+    model = engine_class.find(model_path, config)
+    folder = Path(config_dir or model.parent)
+    for name in (INFERENCE_FILE, VOCAB_FILE):
+        if not (folder / name).exists():
+            raise InputError(f"{folder / name} is missing: {engine_class.config_advice}")
+    task = load_task(folder, max_seq_length)
     if task_name not in (None, task.name):
-        raise InputError(f"{prefix} is a {task.name} model, not {task_name}: give its own task name, or another model")
+        raise InputError(f"{model} is a {task.name} model, not {task_name}: give its own task name, or another model")
     config = EngineConfig(**{"max_seq_length": task.max_seq_length, **engine_options})
-    return ErniePredictor(load_engine(prefix, config), task)
+    return ErniePredictor(engine_class(model, config), task)
 
 
 def load_onnx_predictor(
-    model_path: Union[str, Path],
-    config_dir: Optional[Union[str, Path]] = None,
-    device: str = "cpu",
-    precision: str = "fp32",
-    use_trt: bool = False,
-    **options: Any,
+    model_path: Union[str, Path], device: str = "cpu", use_trt: bool = False, **options: Any
 ) -> ErniePredictor:
-    """The predictor of an ONNX model on ONNX Runtime.
+    """The predictor of an ONNX model on ONNX Runtime, or, with use_trt, on its TensorRT provider.
 
-    Args:
-        model_path: a .onnx file, or an exported Paddle model, which is converted first.
-        config_dir: the folder of inference.json and vocab.txt; by default the model's own.
-        precision: fp32; fp16 on a GPU; int8 on a processor. The file in that precision is made from
-            the FP32 one and kept beside it; TensorRT makes FP16 of the FP32 file itself.
-        use_trt: use ONNX Runtime's TensorRT provider.
-        options: as for load_predictor (task_name, max_seq_length, and the fields of EngineConfig).
-
-    Raises:
-        InputError: a file is missing or broken, or this machine cannot run the model so.
+    model_path is a .onnx file, or an exported Paddle model, which is converted first. The file in another precision
+    than FP32 (fp16 on a GPU, int8 on a processor) is made from the FP32 one and kept beside it. Otherwise as
+    load_predictor.
     """
-    backend = ONNX_TENSORRT if use_trt else ONNX
-    EngineConfig(device=device, backend=backend, precision=precision)  # refuse before any conversion
-    file = find_onnx(model_path)
-    if not use_trt:
-        file = in_precision(file, precision)
-    config_dir = Path(config_dir or file.parent)
-    for name in (INFERENCE_FILE, VOCAB_FILE):
-        if not (config_dir / name).exists():
-            raise InputError(
-                f"{config_dir / name} is missing: copy it from the exported model, or name its folder with --config_dir"
-            )
-    return load_predictor(file, config_dir=config_dir, device=device, backend=backend, precision=precision, **options)
+    return load_predictor(model_path, backend=ONNX_TENSORRT if use_trt else ONNX, device=device, **options)

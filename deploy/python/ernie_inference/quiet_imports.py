@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import warnings
 
 from ernie_inference.errors import InputError
@@ -20,6 +21,11 @@ def hide_import_warnings() -> None:
     """From now on such warnings are not shown, whatever -W and PYTHONWARNINGS say."""
     for message in MESSAGES:
         warnings.filterwarnings("ignore", message=message)
+
+
+def hide_progress_of_paddlenlp() -> None:
+    """From now on PaddleNLP's log shows what is wrong and nothing else, also where it is imported later."""
+    logging.getLogger("PaddleNLP").addFilter(lambda record: record.levelno >= logging.WARNING)
 
 
 def import_paddle():

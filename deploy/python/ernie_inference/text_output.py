@@ -8,7 +8,7 @@ for it, and a JSON file gives it back.
 import json
 import sys
 from pathlib import Path
-from typing import Any, Optional, TextIO, Union
+from typing import IO, Any, Optional, Union
 
 ESCAPE = "backslashreplace"  # "\ud83d" as the six characters \ud83d
 
@@ -22,7 +22,7 @@ def to_json(content: Any, indent: Optional[int] = None) -> bytes:
     return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=indent).encode("utf-8", ESCAPE)
 
 
-def open_text(path: Union[str, Path], mode: str = "w") -> TextIO:
+def open_text(path: Union[str, Path], mode: str = "w") -> IO[str]:
     """A text file to write in UTF-8, with "\\n" for line ends."""
     return open(path, mode, encoding="utf-8", errors=ESCAPE, newline="\n")
 

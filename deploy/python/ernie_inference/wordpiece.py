@@ -285,8 +285,8 @@ def vocab_lines(vocab: Dict[str, int]) -> List[str]:
         ValueError: a token would come back with another id or not at all.
     """
     if min(vocab.values()) < 0:
-        raise ValueError(f"the vocabulary gives {min(vocab, key=vocab.get)!r} a negative id")
-    last = max(vocab, key=vocab.get)
+        raise ValueError(f"the vocabulary gives {min(vocab, key=vocab.__getitem__)!r} a negative id")
+    last = max(vocab, key=vocab.__getitem__)
     lines = [last] * (vocab[last] + 1)
     for token, number in vocab.items():
         lines[number] = token

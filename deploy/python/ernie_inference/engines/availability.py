@@ -37,8 +37,10 @@ def cuda_problem(device_id: int = 0) -> Optional[str]:
     if not 0 <= device_id < count:
         return f"there is no GPU {device_id}: this machine has {count}, counted from 0"
     compiled = MACHINE_CODE.get((paddle.version.full_version, paddle.version.cuda()))
-    capability = paddle.device.cuda.get_device_capability(device_id) if compiled else None
-    if not compiled or _has_code_for(capability, compiled):
+    if not compiled:
+        return None
+    capability = paddle.device.cuda.get_device_capability(device_id)
+    if _has_code_for(capability, compiled):
         return None
     known = ", ".join(f"{major}.{minor}" for major, minor in compiled)
     return (

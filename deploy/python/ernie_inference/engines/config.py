@@ -5,17 +5,9 @@ from pathlib import Path
 from typing import Optional, Union
 
 from ernie_inference.engines.availability import onnx_gpu_problem, paddle_gpu_problem, supports_bf16
-from ernie_inference.engines.backends import (
-    BACKENDS,
-    INSTEAD,
-    ONNX,
-    ONNX_TENSORRT,
-    PADDLE,
-    PRECISIONS,
-    RUN_OVERHEAD_TOKENS,
-    TENSORRT,
-)
+from ernie_inference.engines.backends import BACKENDS, INSTEAD, PADDLE, RUN_OVERHEAD_TOKENS
 from ernie_inference.errors import InputError
+from ernie_inference.model_files import ONNX_FILE
 from ernie_inference.processors import usable_processors
 
 
@@ -26,7 +18,7 @@ class EngineConfig:
     Attributes:
         device: "cpu" or "gpu".
         backend: one of BACKENDS.
-        precision: "fp32", "bf16", "fp16" or "int8"; PRECISIONS says which goes where.
+        precision: "fp32", "bf16", "fp16" or "int8"; BACKENDS says which goes where.
         num_threads: processor threads of one run.
         device_id: number of the GPU.
         batch_size: rows of one run, unless the caller of a predictor says otherwise.
@@ -60,11 +52,11 @@ class EngineConfig:
 
     @property
     def is_onnx(self) -> bool:
-        return self.backend in (ONNX, ONNX_TENSORRT)
+        return BACKENDS[self.backend].suffix == ONNX_FILE
 
     @property
     def is_tensorrt(self) -> bool:
-        return self.backend in (TENSORRT, ONNX_TENSORRT)
+        return BACKENDS[self.backend].is_tensorrt
 
     @property
     def run_overhead_tokens(self) -> float:
@@ -81,7 +73,7 @@ class EngineConfig:
             raise InputError(f"backend {self.backend!r} is not one of {', '.join(BACKENDS)}")
         if self.device not in ("cpu", "gpu"):
             raise InputError(f"device {self.device!r} is neither cpu nor gpu")
-        allowed = PRECISIONS.get((self.backend, self.device))
+        allowed = BACKENDS[self.backend].precisions.get(self.device)
         if allowed is None:
             raise InputError(f"{self.backend} runs on a GPU only: use --device gpu, or leave out --use_trt")
         if self.precision not in allowed:
@@ -90,12 +82,10 @@ class EngineConfig:
 
     def describe(self) -> str:
         """One line for people: engine, processor, precision, threads or device."""
-        precision = self.precision.upper() if self.precision != "bf16" else "bf16"
+        backend = BACKENDS[self.backend]
+        precision = self.precision if self.precision == "bf16" else self.precision.upper()
+        where = f"GPU {self.device_id}"
         if self.device == "cpu":
-            if self.precision == "int8":
-                precision += " (dynamic)" if self.is_onnx else " (fc)"
-            engine = "ONNX Runtime, CPU" if self.is_onnx else "Paddle Inference, oneDNN"
-            return f"{engine}, {precision}, {self.num_threads} thread{'s' if self.num_threads > 1 else ''}"
-        engine = "ONNX Runtime" if self.is_onnx else "Paddle Inference"
-        runner = "TensorRT" if self.is_tensorrt else "CUDA"
-        return f"{engine}, {runner}, {precision}, GPU {self.device_id}"
+            precision += f" ({backend.int8})" if self.precision == "int8" else ""
+            where = f"{self.num_threads} thread{'s' if self.num_threads != 1 else ''}"
+        return f"{backend.library}, {backend.runner[self.device]}, {precision}, {where}"

@@ -7,20 +7,31 @@ import numpy as np
 
 from ernie_inference.engines.availability import CPU_PROVIDER, CUDA_PROVIDER, TENSORRT_PROVIDER
 from ernie_inference.engines.backends import ONNX, ONNX_TENSORRT, TENSORRT_WORKSPACE_BYTES
+from ernie_inference.engines.base import Engine, extreme_inputs
 from ernie_inference.engines.config import EngineConfig
+from ernie_inference.engines.onnx_files import find_onnx, in_precision
 from ernie_inference.engines.onnx_graph import lookup_tables
-from ernie_inference.engines.paddle_runtime import reason_of
-from ernie_inference.engines.tensorrt_shapes import extreme_inputs
-from ernie_inference.errors import InputError
+from ernie_inference.errors import InputError, reason_of
 from ernie_inference.model_files import INPUTS, ModelInfo, check_length, find_model, table_sizes
 
 
-class OnnxEngine:
+class OnnxEngine(Engine):
     """Runs a .onnx file with ONNX Runtime. Sessions may be used by several threads at once.
 
     Raises:
         InputError: the file is broken, was made for another precision, or the GPU cannot be used.
     """
+
+    config_advice = "copy it from the exported model, or name its folder with --config_dir"
+
+    @staticmethod
+    def find(model_path: Union[str, Path], config: EngineConfig) -> Path:
+        """The .onnx file: one that is named, or that is made of an exported Paddle model, in the precision asked for.
+
+        TensorRT makes FP16 of the FP32 file itself.
+        """
+        file = find_onnx(model_path)
+        return file if config.is_tensorrt else in_precision(file, config.precision)
 
     def __init__(self, model_path: Union[str, Path], config: EngineConfig):
         import onnxruntime
@@ -86,12 +97,7 @@ class OnnxEngine:
             )
 
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray, ...]:
-        """Logits of one batch. Both inputs are int64 [batch, seq_len]; the outputs are float32."""
         return tuple(self._session.run(None, {"input_ids": input_ids, "token_type_ids": token_type_ids}))
-
-    def padded_length(self, length: int) -> int:
-        """The seq_len to pad a batch to: its own, as any shape can be run."""
-        return length
 
     def clone(self) -> "OnnxEngine":
         """This engine itself: a session serves any number of threads."""

@@ -14,11 +14,7 @@ from ernie_inference.errors import InputError
 from ernie_inference.model_files import find_model, inspect_model, program_files
 
 OPSET_VERSION = 13
-
-
 METADATA_PROPS = 14  # field number in ModelProto
-
-
 ORIGIN, PRECISION = "origin", "precision"  # our entries there
 
 

@@ -43,12 +43,13 @@ def lookup_tables(path: Union[str, Path]) -> Dict[str, int]:
 def _tables_of_model(content: memoryview) -> Dict[str, int]:
     rows: Dict[str, int] = {}  # of each constant with two dimensions
     nodes: Dict[str, Node] = {}  # by output
-    for number, graph in _fields(content):
-        for part, value in _fields(graph) if number == MODEL_GRAPH else ():
+    graphs = [_message(graph) for number, graph in _fields(content) if number == MODEL_GRAPH]
+    for graph in graphs:
+        for part, value in _fields(graph):
             if part == GRAPH_INITIALIZER:
-                _read_tensor(value, "", rows)
+                _read_tensor(_message(value), "", rows)
             elif part == GRAPH_NODE:
-                _read_node(value, nodes, rows)
+                _read_node(_message(value), nodes, rows)
     tables = {}
     for node in nodes.values():
         if node.op_type == "Gather":
@@ -68,12 +69,12 @@ def _read_node(content: memoryview, nodes: Dict[str, Node], rows: Dict[str, int]
         elif number == NODE_OP_TYPE:
             op_type = _text(value)
         elif number == NODE_ATTRIBUTE:
-            attributes.append(value)
+            attributes.append(_message(value))
     nodes.update(dict.fromkeys(outputs, Node(op_type, inputs)))
     for attribute in attributes if op_type == "Constant" else ():
         for number, value in _fields(attribute):
             if number == ATTRIBUTE_TENSOR:
-                _read_tensor(value, outputs[0], rows)
+                _read_tensor(_message(value), outputs[0], rows)
 
 
 def _read_tensor(content: memoryview, name: str, rows: Dict[str, int]) -> None:
@@ -122,6 +123,17 @@ def _fields(content: memoryview) -> Iterator[Tuple[int, Union[int, memoryview]]]
             position += 8 if wire_type == EIGHT_BYTES else 4
         else:
             raise ValueError(f"{wire_type} is no wire type of protobuf")
+
+
+def _message(value: Union[int, memoryview]) -> memoryview:
+    """A field that is a message.
+
+    Raises:
+        TypeError: it is a number.
+    """
+    if isinstance(value, int):
+        raise TypeError("a number where a message should be")
+    return value
 
 
 def _varint(content: memoryview, position: int) -> Tuple[int, int]:

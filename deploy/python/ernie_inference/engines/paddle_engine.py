@@ -1,13 +1,13 @@
 """Paddle Inference: oneDNN on processors, CUDA and TensorRT on GPUs."""
 
 import copy
-import math
 import warnings
 from pathlib import Path
 from typing import List, Tuple, Union
 
 import numpy as np
 
+from ernie_inference.engines.base import Engine
 from ernie_inference.engines.config import EngineConfig
 from ernie_inference.engines.paddle_runtime import create_predictor, paddle_settings, run_predictor
 from ernie_inference.engines.tensorrt_shapes import collect_shapes, is_users_own
@@ -15,12 +15,18 @@ from ernie_inference.errors import InputError
 from ernie_inference.model_files import ModelInfo, check_length, find_model, inspect_model, program_files
 
 
-class PaddleEngine:
+class PaddleEngine(Engine):
     """Runs PREFIX.pdmodel with Paddle Inference. One engine serves one thread: clone() it for another.
 
     Raises:
         InputError: a model file is broken, or the model's precision is not the one asked for.
     """
+
+    config_advice = "export the model with --do_export, which writes it"
+
+    @staticmethod
+    def find(model_path: Union[str, Path], config: EngineConfig) -> Path:
+        return find_model(model_path)
 
     def __init__(self, model_path: Union[str, Path], config: EngineConfig):
         self.config = config
@@ -37,23 +43,18 @@ class PaddleEngine:
 
     @property
     def files(self) -> List[Path]:
-        """What the model consists of; other files may stand beside it under its name."""
         return program_files(self.prefix)
 
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray, ...]:
-        """Logits of one batch. Both inputs are int64 [batch, seq_len], where seq_len is one that padded_length gives
-        if inputs of several shapes are run; the outputs are float32.
-        """
         return run_predictor(self._predictor, input_ids, token_type_ids)
 
     def padded_length(self, length: int) -> int:
-        """The seq_len to pad a batch to whose longest input has `length` tokens."""
         if self.config.device == "gpu":
             return length
-        return min(distinct_length(length), self.info.max_positions or math.inf)
+        distinct = distinct_length(length)
+        return min(distinct, self.info.max_positions or distinct)
 
     def clone(self) -> "PaddleEngine":
-        """An engine for another thread; it shares this one's weights."""
         other = copy.copy(self)
         other._predictor = self._predictor.clone()
         return other

@@ -8,11 +8,10 @@ import numpy as np
 from ernie_inference.engines.backends import PADDLE, TENSORRT_WORKSPACE_BYTES
 from ernie_inference.engines.config import EngineConfig
 from ernie_inference.engines.pass_log import without_pass_log
-from ernie_inference.errors import InputError
+from ernie_inference.errors import InputError, reason_of
 from ernie_inference.model_files import PARAMETERS, PROGRAM
 
 GPU_MEMORY_POOL_MB = 256
-
 
 # Subgraphs smaller than this stay in Paddle: the way into TensorRT and back would cost more than it saves.
 TENSORRT_MIN_SUBGRAPH = 5
@@ -111,13 +110,6 @@ def _base_settings(prefix: Path):
     settings.enable_memory_optim()
     settings.disable_glog_info()
     return settings
-
-
-def reason_of(error: BaseException) -> str:
-    """The line of a C++ error that says what happened, without the stack trace around it."""
-    text = str(error).split("Error Message Summary:")[-1]
-    lines = [line.strip() for line in text.split("\n") if line.strip(" \t\r-")]
-    return lines[0] if lines else type(error).__name__
 
 
 def shape_info_path(prefix: Path, config: EngineConfig) -> Path:

@@ -17,10 +17,7 @@ for line in sys.stdin.buffer:
         sys.stdout.buffer.flush()
 """
 
-
 RELAY_SECONDS = 2.0
-
-
 _stderr_in_use = threading.Lock()
 
 
@@ -34,7 +31,7 @@ def without_pass_log() -> Iterator[None]:
     """
     with _stderr_in_use:
         relay = _start_relay()
-        if relay is None:
+        if relay is None or relay.stdin is None:
             yield
             return
         sys.stderr.flush()

@@ -7,8 +7,6 @@ import numpy as np
 from ernie_inference.tasks.base import Encoded, Task, Window, finite, windows_of_tokens
 
 MAX_QUESTION_TOKENS = 64
-
-
 MAX_ANSWER_TOKENS = 50
 
 
