@@ -12,7 +12,6 @@ from ernie_inference.engines import load_engine
 from ernie_inference.engines.availability import supports_bf16
 from ernie_inference.engines.config import EngineConfig
 from ernie_inference.engines.paddle_engine import distinct_length
-from ernie_inference.engines.paddle_runtime import reason_of
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import load_predictor
 from infer import strip_scores
@@ -132,10 +131,3 @@ def test_a_precision_the_model_does_not_have_is_refused(tiny):
 )
 def test_the_engine_is_said_in_one_line(options, line):
     assert EngineConfig(**options).describe() == line
-
-
-def test_errors_of_cpp_are_cut_to_what_happened():
-    trace = "\n\n----\nC++ Traceback\n----\n0 paddle::f()\n\n"
-    text = trace + "Error Message Summary:\n-----\nNotFoundError: TensorRT is needed\n"
-    assert reason_of(RuntimeError(text)) == "NotFoundError: TensorRT is needed"
-    assert reason_of(MemoryError()) == "MemoryError"
