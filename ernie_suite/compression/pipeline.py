@@ -117,7 +117,7 @@ def check_trainer(trainer, config: Optional[CompressConfig]) -> List[Width]:
     """
     model, task = trainer.model, trainer.task
     name = type(model).__name__
-    head = trainer.family.head
+    head = FAMILIES[task.name].head
     if not name.endswith(tuple(family.head for family in FAMILIES.values())):
         raise InputError(f"{name} is not a fine-tuned model: fine-tune one with run_*.py and give its folder")
     if not name.endswith(head):
