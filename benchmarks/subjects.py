@@ -7,7 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ernie_suite.command_line import config_sections, read_config
 from ernie_suite.data import DATASETS
-from ernie_suite.results import figures_file
+from ernie_suite.figures import figures_file
 from ernie_suite.runs import model_identity, read_json
 
 from benchmarks.steps import Step, parse_flags

@@ -1,4 +1,4 @@
-"""From the command line, config.yml and the defaults to checked arguments."""
+"""From the command line, config.yml and the defaults to checked arguments, and to the folder of the model."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Dict, Iterable, List, Optional, Tuple, Type
 
-from ernie_suite.arguments import DEFAULT_MODEL, DataArguments, FinetuneArguments, ModelArguments
+from ernie_suite.arguments import DEFAULT_MODEL, MODELS_FOLDER, DataArguments, FinetuneArguments, ModelArguments
 from ernie_suite.compression.config import CompressionArguments
 from ernie_suite.data import DATASETS, DatasetSpec, find_dataset
 from ernie_suite.tasks.family import TaskFamily
@@ -167,7 +167,7 @@ def follow_the_model(model_args, data_args, args, typed: List[str], trains: bool
 
     Where no model is named, it is the one that was trained before, in output_dir.
     """
-    folder = Path(args.output_dir or os.path.join("best_models", data_args.task_name.upper()))
+    folder = Path(args.output_dir or os.path.join(MODELS_FOLDER, data_args.task_name.upper()))
     if not trains and model_args.model_name_or_path == DEFAULT_MODEL and folder.is_dir():
         model_args.model_name_or_path = str(folder)
     model = Path(model_args.model_name_or_path)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ernie_inference.bulk import answer_lines, count_lines
+from ernie_inference.bulk import answer_file, count_lines
 from ernie_inference.errors import InputError
 from ernie_inference.tasks import TASKS
 from ernie_inference.text_output import to_json
@@ -115,7 +115,7 @@ class Service:
 
 
 def answer(service, files, task=SEQ_CLS):
-    return answer_lines(ServiceAnswerer(service, task, concurrency=1), *files)
+    return answer_file(ServiceAnswerer(service, task, concurrency=1), *files)
 
 
 @pytest.fixture

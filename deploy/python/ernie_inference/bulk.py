@@ -8,7 +8,6 @@ Who answers is an Answerer: an exported model here, a service in deploy/serving.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ from tqdm import tqdm
 
 from ernie_inference.errors import InputError
 from ernie_inference.files import digest_of, write_json
-from ernie_inference.predictor import ErniePredictor
 from ernie_inference.tasks.base import Task
 from ernie_inference.text_files import decode
 from ernie_inference.text_output import to_json
@@ -30,7 +28,7 @@ QUIET_SECONDS = 1.0  # before the progress is shown: what is wrong from the begi
 
 
 class Answerer(Protocol):
-    """Who answers the inputs of a file."""
+    """Who answers the inputs of a file: an ErniePredictor, or a service (ernie_serving/client_command.py)."""
 
     @property
     def task(self) -> Union[Task, Type[Task]]:
@@ -43,39 +41,7 @@ class Answerer(Protocol):
         """All that answers depend on beside the input, as JSON has it, each under a name for people."""
 
 
-class ModelAnswerer:
-    """An exported model, in this process. Its answers depend on files by what they hold, not by where they are."""
-
-    def __init__(self, predictor: ErniePredictor):
-        self.task = predictor.task
-        self.predict_iter = predictor.predict_iter
-        self._engine = predictor.engine
-
-    def depends_on(self) -> Dict[str, Any]:
-        task, config = self.task, self._engine.config
-        vocabulary = json.dumps(sorted(task.tokenizer.vocab.items())).encode("ascii")
-        return {
-            "model": digest_of(self._engine.files),
-            "vocabulary": hashlib.sha256(vocabulary).hexdigest(),
-            "lowercase": task.tokenizer.lowercase,
-            "task": task.name,
-            "labels": list(task.labels),
-            "max_seq_length": task.max_seq_length,
-            "doc_stride": task.doc_stride,
-            "backend": config.backend,
-            "device": config.device,
-            "precision": config.precision,
-        }
-
-
 def answer_file(
-    predictor: ErniePredictor, input_file: Union[str, Path], output_file: Union[str, Path], batch_size: int = 32
-) -> int:
-    """Answer each line of input_file with an exported model: answer_lines, whose errors it has, for a predictor."""
-    return answer_lines(ModelAnswerer(predictor), input_file, output_file, batch_size)
-
-
-def answer_lines(
     answerer: Answerer, input_file: Union[str, Path], output_file: Union[str, Path], batch_size: int = 32
 ) -> int:
     """Answer each line of input_file in output_file; an input is a JSON value in one of the task's forms.

@@ -9,7 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Type
 
-from ernie_inference.bulk import answer_lines
+from ernie_inference.bulk import answer_file
 from ernie_inference.commands import format_answer
 from ernie_inference.console import Parser, number_above, number_from, print_row, run_command
 from ernie_inference.errors import InputError
@@ -44,7 +44,7 @@ def main(task: Type[Task]) -> None:
     if args.task_name:
         evaluate(client, task, args)
     elif args.input_file:
-        answer_file(client, task, args)
+        answer_lines_of(client, task, args)
     else:
         answer_texts(client, task, args)
 
@@ -151,11 +151,11 @@ class ServiceAnswerer:
         return {"task": self.task.name, "endpoints": sorted(self._client.endpoints)}
 
 
-def answer_file(client: Client, task: Type[Task], args: Namespace) -> None:
+def answer_lines_of(client: Client, task: Type[Task], args: Namespace) -> None:
     """Answer each line of a file, or what an interrupted run has left of it."""
     answerer = ServiceAnswerer(client, task, args.concurrency)
     started = time.perf_counter()
-    lines = answer_lines(answerer, args.input_file, args.output_file, args.batch_size)
+    lines = answer_file(answerer, args.input_file, args.output_file, args.batch_size)
     speed = answerer.answered / (time.perf_counter() - started)
     print(f"wrote {lines} lines to {args.output_file}, {speed:.1f} texts/s")
 
