@@ -3,7 +3,6 @@
 import itertools
 import math
 import os
-import random
 import subprocess
 import sys
 import threading
@@ -15,15 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ernie_inference.engines import load_engine
-from ernie_inference.engines.availability import supports_bf16
 from ernie_inference.engines.config import EngineConfig
-from ernie_inference.engines.paddle_engine import distinct_length
 from ernie_inference.errors import InputError
-from ernie_inference.model_files import find_model
-from ernie_inference.predictor import ErniePredictor, batch_ends, load_predictor, pad
+from ernie_inference.inference_config import load_task
+from ernie_inference.predictor import ErniePredictor, batch_ends, load_onnx_predictor, load_predictor, pad
 from ernie_inference.tasks.base import Window
 from infer import answer_in_order, strip_scores
-from tests.support.models import ANY_TEXT, MAX_POSITIONS, MAX_SEQ_LENGTH, TASK_NAMES, corpus, example_inputs
+from tests.support.models import ANY_TEXT, TASK_NAMES, corpus, example_inputs, logits_of
 from tests.support.scripts import ROOT
 
 TEXTS = corpus()[::300]
@@ -39,23 +36,6 @@ ODD_TEXTS = [
     "é" * 120,
     "北京" * 50_000,
 ]
-
-
-@pytest.fixture(scope="module")
-def predictors(tiny):
-    return {task: load_predictor(tiny[task], num_threads=1) for task in TASK_NAMES}
-
-
-def logits_of(predictor, inputs):
-    """The logits of every window of every input."""
-    from ernie_inference.inputs import as_example
-
-    windows = [
-        window
-        for given_input in inputs
-        for window in predictor.task.windows(as_example(predictor.task.name, given_input, ""))
-    ]
-    return predictor.run_windows(windows), windows
 
 
 @pytest.mark.parametrize("task", TASK_NAMES)
@@ -179,8 +159,6 @@ def test_what_is_no_inputs_is_refused_in_one_line(predictors, ask, wrong):
 @pytest.mark.parametrize("task", TASK_NAMES)
 def test_weights_that_are_no_numbers_give_no_answer(tiny, tmp_path, task):
     """As a diverged training leaves them; neither the Paddle engine nor ONNX Runtime says so itself."""
-    from ernie_inference.predictor import load_onnx_predictor
-
     for name in ("model.pdmodel", "inference.json", "vocab.txt"):
         (tmp_path / name).write_bytes((tiny[task].parent / name).read_bytes())
     content = tiny[task].with_name("model.pdiparams").read_bytes()
@@ -278,247 +256,6 @@ def test_a_predictor_is_shared_by_threads(predictors):
             assert [strip_scores(a) for a in again] == [strip_scores(a) for a in expected]
 
 
-# ---------------------------------------------------------------- precision
-
-
-def test_int8_is_close_to_fp32(tiny):
-    fp32, int8 = load_predictor(tiny["token_cls"]), load_predictor(tiny.int8("token_cls"), precision="int8")
-    outputs, _ = logits_of(fp32, TEXTS)
-    quantized, _ = logits_of(int8, TEXTS)
-    reference = np.concatenate([output[0].ravel() for output in outputs])
-    error = np.concatenate([output[0].ravel() for output in quantized]) - reference
-    assert 0 < abs(error).mean() < 0.1 * reference.std()
-
-
-def onednn_log(code):
-    """What oneDNN says of each kernel that runs."""
-    environment = {**os.environ, "ONEDNN_VERBOSE": "1"}
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
-
-
-@pytest.mark.parametrize("attention", [False, True])
-def test_products_with_weights_run_in_int8_and_no_others(tiny, attention):
-    code = (
-        "import sys; sys.path.insert(0, 'deploy/python')\n"
-        "from ernie_predictor import load_predictor\n"
-        f"load_predictor({str(tiny.int8('seq_cls', attention))!r}, precision='int8', num_threads=1).predict(['北京'])"
-    )
-    log = onednn_log(code)
-    products = [line for line in log.splitlines() if ",exec,cpu,inner_product," in line]
-    # Query, key, value, output and two feed-forward layers, twice; the pooler and the classifier.
-    assert len(products) == 14 and all("src_s8" in line and "wei_s8" in line for line in products)
-    # Two products of activations in each of two layers: oneDNN has only a slow reference kernel for them in INT8.
-    others = [line for line in log.splitlines() if ",exec,cpu,matmul," in line]
-    assert len(others) == 4 and not any("ref" in line.split(",")[4] or "s8" in line for line in others)
-
-
-def test_another_length_does_not_reorder_the_weights(tiny):
-    """Weights in oneDNN's own layout are made once, not for every shape of the input, in time and in memory."""
-    code = (
-        "import sys; sys.path.insert(0, 'deploy/python')\n"
-        "import numpy as np\n"
-        "from engine import EngineConfig, load_engine\n"
-        f"engine = load_engine({str(tiny['seq_cls'])!r}, EngineConfig(num_threads=1))\n"
-        "for length in (20, 20, 19):\n"
-        "    print('length', flush=True)\n"
-        "    ids = np.ones((2, length), dtype=np.int64)\n"
-        "    engine.run(ids, ids)\n"
-    )
-    _, first, second, other = [log.count(",exec,cpu,reorder,") for log in onednn_log(code).split("length\n")]
-    assert first > second == other
-
-
-def test_no_two_shapes_are_written_alike():
-    """Rows and tokens one behind the other, which is how Paddle's oneDNN cache tells shapes apart."""
-    shapes = {(rows, distinct_length(length)) for rows in range(1, 100) for length in range(2, 2049)}
-    assert len({f"{rows}{length}" for rows, length in shapes}) == len(shapes)
-    assert all(0 <= distinct_length(length) - length <= 4 for length in range(8, 2049))
-    assert len({distinct_length(length) for length in range(2, 513)}) < 512 / 4 + 4
-
-
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_shapes_that_paddle_would_take_for_one_another(tiny, precision):
-    """1 x 34 tokens after 13 x 4 ended with "could not reshape a memory descriptor"."""
-    prefix = tiny["token_cls"] if precision == "fp32" else tiny.int8("token_cls")
-    predictor = load_predictor(prefix, precision=precision, num_threads=1)
-    for rows, length in ((13, 4), (1, 34), (24, 5), (2, 45), (1, 28), (12, 8)):
-        answers = predictor.predict(["好" * (length - 2)] * rows, batch_size=rows)
-        assert [strip_scores(a) for a in answers] == [strip_scores(answers[0])] * rows
-
-
-def test_many_shapes_in_any_order(tiny):
-    """Every batch has the logits that it has in a process that has seen no other shape."""
-    predictor, reference = (load_predictor(tiny["seq_cls"], num_threads=1) for _ in range(2))
-    windows = [predictor.task.windows({"text": "中" * length})[0] for length in range(MAX_SEQ_LENGTH - 2)]
-    expected = [reference.run_windows([window])[0] for window in windows]
-    shuffled = random.Random(5)
-    for _ in range(300):
-        numbers = shuffled.choices(range(len(windows)), k=shuffled.randint(1, 32))
-        outputs = predictor.run_windows([windows[i] for i in numbers], sort=False)
-        for output, i in zip(outputs, numbers):
-            np.testing.assert_allclose(output[0], expected[i][0], atol=1e-4)
-
-
-def test_bf16_is_close_to_fp32(tiny, predictors):
-    if not supports_bf16():
-        with pytest.raises(InputError, match="no bf16 instructions"):
-            EngineConfig(precision="bf16")
-        pytest.skip("this processor has no bf16 instructions")
-    ids = np.arange(5, 45).reshape(2, 20)
-    engine = load_engine(tiny["seq_cls"], EngineConfig(precision="bf16"))
-    (bf16,), (fp32,) = (e.run(ids, np.zeros_like(ids)) for e in (engine, predictors["seq_cls"].engine))
-    assert 0 < abs(bf16 - fp32).max() < 0.1
-
-
-def test_a_precision_the_model_does_not_have_is_refused(tiny):
-    with pytest.raises(InputError, match="is not quantized, so it cannot run as INT8"):
-        load_predictor(tiny["seq_cls"], precision="int8")
-    with pytest.raises(InputError, match="is quantized, and fp32 would only imitate INT8"):
-        load_predictor(tiny.int8("seq_cls"))
-
-
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        ({"num_threads": 1}, "Paddle Inference, oneDNN, FP32, 1 thread"),
-        ({"precision": "int8", "num_threads": 2}, "Paddle Inference, oneDNN, INT8 (fc), 2 threads"),
-        (
-            {"backend": "onnxruntime", "precision": "int8", "num_threads": 1},
-            "ONNX Runtime, CPU, INT8 (dynamic), 1 thread",
-        ),
-    ],
-)
-def test_the_engine_is_said_in_one_line(options, line):
-    assert EngineConfig(**options).describe() == line
-
-
-# ---------------------------------------------------------------- files
-
-
-def test_a_model_is_found_by_prefix_folder_or_beginning(tmp_path):
-    for name in ("float32", "int8", "int8_mse"):
-        (tmp_path / f"{name}.pdmodel").touch()
-    for given_path, found in (("float32", "float32"), ("float", "float32"), ("int8", "int8"), ("int8.pdmodel", "int8")):
-        assert find_model(tmp_path / given_path) == tmp_path / found
-    assert find_model(tmp_path / "float32.pdiparams") == tmp_path / "float32"
-    with pytest.raises(InputError, match="can mean float32, int8, int8_mse"):
-        find_model(tmp_path)
-    with pytest.raises(InputError, match="can mean int8, int8_mse"):
-        find_model(tmp_path / "int")
-    with pytest.raises(InputError, match=r"fp16.pdmodel is missing; .* holds float32.pdmodel"):
-        find_model(tmp_path / "fp16")
-    with pytest.raises(InputError, match="holds no .pdmodel file"):
-        find_model(tmp_path / "nowhere" / "model")
-    for name in ("ner.onnx", "ner.int8.onnx", "ner.fp16.onnx"):
-        (tmp_path / name).touch()
-    assert find_model(tmp_path, ".onnx") == tmp_path / "ner"
-
-
-@pytest.fixture
-def broken(tiny, tmp_path):
-    """A copy of a good model, to be broken."""
-    for file in tiny["seq_cls"].parent.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    return tmp_path
-
-
-def damage(path, kind):
-    content = path.read_bytes()
-    if kind == "missing":
-        path.unlink()
-    elif kind == "empty":
-        path.write_bytes(b"")
-    elif kind == "half":
-        path.write_bytes(content[: len(content) // 2])
-    elif kind == "last byte":
-        path.write_bytes(content[:-1])
-    elif kind == "text":
-        path.write_bytes("这不是模型\n".encode())
-    elif kind == "zeros":
-        path.write_bytes(bytes(len(content)))
-    elif kind == "longer":
-        path.write_bytes(content + b"more")
-    else:
-        other = path.with_suffix(".pdmodel" if path.suffix == ".pdiparams" else ".pdiparams")
-        path.write_bytes(other.read_bytes())
-
-
-@pytest.mark.parametrize("kind", ["missing", "empty", "half", "text", "zeros", "other"])
-@pytest.mark.parametrize("name", ["model.pdmodel", "model.pdiparams"])
-def test_a_broken_model_file_is_one_clear_line(broken, name, kind, capfd):
-    damage(broken / name, kind)
-    with pytest.raises(InputError) as refusal:
-        load_predictor(broken / "model")
-    message = str(refusal.value)
-    assert "\n" not in message and "C++" not in message and (name in message or kind == "missing")
-    assert capfd.readouterr().err == ""
-
-
-@pytest.mark.parametrize("kind", ["last byte", "longer"])
-def test_parameters_of_the_wrong_length_are_refused(broken, kind):
-    damage(broken / "model.pdiparams", kind)
-    with pytest.raises(InputError, match="model.pdiparams"):
-        load_predictor(broken / "model")
-
-
-def test_random_damage_never_ends_the_process(broken):
-    """In a process of its own, so that a crash in C++ is a failed test and not the end of the tests."""
-    code = (
-        "import random, sys; sys.path.insert(0, 'deploy/python')\n"
-        "from pathlib import Path\n"
-        "from ernie_predictor import InputError, load_predictor\n"
-        f"folder = Path({str(broken)!r}); random.seed(1)\n"
-        "whole = {name: (folder / name).read_bytes() for name in ('model.pdmodel', 'model.pdiparams')}\n"
-        "for attempt in range(60):\n"
-        "    name = ('model.pdmodel', 'model.pdiparams')[attempt % 2]\n"
-        "    (folder / name).write_bytes(whole[name][: random.randrange(len(whole[name]))])\n"
-        "    try:\n"
-        "        load_predictor(folder / 'model', num_threads=1)\n"
-        "        raise SystemExit(f'{name} cut short was loaded')\n"
-        "    except InputError as error:\n"
-        "        assert '\\n' not in str(error)\n"
-        "    (folder / name).write_bytes(whole[name])\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-500:]
-
-
-def test_files_of_another_model_are_refused(broken):
-    vocab = (broken / "vocab.txt").read_text(encoding="utf-8")
-    (broken / "vocab.txt").write_text(vocab + "one\ntwo\n", encoding="utf-8")
-    with pytest.raises(InputError, match="vocab.txt .* tokens, the model .*: not its own file"):
-        load_predictor(broken)
-    (broken / "vocab.txt").write_text(vocab, encoding="utf-8")
-    config = (broken / "inference.json").read_text(encoding="utf-8")
-    (broken / "inference.json").write_text(config.replace('"positive"', '"positive", "neutral"'), encoding="utf-8")
-    with pytest.raises(InputError, match="inference.json .* names 3 labels, the model has 2"):
-        load_predictor(broken)
-
-
-def test_flags_are_checked_against_the_model(tiny):
-    with pytest.raises(
-        InputError, match=f"max_seq_length {MAX_POSITIONS + 1}: the model takes at most {MAX_POSITIONS}"
-    ):
-        load_predictor(tiny["seq_cls"], max_seq_length=MAX_POSITIONS + 1)
-    with pytest.raises(InputError, match="is a seq_cls model, not qa"):
-        load_predictor(tiny["seq_cls"], task_name="qa")
-    assert load_predictor(tiny["seq_cls"]).task.max_seq_length == MAX_SEQ_LENGTH
-    assert load_predictor(tiny["seq_cls"], max_seq_length=20).task.max_seq_length == 20
-
-
-def test_a_program_with_other_inputs_is_refused(broken):
-    class Sum(paddle.nn.Layer):
-        def forward(self, x):
-            return x.sum(-1)
-
-    spec = paddle.static.InputSpec([None, 4], "float32", "x")
-    paddle.jit.save(paddle.jit.to_static(Sum(), input_spec=[spec], full_graph=True), str(broken / "model"))
-    (broken / "model.pdiparams").write_bytes(b"")
-    with pytest.raises(InputError, match="model.pdiparams is empty|has the inputs x, not input_ids"):
-        load_predictor(broken / "model")
-
-
 def test_deploy_needs_no_trainer(tiny, tmp_path):
     """deploy/python runs where paddlenlp, paddleslim, onnx and paddle2onnx are not installed."""
     blocked = ("paddlenlp", "paddleslim", "paddle2onnx", "onnx", "onnxruntime", "fast_tokenizer", "yaml")
@@ -532,7 +269,5 @@ def test_deploy_needs_no_trainer(tiny, tmp_path):
 
 
 def test_a_predictor_can_be_put_together_by_hand(tiny):
-    from ernie_inference.inference_config import load_task
-
     predictor = ErniePredictor(load_engine(tiny["qa"], EngineConfig()), load_task(tiny["qa"].parent))
     assert predictor.predict([("谁？", "李明")]) == load_predictor(tiny["qa"]).predict([("谁？", "李明")])

@@ -83,7 +83,7 @@ def test_a_vocabulary_without_special_tokens_is_refused(tmp_path):
 
 def test_memory_of_runs_is_bounded(tokenizers, monkeypatch):
     assert CACHE_SIZE <= 1_000_000
-    monkeypatch.setattr("wordpiece.CACHE_SIZE", 10)
+    monkeypatch.setattr("ernie_inference.wordpiece.CACHE_SIZE", 10)
     ours = WordPiece(tokenizers[0].vocab)
     for number in range(50):
         ours.encode(f"word{number}")

@@ -1,14 +1,11 @@
-"""A run and its folder: going on, being done, diverging, and what it writes on the way."""
+"""A run and its folder: going on, being done, and what decides its result."""
 
 import copy
 import json
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from ernie_suite.arguments import FinetuneArguments
-from ernie_suite.data import find_dataset
-from ernie_suite.export import write_predictions
 from ernie_suite.features import Features
 from ernie_suite.runs import (
     deciding_settings,
@@ -18,84 +15,21 @@ from ernie_suite.runs import (
     update_results,
     what_changed,
 )
-from ernie_suite.sampler import LengthGroupedSampler
-from ernie_suite.scripts import check_processes
-from ernie_suite.tasks import FAMILIES
 
 import numpy as np
 import paddle
 import pytest
-from paddle.utils import unique_name
-from paddlenlp.trainer import TrainerCallback
-from paddlenlp.transformers import ErnieTokenizer
 
 from ernie_inference.errors import InputError
-from tests.support.trainers import tiny_trainer
+from tests.support.runs import Killed, finetune, results, trainer_in
+from tests.support.trainers import weights
 
-
-class Killed(Exception):
-    pass
-
-
-class KillBefore(TrainerCallback):
-    """Ends a training before its step number `step` + 1, as a kill does: nothing is tidied up."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_step_begin(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
-            raise Killed
-
-
-class CountSteps(TrainerCallback):
-    def __init__(self):
-        self.steps = 0
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self.steps += 1
-
-
-@pytest.fixture(autouse=True)
-def names_of_its_own():
-    """Paddle counts up the names of parameters within a process, and an optimizer's state goes by them."""
-    with unique_name.guard():
-        yield
-
-
-def trainer_in(folder, kill_before=None, **arguments):
-    """A tiny trainer as a process of its own makes it."""
-    unique_name.switch()
-    trainer = tiny_trainer(folder, **{"max_steps": 40, "save_total_limit": 1, **arguments})
-    folder.mkdir(exist_ok=True, parents=True)
-    vocab = folder.with_name(f"{folder.name}-vocab.txt")
-    ids = trainer.task.tokenizer.vocab
-    vocab.write_text("".join(f"{token}\n" for token in sorted(ids, key=ids.get)), encoding="utf-8")
-    trainer.tokenizer = ErnieTokenizer(str(vocab))
-    trainer.counter = CountSteps()
-    trainer.add_callback(trainer.counter)
-    if kill_before is not None:
-        trainer.add_callback(KillBefore(kill_before))
-    return trainer
-
-
-def finetune(folder, **arguments):
-    trainer = trainer_in(folder, **arguments)
-    trainer.finetune()
-    return trainer
+pytestmark = pytest.mark.usefixtures("names_of_its_own")
 
 
 def killed(folder, kill_before, **arguments):
     with pytest.raises(Killed):
         finetune(folder, kill_before=kill_before, **arguments)
-
-
-def results(folder):
-    return json.loads((folder / "results.json").read_text())["training"]
-
-
-def weights(folder):
-    return {key: value.numpy() for key, value in paddle.load(str(folder / "model_state.pdparams")).items()}
 
 
 def learnt(report, after=0):
@@ -333,113 +267,3 @@ def test_evaluations_and_states_of_a_run_are_bounded():
     for eval_steps, total in ((98, 3900), (417, 5004), (1, 40), (7, 90), (5, 3), (1, 100_000)):
         evaluated = [*range(eval_steps, total, eval_steps), total]
         assert sum(is_resumable_step(step, eval_steps, total) for step in evaluated) <= 10
-
-
-def test_a_run_writes_weights_when_they_are_the_best_and_ten_states_to_go_on_from(tmp_path):
-    def written():
-        return int(Path("/proc/self/io").read_text().split("wchar: ")[1].split()[0])
-
-    trainer = trainer_in(tmp_path, max_steps=200, eval_steps=None, learning_rate=1e-2)
-    before = written()
-    trainer.finetune()
-    of_run = written() - before
-    scores = [entry["eval_accuracy"] for entry in results(tmp_path)["history"] if "eval_accuracy" in entry]
-    gains = sum(score > max(scores[:i], default=-1) for i, score in enumerate(scores))
-    size = (tmp_path / "model_state.pdparams").stat().st_size
-    assert len(scores) == 40 and gains > 1
-    assert of_run < 1.3 * size * (gains + 10 * 3 + 1)  # weights alone; weights and Adam's two moments; the result
-
-
-# ---------------------------------------------------------------- predictions
-
-
-HALF = "\ud83d"  # of an emoji, cut in two by who made the data; JSON can hold it, UTF-8 cannot
-
-
-def test_half_an_emoji_does_not_lose_the_predictions(tmp_path):
-    cases = {
-        "tnews": ([{"id": HALF}, {"id": 1}], [{"label": "100"}, {"label": f"好{HALF}"}]),
-        "msra_ner": ([{"tokens": ["好", HALF]}], [{"entities": [{"label": "PER", "pos": [1, 1]}]}]),
-        "cmrc2018": ([{"id": f"q{HALF}"}, {"id": "r"}], [{"answer": f"北京{HALF}"}, {"answer": "上海"}]),
-    }
-    written = {}
-    for name, (examples, answers) in cases.items():
-        spec = find_dataset(name)
-        write_predictions(tmp_path / spec.submission, FAMILIES[spec.task], spec, examples, answers)
-        written[name] = (tmp_path / spec.submission).read_text(encoding="utf-8")
-    lines = [json.loads(line) for line in written["tnews"].splitlines()]
-    assert lines == [{"id": HALF, "label": "100"}, {"id": 1, "label": f"好{HALF}"}]
-    assert written["msra_ner"] == "好\x02\\ud83d\tO\x02B-PER\n"
-    assert json.loads(written["cmrc2018"]) == {f"q{HALF}": f"北京{HALF}", "r": "上海"}
-
-
-# ---------------------------------------------------------------- what is no number
-
-
-def test_a_training_that_diverges_says_so_and_keeps_what_was_there(tmp_path):
-    finetune(tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.glob("[!s]*") if path.is_file()}
-    with pytest.raises(
-        InputError, match=r"loss is nan at step \d+, with --learning_rate 1e\+30.*lower --learning_rate"
-    ):
-        finetune(tmp_path, learning_rate=1e30, eval_steps=20, lr_scheduler_type="constant")
-    assert {path.name: path.read_bytes() for path in tmp_path.glob("[!s]*") if path.is_file()} == before
-
-
-def test_a_training_whose_last_step_diverges_has_no_result(tmp_path):
-    """The loss is still a number, the weights are not: the evaluation tells."""
-    with pytest.raises(InputError, match="logits are not finite at step 1"):
-        finetune(tmp_path, learning_rate=1e30, max_steps=1, eval_steps=1)
-    assert not (tmp_path / "results.json").exists() and not (tmp_path / "model_state.pdparams").exists()
-
-
-def test_a_model_with_broken_weights_is_not_evaluated(tmp_path):
-    trainer = trainer_in(tmp_path)
-    parameter = trainer.model.classifier.weight
-    parameter.set_value(paddle.full_like(parameter, float("nan")))
-    with pytest.raises(InputError, match="weights are broken"):
-        trainer.evaluate_dev()
-    assert not (tmp_path / "results.json").exists()
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_logits_in_half_precision_are_read_as_the_numbers_they_are(tmp_path, dtype):
-    trainer = finetune(tmp_path, learning_rate=1e-2)
-    unlabelled = Features(trainer.family, trainer.task, trainer.train_dataset.examples, labelled=False)
-    expected = trainer.predict_results(unlabelled)
-    trainer.model.register_forward_post_hook(lambda layer, inputs, logits: logits.astype(dtype))
-    found = trainer.predict_results(unlabelled)
-    assert len({answer["label"] for answer in expected}) == 2
-    assert [answer["label"] for answer in found] == [answer["label"] for answer in expected]
-    for ours, theirs in zip(found, expected):
-        assert ours["confidence"] == pytest.approx(theirs["confidence"], abs=0.01)
-
-
-# ---------------------------------------------------------------- steps
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ({"dataloader_drop_last": True, "per_device_train_batch_size": 64}, "24 training inputs fill no batch of 64"),
-        ({"num_train_epochs": 0.01, "max_steps": -1}, "--num_train_epochs 0.01 of 3 steps is no step"),
-    ],
-)
-def test_a_training_without_a_step_is_refused_before_anything_is_written(tmp_path, arguments, said):
-    with pytest.raises(InputError, match=said):
-        finetune(tmp_path / "m", **arguments)
-    assert not list((tmp_path / "m").iterdir())
-
-
-def test_fewer_examples_than_processes_are_refused():
-    check_processes({"train": [{}] * 2, "dev": [{}] * 2}, 2)
-    with pytest.raises(InputError, match="3 processes for 2 dev examples"):
-        check_processes({"train": [{}] * 9, "dev": [{}] * 2}, 3)
-
-
-@pytest.mark.parametrize("accumulated", [1, 2, 3, 8])
-def test_an_epoch_is_of_whole_steps(tmp_path, accumulated):
-    features = trainer_in(tmp_path, examples=50).train_dataset
-    sampler = LengthGroupedSampler(features, 8, 1, 1, 0, accumulated=accumulated)
-    batches = list(sampler)
-    assert len(batches) == len(sampler) == {1: 7, 2: 6, 3: 6, 8: 7}[accumulated]

@@ -12,11 +12,12 @@ import numpy as np
 import paddle
 import snownlp
 from hypothesis import strategies as st
-from paddlenlp.transformers import ErnieConfig
+from paddlenlp import transformers
 
 from ernie_inference.inference_config import InferenceConfig, load_task
 from ernie_inference.wordpiece import WordPiece
 
+TASK_NAMES = list(FAMILIES)
 LABELS = {
     "seq_cls": ["negative", "positive"],
     "token_cls": ["B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "O"],
@@ -37,6 +38,11 @@ WORDS = ["hello", "2018", " ", "北京", "👩‍👩‍👧"]
 ANY_TEXT = st.lists(st.one_of([st.integers(low, high).map(chr) for low, high in RANGES]) | st.sampled_from(WORDS)).map(
     "".join
 )
+
+
+# Characters that may stand between the parts of a text without belonging to any of them.
+FILLERS = st.text(st.sampled_from("的了，。 \t\u3000a1é😀\u200b"), max_size=12)
+NAMES = ["北京", "王小明", "IBM公司", "hello 2018", "上海大学", "é", "７１８厂", "李"]
 
 
 def corpus() -> List[str]:
@@ -60,7 +66,7 @@ def make_vocab() -> Dict[str, int]:
 def make_model(task: str, vocab_size: int):
     """Two layers, 64 wide, with weights large enough for answers to depend on the text."""
     paddle.seed(3)
-    config = ErnieConfig(
+    config = transformers.ErnieConfig(
         vocab_size=vocab_size,
         hidden_size=64,
         num_hidden_layers=2,
@@ -71,10 +77,7 @@ def make_model(task: str, vocab_size: int):
         num_labels=len(LABELS[task]) or 2,
         initializer_range=0.2,
     )
-    auto_model = {"seq_cls": "ErnieForSequenceClassification", "token_cls": "ErnieForTokenClassification"}
-    from paddlenlp import transformers
-
-    model = getattr(transformers, auto_model.get(task, "ErnieForQuestionAnswering"))(config)
+    model = getattr(transformers, f"Ernie{FAMILIES[task].head}")(config)
     model.eval()
     return model
 
@@ -125,4 +128,11 @@ def example_inputs(task: str, texts: List[str]) -> List:
     return [(before[:12], text) for before, text in zip(texts[-1:] + texts[:-1], texts)]
 
 
-TASK_NAMES = list(FAMILIES)
+def logits_of(predictor, inputs):
+    """The logits of every window of every input."""
+    windows = [
+        window
+        for given_input in inputs
+        for window in predictor.task.windows(predictor.task.as_example(given_input, ""))
+    ]
+    return predictor.run_windows(windows), windows

@@ -3,7 +3,6 @@
 from ernie_suite.arguments import FinetuneArguments
 from ernie_suite.data import find_dataset, load_examples, load_labels
 from ernie_suite.features import Features
-from ernie_suite.models import HEAD_OF_TASK
 from ernie_suite.tasks.seq_cls import SEQ_CLS
 from ernie_suite.trainer import FinetuneTrainer
 
@@ -34,14 +33,14 @@ def tiny_trainer(
     **arguments,
 ) -> FinetuneTrainer:
     """A trainer with a model of random weights, two layers and 32 wide, and a few real examples."""
-    spec = find_dataset(DATASETS[family.task.name])
+    spec = find_dataset(DATASETS[family.name])
     train, dev = (load_examples(spec.name, split)[:examples] for split in ("train", "dev"))
     labels = load_labels(spec, None)
     texts = [text for example in train for text in (example.get("text"), example.get("context")) if text]
     texts += ["".join(example.get("tokens", "")) for example in train]
     characters = sorted({character for text in texts for character in text.lower() if not character.isspace()})
     vocab = {token: i for i, token in enumerate(["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]", *characters])}
-    task = family.task(WordPiece(vocab), labels, max_seq_length)
+    task = family.task_class(WordPiece(vocab), labels, max_seq_length)
     args = FinetuneArguments(output_dir=str(output_dir), **{**DEFAULTS, **arguments})
     config = InferenceConfig(task=task.name, labels=labels, max_seq_length=max_seq_length, dataset=spec.name)
     return FinetuneTrainer(
@@ -50,7 +49,7 @@ def tiny_trainer(
         config,
         {},
         args,
-        model=tiny_model(architecture, HEAD_OF_TASK[task.name], len(vocab), len(labels) or 2, dropout, model_seed),
+        model=tiny_model(architecture, family.head, len(vocab), len(labels) or 2, dropout, model_seed),
         train_dataset=Features(family, task, train),
         eval_dataset=Features(family, task, dev, by_length=True),
     )
@@ -93,3 +92,8 @@ def exported_parameters(prefix):
             return sorted((array.shape, array.tobytes()) for array in arrays)
     finally:
         paddle.disable_static()
+
+
+def weights(folder):
+    """The weights that a run left in a folder, by name."""
+    return {key: value.numpy() for key, value in paddle.load(str(folder / "model_state.pdparams")).items()}

@@ -1,6 +1,6 @@
 """BERT WordPiece tokenization that knows where every token stands in the text.
 
-Ids are those of `paddlenlp.transformers.ErnieTokenizer` and `BertTokenizer` (tests/test_wordpiece.py
+Ids are those of `paddlenlp.transformers.ErnieTokenizer` and `BertTokenizer` (tests/ernie_inference/test_wordpiece.py
 compares them over the whole sample corpus and on generated text). What this adds is the character
 span of every token, also where characters are dropped (control characters), rewritten (accents,
 full-width letters, ligatures) or unknown, which neither the Python tokenizer's nor fast_tokenizer's

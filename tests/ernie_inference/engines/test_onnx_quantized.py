@@ -66,7 +66,9 @@ def test_answers_are_those_of_paddle_and_of_no_batch(int8, task):
     examples = [paddle.task.as_example(given, "input") for given in inputs]
     windows = [window for example in examples for window in paddle.task.windows(example)]
     pairs = list(zip(*(choices_of(predictor, windows) for predictor in (onnx_runtime, paddle))))
-    assert sum(a == b for a, b in pairs) >= 0.85 * len(pairs)  # Paddle's weights have one scale a matrix, a larger error
+    assert sum(a == b for a, b in pairs) >= 0.85 * len(
+        pairs
+    )  # Paddle's weights have one scale a matrix, a larger error
     ours = onnx_runtime.predict(inputs[:40])
     alone = [answer for given_input in inputs[:40] for answer in onnx_runtime.predict([given_input])]
     assert without_scores(alone) == without_scores(ours)

@@ -8,12 +8,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from ernie_suite.command_line import parse_arguments
-from ernie_suite.compression.config import ALGORITHMS, CompressConfig, CompressionArguments, DynabertConfig, PTQConfig
+from ernie_suite.compression.config import ALGORITHMS, CompressConfig, DynabertConfig, PTQConfig
 from ernie_suite.compression.pipeline import calibration_texts, export, export_int8
 from ernie_suite.compression.quantization import calibrate, loaded_program
 from ernie_suite.compression.report import print_report, summarize
-from ernie_suite.models import check_finetuned
 from ernie_suite.tasks.qa import QA
 from ernie_suite.tasks.seq_cls import SEQ_CLS
 from ernie_suite.tasks.token_cls import TOKEN_CLS
@@ -24,7 +22,6 @@ import pytest
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import load_predictor
 from ernie_inference.tasks.qa import QuestionAnswering
-from ernie_inference.tasks.seq_cls import SequenceClassification
 from tests.support.scripts import ROOT
 from tests.support.trainers import HIDDEN, LAYERS, NEURONS, exported_parameters, tiny_trainer
 
@@ -47,7 +44,7 @@ def parameter_count(prefix):
         ("Ernie", QA),
         ("Electra", TOKEN_CLS),
     ],
-    ids=lambda value: value if isinstance(value, str) else value.task.name,
+    ids=lambda value: value if isinstance(value, str) else value.name,
 )
 def test_every_architecture_is_pruned_quantized_and_served(architecture, family, tmp_path, capsys):
     trainer = tiny_trainer(tmp_path / "state", family, architecture, examples=12)
@@ -289,59 +286,6 @@ def test_more_calibration_texts_than_there_are_is_refused(tmp_path):
     refuse(tmp_path, trainer, "asks for 64", quantization_config=PTQConfig(batch_size_list=[64]))
 
 
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"algo_list": ["hist", "max"]}, "quantization algorithm max: give of KL"),
-        ({"algo_list": []}, r"algo_list \[\]: give a list of"),
-        ({"algo_list": "hist"}, "algo_list 'hist': give a list of"),
-        ({"algo_list": ["hist", "mse", "hist"]}, "algo_list names hist twice"),
-        ({"batch_size_list": [4, 0]}, r"batch_size_list \[4, 0\]: give numbers of calibration texts from 1 on"),
-        ({"batch_size_list": [-4]}, "from 1 on"),
-        ({"batch_size_list": [2.5]}, "from 1 on"),
-        ({"batch_size_list": []}, r"batch_size_list \[\]: give a list of numbers"),
-        ({"batch_size_list": 4}, "batch_size_list 4: give a list of numbers"),
-        ({"batch_size_list": [4, 4]}, "batch_size_list names 4 twice"),
-        ({"output_filename_prefix": "../int8"}, "'../int8' is not a file's name"),
-        ({"output_filename_prefix": ""}, "'' is not a file's name"),
-        ({"weight_quantize_type": "max"}, "weight_quantize_type max: give one of abs_max"),
-    ],
-)
-def test_wrong_quantization_settings_are_refused(options, says):
-    with pytest.raises(InputError, match=says) as caught:
-        PTQConfig(**options)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("flags", "says"),
-    [
-        (["--width_mult_list", "0"], "width 0 is not above 0 and up to 1"),
-        (["--width_mult_list", "5/4"], "width 5/4 is not above 0 and up to 1"),
-        (["--width_mult_list", "3/4", "wide"], "width 'wide' is not a number"),
-        (["--width_mult_list", "3/4", "0.75"], "width_mult_list names 0.75 twice"),
-        (["--width_mult_list"], "argument --width_mult_list: expected at least one argument"),
-        (["--batch_size_list", "0"], r"batch_size_list \[0\]: give numbers of calibration texts from 1 on"),
-        (["--batch_size_list", "4", "-8"], "batch_size_list|-8"),
-        (["--batch_size_list", "four"], "argument --batch_size_list: invalid int value: 'four'"),
-        (["--batch_size_list", "8", "8"], "batch_size_list names 8 twice"),
-        (["--algo_list", "hist", "max"], "quantization algorithm max"),
-        (["--weight_quantize_type", "max"], "weight_quantize_type max"),
-        (["--input_dir", "somewhere"], "add --no_pruning"),
-        (["--input_dir", "somewhere", "--no_pruning", "--no_quantization"], "quantization must not be off"),
-        *(
-            (["--" + flag], f"--{flag} has no effect here")
-            for flag in ("do_train", "do_eval", "do_predict", "do_export")
-        ),
-    ],
-)
-def test_wrong_flags_are_refused_before_anything_is_loaded(tmp_path, flags, says):
-    argv = ["--task_name", "sample_reviews", "--model_name_or_path", str(tmp_path / "none"), "--device", "cpu"]
-    with pytest.raises(InputError, match=says) as caught:
-        parse_arguments(SEQ_CLS, CompressionArguments, argv=[*argv, *flags])
-    assert "\n" not in str(caught.value)
-
-
 def test_an_input_dir_must_hold_one_fp32_model(tmp_path, compressed):
     trainer, output, _ = compressed
 
@@ -356,21 +300,6 @@ def test_an_input_dir_must_hold_one_fp32_model(tmp_path, compressed):
         for suffix in (".pdmodel", ".pdiparams"):
             os.link(output / f"inference/infer{suffix}", two / f"{name}{suffix}")
     refuse(tmp_path, trainer, "float32a, float32b", **config(two, "float"))
-
-
-def test_a_folder_that_is_no_fine_tuned_model_is_refused(tmp_path):
-    with pytest.raises(InputError, match="not the folder of a fine-tuned model"):
-        check_finetuned(str(tmp_path), SequenceClassification, ["a", "b"])
-    trainer = tiny_trainer(tmp_path / "state", examples=4)
-    trainer.model.save_pretrained(str(tmp_path))
-    check_finetuned(str(tmp_path), SequenceClassification, trainer.task.labels)
-    with pytest.raises(InputError, match="fine-tuned for 2 labels, the data have 3"):
-        check_finetuned(str(tmp_path), SequenceClassification, ["a", "b", "c"])
-    with pytest.raises(InputError, match="not one fine-tuned for qa"):
-        check_finetuned(str(tmp_path), QuestionAnswering, [])
-    trainer.inference_config.save(tmp_path)
-    with pytest.raises(InputError, match="2 others"):
-        check_finetuned(str(tmp_path), SequenceClassification, ["a", "b"])
 
 
 def test_int8_embeddings_stand_in_the_report_beside_the_rest(tmp_path):
@@ -389,17 +318,3 @@ def test_int8_embeddings_stand_in_the_report_beside_the_rest(tmp_path):
     assert 0.8 * vocabulary * (3 * HIDDEN - 4) < shrunk < vocabulary * 3 * HIDDEN
     difference = np.abs(logits["hist4/int8"] - logits["hist4_embeddings/int8"])
     assert 0 < difference.mean() < logits["hist4/int8"].std(axis=0).mean() / 4
-
-
-def test_the_compression_section_of_the_config_beats_the_data_sets_own(tmp_path):
-    config = tmp_path / "config.yml"
-    config.write_text(
-        "SequenceClassification:\n  tnews: {num_train_epochs: 3, weight_decay: 0.5}\n"
-        "Compression:\n  tnews: {num_train_epochs: 1}\n"
-    )
-    argv = ["--task_name", "tnews", "--config", str(config), "--device", "cpu", "--model_name_or_path", "m"]
-    compressing = parse_arguments(SEQ_CLS, CompressionArguments, argv=argv)[2]
-    assert (compressing.num_train_epochs, compressing.weight_decay) == (1, 0.5)
-    assert parse_arguments(SEQ_CLS, argv=argv)[2].num_train_epochs == 3
-    typed = parse_arguments(SEQ_CLS, CompressionArguments, argv=[*argv, "--num_train_epochs", "7"])[2]
-    assert typed.num_train_epochs == 7

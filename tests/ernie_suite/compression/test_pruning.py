@@ -25,6 +25,7 @@ import paddle
 import pytest
 
 from ernie_inference.errors import InputError
+from tests.support.scripts import ROOT
 from tests.support.trainers import HEADS, HIDDEN, LAYERS, NEURONS, exported_parameters, tiny_trainer
 
 HALF, FULL = Width("0.5", 2, 32), Width("1.0", 4, 64)
@@ -287,7 +288,7 @@ LONGER = {"max_steps": 12, "eval_steps": 2}
 TWO_WIDTHS = CompressConfig(DynabertConfig([0.5, 0.75]))
 PROGRAM = f"""
 import sys, time
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(ROOT)!r})
 from tests.support.trainers import tiny_trainer
 from ernie_suite.compression.config import CompressConfig, DynabertConfig
 config = CompressConfig(DynabertConfig({TWO_WIDTHS.prune_config.width_mult_list}))

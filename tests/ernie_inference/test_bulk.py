@@ -1,12 +1,10 @@
-"""infer_cpu.py as a user runs it: example texts, whole files, and going on after it was killed."""
+"""Whole files: a line for each line, going on after a kill, and what does not belong together."""
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,25 +15,7 @@ from ernie_inference.errors import InputError
 from ernie_inference.predictor import ErniePredictor, load_predictor
 from ernie_inference.text_output import to_json
 from tests.support.models import TASK_NAMES, corpus, example_inputs
-from tests.support.scripts import ROOT
-
-FORMS = {
-    "seq_cls": r"label: (negative|positive)   confidence: 0\.\d{4}",
-    "token_cls": r"entity: \S.*   label: (PER|LOC|ORG)   pos: \[\d+, \d+\]",
-    "qa": r"answer: .+   score: 0\.\d{4}   pos: \[\d+, \d+\]",
-}
-
-
-# Paddle warns of this one, which conftest.py sets.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-
-
-def command(*flags):
-    return [sys.executable, "deploy/python/infer_cpu.py", *map(str, flags)]
-
-
-def infer_cpu(*flags):
-    return subprocess.run(command(*flags), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+from tests.support.scripts import ROOT, infer_cpu, infer_cpu_command
 
 
 def write_lines(path, inputs):
@@ -51,37 +31,6 @@ def files(tmp_path):
 @pytest.fixture(scope="module")
 def predictor(tiny):
     return load_predictor(tiny["seq_cls"], num_threads=1)
-
-
-@pytest.mark.parametrize("task", TASK_NAMES)
-def test_example_texts_are_answered_in_the_references_form(tiny, task):
-    done = infer_cpu("--task_name", task, "--model_path", tiny[task], "--num_threads", 1)
-    assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert done.stdout.startswith("Paddle Inference, oneDNN, FP32, 1 thread\ninput data: ")
-    assert re.search(FORMS[task], done.stdout)
-
-
-def test_int8_says_so_and_nothing_else(tiny):
-    done = infer_cpu("--model_path", tiny.int8("seq_cls"), "--precision_mode", "int8", "--num_threads", 2)
-    assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert done.stdout.startswith("Paddle Inference, oneDNN, INT8 (fc), 2 threads\n")
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--task_name", "qa"], "is a seq_cls model, not qa"),
-        (["--precision_mode", "int8"], "is not quantized"),
-        (["--input_file", "x"], "--input_file and --output_file belong together"),
-        (["--input_file", "nowhere.jsonl", "--output_file", "out.jsonl"], "--input_file nowhere.jsonl is missing"),
-        (["--precision_mode", "fp16"], "invalid choice: 'fp16' (choose from 'fp32', 'int8', 'bf16'); see --help"),
-        (["--max_seq_length", "3"], "max_seq_length 3 leaves no room"),
-    ],
-)
-def test_wrong_flags_are_one_line_and_status_2(tiny, flags, message):
-    done = infer_cpu("--model_path", tiny["seq_cls"], *flags)
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("error: ") and message in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("task", TASK_NAMES)
@@ -108,7 +57,9 @@ def test_killed_and_restarted_it_ends_with_each_line_once(tiny, files):
     flags = ("--model_path", tiny["seq_cls"], "--input_file", source, "--output_file", target, "--num_threads", 1)
     kills = 0
     for wanted in (1, 3000):
-        process = subprocess.Popen(command(*flags), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            infer_cpu_command(*flags), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         while process.poll() is None and not (part.exists() and count_lines(part)[0] >= wanted):
             time.sleep(0.005)
         if process.poll() is None:
@@ -257,7 +208,7 @@ def test_a_second_run_of_a_job_is_refused_while_the_first_is_at_work(tiny, files
     write_lines(source, inputs)
     part = target.with_name("out.jsonl.part")
     flags = ("--model_path", tiny["seq_cls"], "--input_file", source, "--output_file", target, "--num_threads", 1)
-    first = subprocess.Popen(command(*flags), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = subprocess.Popen(infer_cpu_command(*flags), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while first.poll() is None and not (part.exists() and part.stat().st_size):
             time.sleep(0.005)

@@ -11,9 +11,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from deploy.paddle2onnx import ernie_predictor as onnx_files
 from ernie_inference.derived import origin_of
-from ernie_inference.engines import load_engine
+from ernie_inference.engines import load_engine, onnx_files
 from ernie_inference.engines.config import EngineConfig
 from ernie_inference.engines.onnx_files import export_onnx, find_onnx, in_precision
 from ernie_inference.engines.onnx_graph import lookup_tables

@@ -1,69 +1,37 @@
-"""Every GPU option without a card: which settings are made, what is refused and how.
+"""Every GPU option without a card: which settings are made, and when TensorRT's shapes are collected.
 
 The CPU build of Paddle ignores or refuses GPU settings, so there a recorder takes the place of
 paddle.inference.Config; it has the real class's methods and no others. Where Paddle is built with
 CUDA, the settings are read back from the real class.
 """
 
-import ctypes
 import os
-import subprocess
-import sys
 
-from ernie_suite.arguments import choose_device
-
-import engine
 import numpy as np
 import onnxruntime
-import paddle
 import pytest
 from paddle import inference
 
 from ernie_inference.derived import origin_of
-from ernie_inference.engines import load_engine
-from ernie_inference.engines.availability import gpu_is_usable
+from ernie_inference.engines import load_engine, paddle_engine, tensorrt_shapes
 from ernie_inference.engines.config import EngineConfig
+from ernie_inference.engines.onnx_engine import _onnx_providers
 from ernie_inference.engines.onnx_files import export_onnx
-from ernie_inference.engines.paddle_runtime import base_gpu_settings, paddle_settings, shape_info_path
+from ernie_inference.engines.paddle_engine import PaddleEngine
+from ernie_inference.engines.paddle_runtime import (
+    GPU_MEMORY_POOL_MB,
+    base_gpu_settings,
+    paddle_settings,
+    shape_info_path,
+)
 from ernie_inference.engines.tensorrt_shapes import collect_shapes
 from ernie_inference.errors import InputError
 from ernie_inference.inference_config import load_task
 from ernie_inference.predictor import ErniePredictor
+from tests.support.gpus import HAS_CUDA_BUILD, Recorder
 from tests.support.models import MAX_POSITIONS
-from tests.support.scripts import ROOT
 
-HAS_CUDA_BUILD = paddle.is_compiled_with_cuda()
 Precision = inference.PrecisionType
-
-
-class Recorder:
-    """Keeps the calls made on it: name -> (arguments, keyword arguments) of the last."""
-
-    real = inference.Config
-
-    def __init__(self, *files):
-        self.files, self.calls = files, {}
-
-    def __getattr__(self, name):
-        assert hasattr(self.real, name), f"paddle.inference.Config has no {name}"
-        return lambda *args, **kwargs: self.calls.__setitem__(name, (args, kwargs))
-
-
-@pytest.fixture
-def machine(monkeypatch):
-    """A machine with two GPUs (A100) and TensorRT 8.5, as far as questions about it go."""
-    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
-    monkeypatch.setattr(paddle.version, "cuda", lambda: "11.8")
-    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(paddle.device.cuda, "get_device_capability", lambda device_id: (8, 0))
-    monkeypatch.setattr(inference, "get_trt_compile_version", lambda: (8, 5, 3))
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: name)
-    providers = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
-    if not HAS_CUDA_BUILD:
-        monkeypatch.setattr(inference, "Config", Recorder)
-    return monkeypatch
-
 
 recorded = pytest.mark.skipif(HAS_CUDA_BUILD, reason="this Paddle has the real settings, which the next tests read")
 real = pytest.mark.skipif(not HAS_CUDA_BUILD, reason="the CPU build of Paddle has no GPU settings to read back")
@@ -74,7 +42,7 @@ real = pytest.mark.skipif(not HAS_CUDA_BUILD, reason="the CPU build of Paddle ha
 def test_cuda(machine, tmp_path, precision, of_paddle):
     config = EngineConfig(device="gpu", precision=precision, device_id=1)
     calls = paddle_settings(tmp_path / "model", config).calls
-    assert calls["enable_use_gpu"] == ((engine.GPU_MEMORY_POOL_MB, 1, of_paddle), {})
+    assert calls["enable_use_gpu"] == ((GPU_MEMORY_POOL_MB, 1, of_paddle), {})
     assert calls["disable_mkldnn"] == ((), {}) and "enable_mkldnn" not in calls
     assert "enable_tensorrt_engine" not in calls and "collect_shape_range_info" not in calls
     assert config.describe() == f"Paddle Inference, CUDA, {precision.upper()}, GPU 1"
@@ -88,7 +56,7 @@ def test_tensorrt(machine, tmp_path, precision, of_paddle):
     config = EngineConfig(device="gpu", backend="tensorrt", precision=precision, batch_size=8, max_seq_length=64)
     calls = paddle_settings(tmp_path / "model", config).calls
     # FP16 is TensorRT's own here; what it leaves to Paddle stays FP32.
-    assert calls["enable_use_gpu"] == ((engine.GPU_MEMORY_POOL_MB, 0, Precision.Float32), {})
+    assert calls["enable_use_gpu"] == ((GPU_MEMORY_POOL_MB, 0, Precision.Float32), {})
     assert calls["enable_tensorrt_engine"][1] == {
         "workspace_size": 1 << 30,
         "max_batch_size": 8,
@@ -120,7 +88,8 @@ def test_shapes_are_kept_beside_the_model_or_where_asked(machine, tmp_path):
 
 def test_shapes_of_the_smallest_and_the_largest_batch_are_collected(tiny, tmp_path, monkeypatch):
     """Paddle collects shapes on a processor as well, so all but the device is real here."""
-    monkeypatch.setattr(engine, "base_gpu_settings", lambda prefix, config, precision: engine._base_settings(prefix))
+    on_processor = EngineConfig(num_threads=1)
+    monkeypatch.setattr(tensorrt_shapes, "base_gpu_settings", lambda prefix, *_: paddle_settings(prefix, on_processor))
     config = EngineConfig(batch_size=4, max_seq_length=16, shape_info_file=tmp_path / "shapes.pbtxt")
     file = collect_shapes(tiny["seq_cls"], config)
     assert [path.name for path in tmp_path.iterdir()] == ["shapes.pbtxt"] and file == tmp_path / "shapes.pbtxt"
@@ -149,8 +118,9 @@ def with_tensorrt(machine, tiny, tmp_path):
 
     if HAS_CUDA_BUILD:
         machine.setattr(inference, "Config", Recorder)
-    machine.setattr(engine, "_create_predictor", lambda prefix, settings: Predictor(settings))
-    machine.setattr(engine, "_run_predictor", lambda *args: None)
+    for module in (tensorrt_shapes, paddle_engine):
+        machine.setattr(module, "create_predictor", lambda prefix, settings: Predictor(settings))
+        machine.setattr(module, "run_predictor", lambda *args: None)
     return tmp_path / "model", collected
 
 
@@ -207,7 +177,7 @@ def test_tensorrt_takes_no_more_than_it_was_prepared_for(with_tensorrt):
     prefix, _ = with_tensorrt
     sizes = []
 
-    class Engine(engine.PaddleEngine):
+    class Engine(PaddleEngine):
         def run(self, input_ids, token_type_ids):
             sizes.append(input_ids.shape)
             return (np.zeros((len(input_ids), 2), dtype=np.float32),)
@@ -233,18 +203,20 @@ def test_collecting_uses_the_gpu_without_tensorrt(machine, tiny, tmp_path):
 
 
 def test_onnx_providers(machine):
-    names = lambda config: [name for name, _ in engine._onnx_providers(config)]
+    def names(config):
+        return [name for name, _ in _onnx_providers(config)]
+
     cuda = EngineConfig(device="gpu", backend="onnxruntime", precision="fp16", device_id=2)
     assert names(cuda) == ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    assert engine._onnx_providers(cuda)[0][1] == {"device_id": 2, "use_tf32": 0}
+    assert _onnx_providers(cuda)[0][1] == {"device_id": 2, "use_tf32": 0}
     config = EngineConfig(
         device="gpu", backend="onnxruntime_tensorrt", precision="fp16", batch_size=8, max_seq_length=64
     )
     assert names(config) == ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
-    options = engine._onnx_providers(config)[0][1]
+    options = _onnx_providers(config)[0][1]
     assert options["trt_fp16_enable"] is True
     assert not any(name.startswith("trt_profile") for name in options), "they would have to name inner tensors"
-    assert engine._onnx_providers(config)[1][1]["use_tf32"] == 0
+    assert _onnx_providers(config)[1][1]["use_tf32"] == 0
 
 
 class Session(onnxruntime.InferenceSession):
@@ -268,145 +240,3 @@ def test_onnxruntime_keeps_to_its_provider_and_builds_for_all_inputs_when_it_loa
     config = EngineConfig(device="gpu", backend=backend, batch_size=4, max_seq_length=16)
     session = load_engine(export_onnx(tiny["seq_cls"]), config)._session
     assert session.ran == ran and session._enable_fallback is False
-
-
-# ---------------------------------------------------------------- stderr while a model loads
-
-
-def run_python(code):
-    code = "import sys; sys.path.insert(0, 'deploy/python')\nimport os\nfrom engine import _without_pass_log\n" + code
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-
-
-def test_what_is_written_before_an_abort_is_not_lost():
-    done = run_python(
-        "with _without_pass_log():\n"
-        "    os.write(2, b'---    quantized 3 fc ops\\nterminate called: out of memory')\n"
-        "    os.abort()\n"
-    )
-    assert done.returncode < 0 and done.stderr == "terminate called: out of memory"
-
-
-def test_two_loads_at_once_leave_stderr_as_it_was():
-    done = run_python(
-        "import threading, time\n"
-        "def load(number):\n"
-        "    with _without_pass_log():\n"
-        "        time.sleep(0.1 * number)\n"
-        "        os.write(2, b'one\\n---    fused 1 pass\\n')\n"
-        "threads = [threading.Thread(target=load, args=(number,)) for number in (2, 1)]\n"
-        "[thread.start() for thread in threads], [thread.join() for thread in threads]\n"
-        "print('after', file=sys.stderr)\n"
-    )
-    assert done.returncode == 0 and done.stderr == "one\none\nafter\n"
-
-
-def test_a_process_without_stderr_loads_as_well():
-    done = run_python("os.close(2)\nwith _without_pass_log():\n    print('loaded')\n")
-    assert done.returncode == 0 and done.stdout == "loaded\n"
-
-
-# ---------------------------------------------------------------- refusals
-
-
-def refusal(**options):
-    with pytest.raises(InputError) as error:
-        EngineConfig(**options)
-    message = str(error.value)
-    assert "\n" not in message
-    return message
-
-
-def test_a_cpu_build_of_paddle(machine):
-    machine.setattr(paddle, "is_compiled_with_cuda", lambda: False)
-    message = "the installed paddlepaddle is the CPU build: install paddlepaddle-gpu, or use --device cpu"
-    assert refusal(device="gpu") == refusal(device="gpu", backend="tensorrt", precision="int8") == message
-
-
-def test_no_card(machine):
-    machine.setattr(paddle.device.cuda, "device_count", lambda: 0)
-    assert refusal(device="gpu", precision="fp16").startswith("no CUDA device was found: ")
-
-
-def test_a_gpu_that_is_not_there(machine):
-    assert refusal(device="gpu", device_id=2) == "there is no GPU 2: this machine has 2, counted from 0"
-    with pytest.raises(InputError, match="^--device gpu:3: there is no GPU 3"):
-        choose_device("gpu:3")
-
-
-@pytest.mark.parametrize(
-    ("capability", "runs"), [((6, 0), False), ((7, 5), True), ((8, 6), True), ((8, 9), True), ((9, 0), False)]
-)
-def test_a_card_without_machine_code_is_never_chosen(machine, capability, runs):
-    """By nobody, and refused in one line where it is asked for; machine code is for a major version."""
-    if paddle.version.full_version != "2.6.2":
-        pytest.skip("what is compiled into other versions is not known")
-    machine.setattr(paddle.device.cuda, "get_device_capability", lambda device_id: capability)
-    assert gpu_is_usable() is runs and choose_device(None) == ("gpu" if runs else "cpu")
-    if runs:
-        assert choose_device("gpu:1") == "gpu:1" and EngineConfig(device="gpu").device == "gpu"
-        return
-    line = f"GPU 0 has compute capability {capability[0]}.{capability[1]}, and the installed paddlepaddle-gpu has"
-    assert refusal(device="gpu").startswith(line) and refusal(device="gpu", backend="tensorrt").startswith(line)
-    with pytest.raises(InputError, match="^--device gpu: GPU 0 has compute capability"):
-        choose_device("gpu")
-    assert EngineConfig(device="gpu", backend="onnxruntime").device == "gpu"  # it brings its own
-
-
-def test_paddle_without_tensorrt(machine):
-    machine.setattr(inference, "get_trt_compile_version", lambda: (0, 0, 0))
-    assert "built without TensorRT: install one with TensorRT, or leave out --use_trt" in refusal(
-        device="gpu", backend="tensorrt"
-    )
-
-
-def test_tensorrt_is_not_installed(machine):
-    def missing(name):
-        raise OSError(name)
-
-    machine.setattr(ctypes, "CDLL", missing)
-    message = "libnvinfer.so.8 was not found: put TensorRT 8.5.3 on LD_LIBRARY_PATH, or leave out --use_trt"
-    assert refusal(device="gpu", backend="tensorrt", precision="fp16") == message
-
-
-@pytest.mark.parametrize(
-    ("options", "instead"),
-    [
-        ({"precision": "fp16"}, "use bf16, int8 or --device gpu"),
-        ({"precision": "int8", "device": "gpu"}, "INT8 on a GPU needs TensorRT: add --use_trt"),
-        ({"precision": "bf16", "device": "gpu"}, "use fp32 or fp16"),
-        ({"backend": "tensorrt"}, "use --device gpu, or leave out --use_trt"),
-        ({"backend": "onnxruntime", "device": "gpu", "precision": "int8"}, "use fp32 or fp16"),
-        ({"device": "npu"}, "neither cpu nor gpu"),
-        ({"backend": "openvino"}, "not one of paddle, tensorrt, onnxruntime, onnxruntime_tensorrt"),
-    ],
-)
-def test_what_no_machine_can_do(machine, options, instead):
-    assert refusal(**options).endswith(instead)
-
-
-@pytest.mark.parametrize("provider", ["CUDAExecutionProvider", "TensorrtExecutionProvider"])
-def test_onnxruntime_without_a_provider(machine, provider):
-    machine.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    backend = "onnxruntime" if provider.startswith("CUDA") else "onnxruntime_tensorrt"
-    expected = f"the installed onnxruntime has no {provider}: install onnxruntime-gpu, or use --device cpu"
-    assert refusal(device="gpu", backend=backend) == expected
-
-
-@pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="this machine may have the GPU that is refused here")
-@pytest.mark.parametrize("flags", [[], ["--precision_mode", "int8"], ["--use_trt"], ["--set_dynamic_shape"]])
-def test_infer_gpu_without_a_gpu_is_one_line(tiny, flags):
-    command = [sys.executable, "deploy/python/infer_gpu.py", "--model_path", str(tiny["seq_cls"]), *flags]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2 and done.stdout == ""
-    lines = [line for line in done.stderr.splitlines() if "OMP_NUM_THREADS" not in line]
-    assert lines == [
-        "error: the installed paddlepaddle is the CPU build: install paddlepaddle-gpu, or use --device cpu"
-    ]
-
-
-def test_errors_of_cpp_are_cut_to_what_happened():
-    trace = "\n\n----\nC++ Traceback\n----\n0 paddle::f()\n\n"
-    text = trace + "Error Message Summary:\n-----\nNotFoundError: TensorRT is needed\n"
-    assert engine._reason(RuntimeError(text)) == "NotFoundError: TensorRT is needed"
-    assert engine._reason(MemoryError()) == "MemoryError"

@@ -1,11 +1,8 @@
 """infer.py: the metrics of the data set, the speed by both methods, and what is written."""
 
 import json
-import re
 import shutil
 from pathlib import Path
-
-from ernie_suite.results import figures_file
 
 import pytest
 
@@ -79,18 +76,6 @@ def test_what_is_asked_on_other_data_does_not_overwrite_the_dev_sets(model, tmp_
         assert report["split"] == ("test" if "test" in flags else "dev") and report["data_dir"] == str(tmp_path)
         assert report["examples"] == (3 if "--max_samples" in flags else 5)
         assert report["max_seq_length"] == (20 if "20" in flags else MAX_SEQ_LENGTH)
-
-
-def test_names_of_reports():
-    engine = ("paddle", "cpu", "fp32")
-    assert str(figures_file("a/infer", "tnews", engine)) == "a/infer.tnews.paddle-cpu-fp32.json"
-    others = {"split": "test", "max_samples": 100, "max_seq_length": 64, "data_dir": "a/mine"}
-    names = {figures_file("a/infer", "tnews", engine, **{key: value}).name for key, value in others.items()}
-    names.add(figures_file("a/infer", "tnews", engine, **others).name)
-    names.add(figures_file("a/infer", "tnews", engine, data_dir="b/mine").name)
-    assert len(names) == 6 and "infer.tnews-test.paddle-cpu-fp32.json" in names
-    whole = r"infer\.tnews-of-mine-[0-9a-f]{6}-test-first100-64tokens\.paddle-cpu-fp32\.json"
-    assert sum(bool(re.fullmatch(whole, name)) for name in names) == 1
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,20 @@
 
 from dataclasses import fields
 
+from ernie_suite.arguments import choose_device
 from ernie_suite.command_line import WITHOUT_EFFECT, parse_arguments
+from ernie_suite.compression.config import CompressionArguments
 from ernie_suite.runs import HARMLESS_ARGUMENTS
+from ernie_suite.tasks.qa import QA
 from ernie_suite.tasks.seq_cls import SEQ_CLS
+from ernie_suite.tasks.token_cls import TOKEN_CLS
 
+import paddle
 import pytest
 from paddlenlp.trainer import TrainingArguments
 
 from ernie_inference.errors import InputError
+from ernie_inference.inference_config import InferenceConfig
 
 
 def parse(*argv):
@@ -128,3 +134,89 @@ def test_a_config_means_what_it_says(tmp_path):
 def test_every_name_in_the_lists_is_an_argument():
     known = {field.name for field in fields(TrainingArguments)}
     assert known >= HARMLESS_ARGUMENTS and set(WITHOUT_EFFECT) <= known
+
+
+# ---------------------------------------------------------------- data set, model and folder
+
+
+def parsed(*argv, family=SEQ_CLS):
+    return parse_arguments(family, argv=[*argv, "--device", "cpu"])
+
+
+def test_command_line_beats_config_beats_default(tmp_path):
+    config = tmp_path / "config.yml"
+    config.write_text(
+        "DefaultArgs: {learning_rate: 1.0e-3, seed: 5}\nSequenceClassification: {tnews: {learning_rate: 2.0e-3}}\n"
+    )
+    _, data_args, args = parsed("--task_name", "tnews", "--config", str(config), "--seed", "6")
+    assert (args.learning_rate, args.seed, args.weight_decay, data_args.max_seq_length) == (2e-3, 6, 0.0, 128)
+
+
+@pytest.mark.parametrize("spelling", [["--task_name", "tnews"], ["--dataset", "clue tnews"], ["--dataset", "tnews"]])
+def test_both_spellings(spelling):
+    model_args, data_args, args = parsed(*spelling)
+    assert (data_args.task_name, args.output_dir) == ("tnews", "best_models/TNEWS")
+    assert model_args.model_name_or_path == "ernie-3.0-medium-zh"
+    assert args.do_train and args.wants_eval and args.do_export and not args.do_predict
+
+
+def test_the_design_s_commands_parse():
+    base = parsed("--task_name", "tnews", "--model_name_or_path", "ernie-3.0-base-zh", "--do_train")
+    assert base[2].do_train and not base[2].wants_eval and not base[2].do_export
+    assert parsed("--task_name", "msra_ner", "--do_train", family=TOKEN_CLS)[2].output_dir == "best_models/MSRA_NER"
+    assert parsed("--do_train", family=QA)[2].output_dir == "best_models/CMRC2018"
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--task_name", "tnews", "--bogus", "1"], "unknown flag --bogus"),
+        (["--task_name", "tnews", "--learning_rate", "fast"], "invalid float value"),
+        (["--task_name", "msra_ner"], "is not for this script"),
+        (["--task_name", "tnewz"], "unknown data set 'tnewz'"),
+        ([], "give the data set with --task_name"),
+        (["--task_name", "tnews", "--save_steps", "5"], "--save_steps has no effect here"),
+        (["--task_name", "tnews", "--metric_for_best_model=loss"], "--metric_for_best_model has no effect here"),
+        (["--task_name", "tnews", "--doc_stride", "-5"], "--doc_stride -5: give a number from 0 on"),
+        (["--task_name", "tnews", "--max_eval_samples", "0"], "--max_eval_samples 0: give a number from 1 on"),
+        (["--task_name", "tnews", "--per_device_train_batch_size", "0"], "--per_device_train_batch_size 0: give"),
+    ],
+)
+def test_wrong_arguments(argv, said):
+    with pytest.raises(InputError, match=said):
+        parsed(*argv)
+
+
+@pytest.mark.parametrize("content", ["DefaultArgs: {learning_rat: 1}", "- a\n- b", "{", "DefaultArgs: 5"])
+def test_wrong_config(tmp_path, content):
+    path = tmp_path / "config.yml"
+    path.write_text(content)
+    with pytest.raises(InputError, match="config.yml") as error:
+        parsed("--task_name", "tnews", "--config", str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_without_training_a_models_own_lengths_and_folder_count(tmp_path):
+    InferenceConfig("seq_cls", ["0", "1"], max_seq_length=256, doc_stride=7).save(tmp_path)
+    model = ("--task_name", "tnews", "--model_name_or_path", str(tmp_path))
+    _, data_args, args = parsed(*model, "--do_eval")
+    assert (data_args.max_seq_length, data_args.doc_stride, args.output_dir) == (256, 7, str(tmp_path))
+    _, data_args, args = parsed(*model, "--do_export", "--max_seq_length", "64", "--output_dir", "x")
+    assert (data_args.max_seq_length, data_args.doc_stride, args.output_dir) == (64, 7, "x")
+    _, data_args, args = parsed(*model)  # trains
+    assert data_args.max_seq_length == 128 and args.output_dir == "best_models/TNEWS"
+    argv = [*model, "--output_dir", "./", "--device", "cpu"]
+    assert parse_arguments(SEQ_CLS, CompressionArguments, argv=argv)[1].max_seq_length == 256
+
+
+def test_without_training_the_model_is_the_one_trained_before(tmp_path):
+    InferenceConfig("seq_cls", ["0", "1"], max_seq_length=32).save(tmp_path)
+    model_args, data_args, _ = parsed("--task_name", "tnews", "--do_eval", "--output_dir", str(tmp_path))
+    assert model_args.model_name_or_path == str(tmp_path) and data_args.max_seq_length == 32
+
+
+def test_gpu_where_there_is_none():
+    if paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(InputError, match="^--device gpu: .* use --device cpu"):
+        choose_device("gpu")

@@ -1,0 +1,83 @@
+"""What compression can be asked for, in the API and on the command line."""
+
+from ernie_suite.command_line import parse_arguments
+from ernie_suite.compression.config import CompressionArguments, PTQConfig
+from ernie_suite.tasks.seq_cls import SEQ_CLS
+
+import pytest
+
+from ernie_inference.errors import InputError
+
+
+def test_calibration_sizes_that_were_not_typed_fit_the_dev_set():
+    assert CompressionArguments().config().quantization_config.batch_size_list == [4, 8, 16]
+    assert CompressionArguments().config(10).quantization_config.batch_size_list == [4, 8, 10]
+    assert CompressionArguments().config(3).quantization_config.batch_size_list == [3]
+    assert CompressionArguments(batch_size_list=[32]).config(10).quantization_config.batch_size_list == [32]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"algo_list": ["hist", "max"]}, "quantization algorithm max: give of KL"),
+        ({"algo_list": []}, r"algo_list \[\]: give a list of"),
+        ({"algo_list": "hist"}, "algo_list 'hist': give a list of"),
+        ({"algo_list": ["hist", "mse", "hist"]}, "algo_list names hist twice"),
+        ({"batch_size_list": [4, 0]}, r"batch_size_list \[4, 0\]: give numbers of calibration texts from 1 on"),
+        ({"batch_size_list": [-4]}, "from 1 on"),
+        ({"batch_size_list": [2.5]}, "from 1 on"),
+        ({"batch_size_list": []}, r"batch_size_list \[\]: give a list of numbers"),
+        ({"batch_size_list": 4}, "batch_size_list 4: give a list of numbers"),
+        ({"batch_size_list": [4, 4]}, "batch_size_list names 4 twice"),
+        ({"output_filename_prefix": "../int8"}, "'../int8' is not a file's name"),
+        ({"output_filename_prefix": ""}, "'' is not a file's name"),
+        ({"weight_quantize_type": "max"}, "weight_quantize_type max: give one of abs_max"),
+    ],
+)
+def test_wrong_quantization_settings_are_refused(options, says):
+    with pytest.raises(InputError, match=says) as caught:
+        PTQConfig(**options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--width_mult_list", "0"], "width 0 is not above 0 and up to 1"),
+        (["--width_mult_list", "5/4"], "width 5/4 is not above 0 and up to 1"),
+        (["--width_mult_list", "3/4", "wide"], "width 'wide' is not a number"),
+        (["--width_mult_list", "3/4", "0.75"], "width_mult_list names 0.75 twice"),
+        (["--width_mult_list"], "argument --width_mult_list: expected at least one argument"),
+        (["--batch_size_list", "0"], r"batch_size_list \[0\]: give numbers of calibration texts from 1 on"),
+        (["--batch_size_list", "4", "-8"], "batch_size_list|-8"),
+        (["--batch_size_list", "four"], "argument --batch_size_list: invalid int value: 'four'"),
+        (["--batch_size_list", "8", "8"], "batch_size_list names 8 twice"),
+        (["--algo_list", "hist", "max"], "quantization algorithm max"),
+        (["--weight_quantize_type", "max"], "weight_quantize_type max"),
+        (["--input_dir", "somewhere"], "add --no_pruning"),
+        (["--input_dir", "somewhere", "--no_pruning", "--no_quantization"], "quantization must not be off"),
+        *(
+            (["--" + flag], f"--{flag} has no effect here")
+            for flag in ("do_train", "do_eval", "do_predict", "do_export")
+        ),
+    ],
+)
+def test_wrong_flags_are_refused_before_anything_is_loaded(tmp_path, flags, says):
+    argv = ["--task_name", "sample_reviews", "--model_name_or_path", str(tmp_path / "none"), "--device", "cpu"]
+    with pytest.raises(InputError, match=says) as caught:
+        parse_arguments(SEQ_CLS, CompressionArguments, argv=[*argv, *flags])
+    assert "\n" not in str(caught.value)
+
+
+def test_the_compression_section_of_the_config_beats_the_data_sets_own(tmp_path):
+    config = tmp_path / "config.yml"
+    config.write_text(
+        "SequenceClassification:\n  tnews: {num_train_epochs: 3, weight_decay: 0.5}\n"
+        "Compression:\n  tnews: {num_train_epochs: 1}\n"
+    )
+    argv = ["--task_name", "tnews", "--config", str(config), "--device", "cpu", "--model_name_or_path", "m"]
+    compressing = parse_arguments(SEQ_CLS, CompressionArguments, argv=argv)[2]
+    assert (compressing.num_train_epochs, compressing.weight_decay) == (1, 0.5)
+    assert parse_arguments(SEQ_CLS, argv=argv)[2].num_train_epochs == 3
+    typed = parse_arguments(SEQ_CLS, CompressionArguments, argv=[*argv, "--num_train_epochs", "7"])[2]
+    assert typed.num_train_epochs == 7
