@@ -15,8 +15,8 @@ from argparse import Namespace
 from typing import Any, Callable, Dict, List, Tuple
 
 from ernie_suite.data import find_dataset, load_answered_examples
+from ernie_suite.figures import figures_file
 from ernie_suite.reading import Example
-from ernie_suite.results import figures_file
 from ernie_suite.tasks import TaskFamily
 
 from tqdm import tqdm
@@ -112,13 +112,12 @@ def confidence(result: Dict) -> str:
 
 def answer_in_order(predictor: ErniePredictor, examples: List[Example], batch_size: int) -> List[Dict]:
     """Text to answer without any of what predict() does for speed: batch after batch, as the texts come."""
-    results = []
+    results: List[Dict] = []
     for begin in range(0, len(examples), batch_size):
         batch = examples[begin : begin + batch_size]
         windows = [predictor.task.windows(example) for example in batch]
-        outputs = iter(predictor.run_windows([w for some in windows for w in some], batch_size, sort=False))
-        for example, some in zip(batch, windows):
-            results.append(predictor.task.decode(example, some, [next(outputs) for _ in some]))
+        outputs = predictor.run_windows([w for some in windows for w in some], batch_size, sort=False)
+        results += predictor.task.answers(batch, windows, outputs)
     return results
 
 

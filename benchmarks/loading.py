@@ -7,7 +7,6 @@ scripts do (data.py and features.py of ernie_suite), on one thread, and prints t
 the processor spent, and the most memory the process has held, with all that it imports.
 """
 
-import argparse
 import json
 import random
 import resource
@@ -18,17 +17,17 @@ from pathlib import Path
 from typing import List, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
 
 from ernie_suite.data import TNEWS_LABELS, load_examples
 from ernie_suite.features import Features
 from ernie_suite.tasks.seq_cls import SEQ_CLS
 
+from ernie_inference.console import Parser, number_from, print_table, run_command
 from ernie_inference.processors import describe_processor
 from ernie_inference.tasks.seq_cls import SequenceClassification
 from ernie_inference.wordpiece import WordPiece
-from examples.make_small_ernie import build_vocab
-
-ROOT = Path(__file__).resolve().parents[1]
+from examples.sample_text import build_vocab
 
 
 def write_texts(path: Path, reviews: List[str], texts: int, chars: int) -> None:
@@ -53,9 +52,11 @@ def peak_megabytes() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--texts", type=int, default=500_000)
-    parser.add_argument("--max_seq_length", type=int, default=128, help="tokens of a text, [CLS] and [SEP] too")
+    parser = Parser(description=__doc__)
+    parser.add_argument("--texts", type=number_from(1), default=500_000)
+    parser.add_argument(
+        "--max_seq_length", type=number_from(3), default=128, help="tokens of a text, [CLS] and [SEP] too"
+    )
     args = parser.parse_args()
     reviews = [example["text"] for example in load_examples("sample_reviews", "train")]
     tokenizer = WordPiece(build_vocab(reviews))
@@ -69,12 +70,15 @@ def main() -> None:
         clocks.append(clock())
     processor = describe_processor(1)["processor"]
     print(f"{len(features):,} texts of {features.lengths.mean():.0f} tokens, one thread of {processor}")
-    print("texts/s                by the clock   by processor time")
-    rows = {"file to examples": clocks[:2], "examples to features": clocks[1:], "file to features": clocks[::2]}
-    for name, (begin, end) in rows.items():
-        print(f"{name:<20}{len(features) / (end[0] - begin[0]):>15,.0f}{len(features) / (end[1] - begin[1]):>20,.0f}")
+    ways = {"file to examples": clocks[:2], "examples to features": clocks[1:], "file to features": clocks[::2]}
+    by = ("by the clock", "by processor time")
+    rows = []
+    for name, (begin, end) in ways.items():
+        speeds = (f"{len(features) / (after - before):,.0f}" for before, after in zip(begin, end))
+        rows.append({"texts/s": name, **dict(zip(by, speeds))})
+    print_table(rows, right=by)
     print(f"peak memory {peak_megabytes():,.0f} MB, of which {before:,.0f} before loading")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -18,16 +18,15 @@ from math import prod
 from pathlib import Path
 from typing import Dict, List, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
 
 import numpy as np
 
-from ernie_inference.console import Parser, number_from, run_command
+from ernie_inference.console import Parser, number_from, print_table, run_command
 from ernie_inference.engines import load_engine
 from ernie_inference.engines.config import EngineConfig
 from ernie_inference.processors import describe_processor, usable_processors
-
-ROOT = Path(__file__).resolve().parents[1]
 
 BATCHES = 10
 BEGIN, SECONDS = "measuring begins", "measured seconds"
@@ -86,7 +85,13 @@ def numpy_speed(num_threads: int) -> float:
     return float(done.stdout)
 
 
-def print_table(primitives: List[Primitive], seconds: float, numpys: float) -> None:
+def table(primitives: List[Primitive], seconds: float, numpys: float) -> List[Dict[str, str]]:
+    """A row for each kind of primitive and kernel, the longest first, what is left over, and the whole.
+
+    Args:
+        seconds: of all batches together.
+        numpys: operations a second of its product.
+    """
     groups: Dict[tuple, List[Primitive]] = {}
     for primitive in primitives:
         groups.setdefault((primitive.kind, primitive.kernel), []).append(primitive)
@@ -94,13 +99,20 @@ def print_table(primitives: List[Primitive], seconds: float, numpys: float) -> N
     rows = [(" ".join(name), sum(p.milliseconds for p in group), group) for name, group in groups.items()]
     rows.sort(key=lambda row: -row[1])
     rows.append(("outside oneDNN", total - sum(row[1] for row in rows), []))
-    width = max(len(name) for name, _, _ in rows)
-    print(f"{'':<{width}}   ms a batch   share    GOP/s   of numpy's FP32 ({numpys / 1e9:.0f} GFLOP/s)")
+    rows.append(("together", total, []))
+    cells = []
     for name, milliseconds, group in rows:
         speed = sum(p.operations for p in group) / (milliseconds / 1000) if group else 0.0
-        figures = f"{speed / 1e9:7.1f}   {speed / numpys:6.0%}" if speed else ""
-        print(f"{name:<{width}}   {milliseconds / BATCHES:10.2f}   {milliseconds / total:5.1%}  {figures}".rstrip())
-    print(f"{'together':<{width}}   {total / BATCHES:10.2f}")
+        cells.append(
+            {
+                "primitive and kernel": name,
+                "ms a batch": f"{milliseconds / BATCHES:.2f}",
+                "share": f"{milliseconds / total:.1%}",
+                "GOP/s": f"{speed / 1e9:.1f}" if speed else "",
+                "of numpy's": f"{speed / numpys:.0%}" if speed else "",
+            }
+        )
+    return cells
 
 
 def main() -> None:
@@ -123,7 +135,9 @@ def main() -> None:
     machine = describe_processor(args.num_threads)
     print(f"{machine['processor']} ({', '.join(machine['features'])}), {args.num_threads} threads")
     primitives = [parse_line(line) for line in log if line.startswith("onednn_verbose,exec")]
-    print_table(primitives, seconds, numpy_speed(args.num_threads))
+    numpys = numpy_speed(args.num_threads)
+    print_table(table(primitives, seconds, numpys), right=("ms a batch", "share", "GOP/s", "of numpy's"))
+    print(f"numpy's large FP32 product: {numpys / 1e9:.0f} GFLOP/s")
 
 
 if __name__ == "__main__":

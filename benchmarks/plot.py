@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from typing import Dict, List, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
 
 import matplotlib
 
@@ -22,8 +23,6 @@ from ernie_inference.console import Parser, run_command
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
-
-ROOT = Path(__file__).resolve().parents[1]
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; (pruned, INT8) to name, colour and marker.
 FORMS = {

@@ -14,11 +14,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import List
+from typing import Dict
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
 
-from ernie_inference.console import Parser, run_command
+from ernie_inference.console import Parser, print_table, run_command
 from ernie_inference.errors import InputError
 from ernie_inference.processors import describe_processor, usable_processors
 
@@ -43,15 +44,15 @@ def run(*command: str) -> float:
     return time.monotonic() - started
 
 
-def quantize(model: Path, algorithms: str, sizes: str) -> List[str]:
-    """The cells of one row: how long the command took, and how many INT8 models it made."""
+def quantize(model: Path, algorithms: str, sizes: str) -> Dict[str, str]:
+    """How long the command took, and how many INT8 models it made."""
     shutil.rmtree(model / "compress", ignore_errors=True)  # what is there would be kept
     grid = ["--algo_list", *algorithms.split(), "--batch_size_list", *sizes.split()]
     flags = ["--task_name", DATASET, "--model_name_or_path", str(model), "--no_pruning", *grid]
     seconds = run("compress_seq_cls.py", *flags, "--output_dir", str(model / "state"))
     report = json.loads((model / "compress" / "report.json").read_text(encoding="utf-8"))
     models = sum(row["precision"] == "int8" for row in report["models"])
-    return [f"{seconds // 60:.0f} min {seconds % 60:.0f} s", str(models)]
+    return {"whole command": f"{seconds // 60:.0f} min {seconds % 60:.0f} s", "INT8 models": str(models)}
 
 
 def main() -> None:
@@ -62,12 +63,10 @@ def main() -> None:
         run("examples/make_small_ernie.py", *SIZE.split(), "--output_dir", str(ernie))
         flags = ["--task_name", DATASET, "--model_name_or_path", str(ernie), "--output_dir", str(model)]
         run("run_seq_cls.py", *flags, *ONE_STEP.split())
-        rows = {name: quantize(model, *grid) for name, grid in GRIDS.items()}
+        rows = [{"grid": name, **quantize(model, *grid)} for name, grid in GRIDS.items()]
     threads = usable_processors()
     print(f"6 layers x 768, {threads} threads of {describe_processor(threads)['processor']}")
-    print(f"{'grid':<28}{'whole command':<16}INT8 models")
-    for name, cells in rows.items():
-        print(f"{name:<28}{cells[0]:<16}{cells[1]}")
+    print_table(rows, right=("whole command", "INT8 models"))
 
 
 if __name__ == "__main__":

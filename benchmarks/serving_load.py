@@ -28,7 +28,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "serving
 from ernie_suite.data import load_examples
 
 from benchmarks.serving_process import ServiceProcess
-from ernie_inference.console import Parser, number_above, number_from, run_command
+from ernie_inference.console import Parser, number_above, number_from, print_table, run_command
 from ernie_inference.errors import InputError
 from ernie_inference.files import write_json
 from ernie_inference.predictor import ErniePredictor, load_predictor
@@ -268,29 +268,23 @@ def facts(outcome: Outcome) -> Dict[str, Any]:
     return {name: value for name, value in outcome._asdict().items() if name != "seconds"}
 
 
-def print_table(figures: Dict[str, Any]) -> None:
-    full, half, memory, batching = (figures[name] for name in ("full_load", "half_load", "memory", "batching"))
-    rows = [
-        ("direct", f"{figures['direct_texts_per_second']:.1f} texts/s"),
-        ("served", f"{figures['served_texts_per_second']:.1f} texts/s, {figures['served_over_direct']:.2f} of direct"),
-    ]
-    for name, load in (("full load", full), ("half load", half)):
+def rows_of(figures: Dict[str, Any]) -> List[Dict[str, str]]:
+    """The figures as a table for people."""
+    memory, batching = figures["memory"], figures["batching"]
+    measured = {
+        "direct": f"{figures['direct_texts_per_second']:.1f} texts/s",
+        "served": f"{figures['served_texts_per_second']:.1f} texts/s, {figures['served_over_direct']:.2f} of direct",
+    }
+    for name, load in (("full load", figures["full_load"]), ("half load", figures["half_load"])):
         fates = ", ".join(f"{load[fate]} {fate}" for fate in ("answered", "refused", "lost"))
-        rows.append((name, f"{load['sent']} requests: {fates}; {load['wrong']} wrong answers"))
-        rows.append((f"{name}, latency", f"p50 {load['p50_ms']:.1f} ms, p99 {load['p99_ms']:.1f} ms"))
-    rows.append(
-        ("memory", f"{memory['early_mb']:.0f} MB, at the end {memory['late_mb']:.0f} MB: {memory['ratio']:.3f}")
+        measured[name] = f"{load['sent']} requests: {fates}; {load['wrong']} wrong answers"
+        measured[f"{name}, latency"] = f"p50 {load['p50_ms']:.1f} ms, p99 {load['p99_ms']:.1f} ms"
+    measured["memory"] = f"{memory['early_mb']:.0f} MB, at the end {memory['late_mb']:.0f} MB: {memory['ratio']:.3f}"
+    measured["batching"] = (
+        f"on {batching['on_texts_per_second']:.1f} texts/s, off {batching['off_texts_per_second']:.1f}: "
+        f"{batching['on_over_off']:.2f}x"
     )
-    rows.append(
-        (
-            "batching",
-            f"on {batching['on_texts_per_second']:.1f} texts/s, off {batching['off_texts_per_second']:.1f}: "
-            f"{batching['on_over_off']:.2f}x",
-        )
-    )
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        print(f"{name:<{width}}   {value}")
+    return [{"what": name, "measured": value} for name, value in measured.items()]
 
 
 def main() -> None:
@@ -314,7 +308,7 @@ def main() -> None:
         figures = measure(args, Path(folder) / "serving")
     machine = describe_processor(args.num_threads)
     print(f"{machine['processor']}, {args.num_threads} threads of {machine['usable_processors']}")
-    print_table(figures)
+    print_table(rows_of(figures))
     path = Path(args.output_dir) / "serving_load.json"
     settings = {name: value for name, value in vars(args).items() if name != "output_dir"}
     write_json(path, {**machine, "settings": settings, **figures})

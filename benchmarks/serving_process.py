@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 from typing import Callable, List
 
-os.environ.setdefault(
-    "GRPC_ENABLE_FORK_SUPPORT", "0"
-)  # before grpc is imported: to fork beside clients can hang with it
+# Before grpc is imported: with it, to fork beside clients can hang.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVING = ROOT / "deploy" / "serving"

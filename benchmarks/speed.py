@@ -16,23 +16,24 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
 
 import numpy as np
 from tqdm import tqdm
 
 from benchmarks.random_models import build_models
-from ernie_inference.console import Parser, number_from, run_command
-from ernie_inference.engines import load_engine
+from ernie_inference.console import Parser, number_from, print_table, run_command
+from ernie_inference.engines import ENGINES
 from ernie_inference.engines.availability import supports_bf16
-from ernie_inference.engines.backends import ONNX, PADDLE, PRECISIONS, TENSORRT
+from ernie_inference.engines.backends import BACKENDS
+from ernie_inference.engines.base import Engine
 from ernie_inference.engines.config import EngineConfig
-from ernie_inference.engines.onnx_files import find_onnx, in_precision
 from ernie_inference.errors import InputError
 from ernie_inference.files import publish, write_json
-from ernie_inference.model_files import find_model, inspect_model
+from ernie_inference.model_files import ONNX_FILE, find_model, inspect_model
 from ernie_inference.processors import describe_processor, usable_processors
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +46,7 @@ class Row(NamedTuple):
     """One line of the table: a model with an engine that has it loaded."""
 
     model: str
-    engine: Any
+    engine: Engine
     length: int
 
     def label(self) -> str:
@@ -55,7 +56,7 @@ class Row(NamedTuple):
 def parse_arguments() -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument("--model", action="append", default=[], metavar="NAME=PREFIX", help="an exported model; repeat")
-    parser.add_argument("--engines", default="paddle,onnxruntime", help="of paddle, tensorrt, onnxruntime")
+    parser.add_argument("--engines", default="paddle,onnxruntime", help=f"of {', '.join(BACKENDS)}")
     parser.add_argument("--precisions", default="fp32,bf16,fp16,int8", help="those that an engine lacks are left out")
     parser.add_argument("--lengths", default="32,128", help="tokens of every text")
     parser.add_argument("--batch_size", type=number_from(1), default=32)
@@ -91,8 +92,8 @@ def load_rows(models: Dict[str, Path], args: argparse.Namespace) -> List[Row]:
             for precision in args.precisions.split(","):
                 config = wanted_config(backend, precision, prefix, args, max(lengths))
                 if config is not None:
-                    file = prefix if backend != ONNX else in_precision(find_onnx(prefix), precision)
-                    engines.append((name, load_engine(file, config)))
+                    engine_class = ENGINES[backend]
+                    engines.append((name, engine_class(engine_class.find(prefix, config), config)))
     if not engines:
         raise InputError("no model can run with these --engines, --precisions and --device")
     return [Row(name, engine, length) for length in lengths for name, engine in engines]
@@ -112,14 +113,14 @@ def wanted_config(
     backend: str, precision: str, prefix: Path, args: argparse.Namespace, length: int
 ) -> Optional[EngineConfig]:
     """The EngineConfig of a row; None where there is no such row."""
-    if backend not in (PADDLE, TENSORRT, ONNX):
-        raise InputError(f"--engines {backend}: choose of {PADDLE}, {TENSORRT}, {ONNX}")
-    runs = PRECISIONS.get((backend, args.device), ())
+    if backend not in BACKENDS:
+        raise InputError(f"--engines {backend}: choose of {', '.join(BACKENDS)}")
+    runs = BACKENDS[backend].precisions.get(args.device, ())
     if precision not in runs or (precision == "bf16" and not supports_bf16()):
         return None
-    quantized = inspect_model(prefix).quantized
     # Paddle runs INT8 models as INT8 only; ONNX Runtime makes its INT8 from FP32 ones.
-    if (backend == ONNX and quantized) or (backend != ONNX and quantized != (precision == "int8")):
+    wants_quantized = precision == "int8" and BACKENDS[backend].suffix != ONNX_FILE
+    if inspect_model(prefix).quantized != wants_quantized:
         return None
     return EngineConfig(
         device=args.device,
@@ -180,23 +181,17 @@ def quartiles(values: np.ndarray) -> Dict[str, float]:
     return {"median": float(median), "low": float(low), "high": float(high)}
 
 
-def print_table(results: List[Dict[str, Any]]) -> None:
-    cells: List[Tuple[str, ...]] = [("length", "model", "engine", "texts/s", "ratio", "quartiles")]
-    for result in results:
-        ratio = result["ratio"]
-        cells.append(
-            (
-                str(result["length"]),
-                result["model"],
-                result["engine"],
-                f"{result['texts_per_second']['median']:.1f}",
-                f"{ratio['median']:.2f}x",
-                f"{ratio['low']:.2f} to {ratio['high']:.2f}",
-            )
-        )
-    widths = [max(len(cell) for cell in column) for column in zip(*cells)]
-    for line in cells:
-        print("   ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+def shown(result: Dict[str, Any]) -> Dict[str, str]:
+    """A row of the table on the screen."""
+    ratio = result["ratio"]
+    return {
+        "length": str(result["length"]),
+        "model": result["model"],
+        "engine": result["engine"],
+        "texts/s": f"{result['texts_per_second']['median']:.1f}",
+        "ratio": f"{ratio['median']:.2f}x",
+        "quartiles": f"{ratio['low']:.2f} to {ratio['high']:.2f}",
+    }
 
 
 def plot(folder: Path) -> None:
@@ -219,7 +214,7 @@ def main() -> None:
         results = summarize(rows, measure(rows, args.batch_size, args.repeats), args.batch_size)
     machine = describe_processor(args.num_threads)
     print(f"{machine['processor']} ({', '.join(machine['features'])}), {args.num_threads} threads")
-    print_table(results)
+    print_table(list(map(shown, results)), right=("length", "texts/s", "ratio"))
     settings = {"batch_size": args.batch_size, "repeats": args.repeats, "device": args.device}
     write_json(Path(args.output_dir) / "speed.json", {**machine, **settings, "rows": results})
     plot(Path(args.output_dir))

@@ -1,6 +1,5 @@
 """Commands that are run once: a step that is finished is not run again unless what decides its result has changed."""
 
-import json
 import shlex
 import subprocess
 import sys
@@ -10,11 +9,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
-from ernie_suite.runs import HARMLESS_ARGUMENTS
+from ernie_suite.runs import HARMLESS_ARGUMENTS, read_json, what_changed
 
 from ernie_inference.files import write_json
-
-MOST_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -81,12 +78,10 @@ def plain(value: Any) -> Any:
 
 def changes(before: Dict[str, Any], now: Dict[str, Any]) -> str:
     """In a few words, what differs between what decided a result and what would decide it now."""
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    shown = [_change(name, before.get(name), now.get(name)) for name in names[:MOST_SHOWN]]
-    return ", ".join(shown + ["..."] * (len(names) > MOST_SHOWN))
+    return what_changed(before, now, change_of_flag)
 
 
-def _change(name: str, before: Any, now: Any) -> str:
+def change_of_flag(name: str, before: Any, now: Any) -> str:
     return f"another {name}" if isinstance(before, dict) or isinstance(now, dict) else f"{name} {before} -> {now}"
 
 
@@ -98,7 +93,7 @@ class Runner:
 
     def __init__(self, journal: Path):
         self.path = journal
-        self.started: Dict[str, Dict] = read_json(journal) or {}
+        self.started: Dict[str, Dict] = read_json(journal)
         self.ran: List[str] = []
         self.found: List[str] = []
         self.failed: List[str] = []
@@ -138,11 +133,3 @@ def put_aside(path: Optional[Path]) -> str:
     kept = next(name for number in count(1) if not (name := path.with_name(f"{path.name}.before-{number}")).exists())
     path.rename(kept)
     return f"; what was there is kept as {kept}"
-
-
-def read_json(path: Path) -> Optional[Any]:
-    """The content of a JSON file; None when there is none that is whole."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -6,17 +6,13 @@ A cell is a tuple of figures, or None for what was not published, not run or has
 from dataclasses import dataclass, field
 from typing import Dict, List, Mapping, Optional, Sequence
 
-import published
-from published import Figures
+from benchmarks import published
+from benchmarks.published import Figures
 
 Cell = Optional[Figures]
 Scores = Mapping[str, Figures]  # data set to its metrics in percent, in the order of METRICS
 
-METRICS = {
-    "seq_cls": ("accuracy",),
-    "token_cls": ("precision", "recall", "f1"),
-    "qa": ("exact_match", "f1"),
-}
+METRICS = ("accuracy", "precision", "recall", "exact_match", "f1")  # in the order in which a cell has them
 PUBLISHED, MEASURED, DIFFERENCE = "published", "measured", "difference"
 AVERAGE, AVERAGE_OF_MEASURED = "AVG", "AVG of measured"
 VARIANTS = {
@@ -26,6 +22,11 @@ VARIANTS = {
 }
 # The sample sets have no published figures: those of the same task stand beside them.
 COUNTERPARTS = {"sample_reviews": "tnews", "sample_people_daily": "msra_ner", "sample_reading": "cmrc2018"}
+
+
+def percent(metrics: Mapping[str, float]) -> Figures:
+    """Metrics from 0 to 1 as the figures of a cell."""
+    return tuple(100 * metrics[name] for name in METRICS if name in metrics)
 
 
 def main_figure(figures: Figures) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Callable, Dict, List
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
 
 from ernie_suite.data import DATASETS, load_examples
 from ernie_suite.export import write_vocab
@@ -22,12 +23,12 @@ import fast_tokenizer
 from paddlenlp.transformers import ErnieTokenizer
 from tqdm import tqdm
 
-from ernie_inference.console import Parser, number_from, run_command
+from ernie_inference.console import Parser, number_from, print_table, run_command
 from ernie_inference.inference_config import VOCAB_FILE
 from ernie_inference.processors import describe_processor
 from ernie_inference.tasks.token_cls import text_of
 from ernie_inference.wordpiece import WordPiece
-from examples.make_small_ernie import build_vocab
+from examples.sample_text import build_vocab
 
 BATCH_SIZE = 32
 
@@ -77,15 +78,18 @@ def main() -> None:
             seconds[name].append(time.perf_counter() - start)
     reference = next(iter(ways))
     speeds = {name: len(texts) / statistics.median(of_rounds) for name, of_rounds in seconds.items()}
-    print(f"{len(texts):,} texts, {sum(map(len, ids[reference])):,} tokens, one thread of {processor_name()}")
-    print(f"{'tokenizer':<28}{'texts/s':>10}{'ratio':>9}   texts with other ids")
-    for name, speed in speeds.items():
-        different = sum(ours != theirs for ours, theirs in zip(ids[name], ids[reference]))
-        print(f"{name:<28}{speed:>10,.0f}{speed / speeds[reference]:>8.1f}x   {different}")
-
-
-def processor_name() -> str:
-    return describe_processor(1)["processor"]
+    processor = describe_processor(1)["processor"]
+    print(f"{len(texts):,} texts, {sum(map(len, ids[reference])):,} tokens, one thread of {processor}")
+    rows = [
+        {
+            "tokenizer": name,
+            "texts/s": f"{speed:,.0f}",
+            "ratio": f"{speed / speeds[reference]:.1f}x",
+            "texts with other ids": str(sum(ours != theirs for ours, theirs in zip(ids[name], ids[reference]))),
+        }
+        for name, speed in speeds.items()
+    ]
+    print_table(rows, right=("texts/s", "ratio", "texts with other ids"))
 
 
 if __name__ == "__main__":

@@ -11,16 +11,17 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
+
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
-
-from ernie_inference.console import Parser, number_from, run_command
-from ernie_inference.processors import usable_processors
+from ernie_inference.console import Parser, number_from, print_table, run_command
+from ernie_inference.processors import describe_processor, usable_processors
 
 SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
 STEPS = 8
@@ -30,8 +31,6 @@ def time_step(ours: bool) -> float:
     """Median seconds of a training step in this process."""
     if ours:
         import_module("ernie_suite")
-    import time
-
     import paddle
     from paddlenlp.transformers import ErnieConfig, ErnieForSequenceClassification
 
@@ -66,12 +65,6 @@ def in_a_process(ours: bool) -> float:
     return float(done.stdout.split()[-1])
 
 
-def processor() -> str:
-    with open("/proc/cpuinfo", encoding="ascii", errors="ignore") as file:
-        names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-    return f"{usable_processors()} of {len(names)} cores of {names[0] if names else 'an unknown processor'}"
-
-
 def main() -> None:
     parser = Parser(description=__doc__)
     parser.add_argument("--pairs", type=number_from(1), default=5, help="times that each is measured")
@@ -83,10 +76,12 @@ def main() -> None:
     pairs = [(in_a_process(False), in_a_process(True)) for _ in tqdm(range(args.pairs), unit="pair")]
     stock, ours = zip(*pairs)
     ratios = [before / after for before, after in pairs]
-    print(f"training step, ERNIE 4 x 312, batch 32 x 64 tokens, {processor()}")
-    print(f"{'environment':<14}{'median s':>10}")
-    print(f"{'stock':<14}{statistics.median(stock):>10.3f}")
-    print(f"{'cpu_settings':<14}{statistics.median(ours):>10.3f}")
+    machine = describe_processor(usable_processors())
+    cores = f"{machine['num_threads']} of {os.cpu_count()} cores of {machine['processor']}"
+    print(f"training step, ERNIE 4 x 312, batch 32 x 64 tokens, {cores}")
+    medians = {"stock": statistics.median(stock), "cpu_settings.py": statistics.median(ours)}
+    rows = [{"environment": name, "median s": f"{seconds:.3f}"} for name, seconds in medians.items()]
+    print_table(rows, right=("median s",))
     print(f"ratio, pair by pair: median {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")
 
 

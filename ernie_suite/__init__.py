@@ -1,15 +1,18 @@
 """Training, compression and evaluation of lightweight ERNIE models: what utils.py and the scripts are made of.
 
-Each module imports only from those above it:
+Each module imports only from those above it (but for the trainer, whose compress() imports compression/ when it is
+called, as what that needs is slow to import):
 
-    reading, tasks/     how the files of a data set are read; all in which the task families differ
-    data                the data sets
-    features, sampler   examples as batches
-    models, export      the folder of a model, read and written
-    runs, results       what decides the result of a run; how an interrupted one goes on; what it leaves
-    callbacks, trainer  PaddleNLP's Trainer with what is missing there
-    compression/        pruning and quantization
-    arguments, command_line, scripts    what run_*.py and compress_*.py do
+    reading, tasks/         how the files of a data set are read; all in which the task families differ
+    sample_data, data       the sample data sets; all data sets, by name
+    features, sampler       examples as batches
+    models, export          the folder of a model, read and written
+    runs                    what decides the result of a run, how an interrupted one goes on, and what it leaves
+    figures                 where the figures of infer.py go
+    callbacks, trainer      PaddleNLP's Trainer with what is missing there
+    compression/            pruning and quantization
+    arguments               the flags, their defaults, and what can be wrong with them
+    command_line, scripts   flags and config.yml put together; what run_*.py and compress_*.py do
 
 Importing this package sets the process up, once and before paddle is imported anywhere: see cpu_settings.py.
 """

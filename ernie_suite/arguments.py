@@ -1,4 +1,8 @@
-"""The flags that the scripts have beside those of compression, and what can be wrong with their values."""
+"""The flags that the scripts have beside those of compression, and what can be wrong with their values.
+
+A new flag of FinetuneArguments decides the result of a run, so that runs begun without it are not gone on with, unless
+runs.HARMLESS_ARGUMENTS names it; one of DataArguments does only if runs.deciding_settings names it.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -15,6 +19,7 @@ from ernie_inference.errors import InputError
 
 CONFIG_FILE = Path(__file__).resolve().parents[1] / "config.yml"
 DEFAULT_MODEL = "ernie-3.0-medium-zh"
+MODELS_FOLDER = "best_models"  # where a model goes that is told no --output_dir, under its data set's name
 
 
 @dataclass
@@ -46,7 +51,9 @@ class ModelArguments:
 class FinetuneArguments(TrainingArguments):
     """PaddleNLP's TrainingArguments with the defaults of these scripts."""
 
-    output_dir: Optional[str] = field(default=None, metadata={"help": "folder of the model; best_models/<DATA SET>"})
+    output_dir: Optional[str] = field(
+        default=None, metadata={"help": f"folder of the model; {MODELS_FOLDER}/<DATA SET>"}
+    )
     device: Optional[str] = field(default=None, metadata={"help": "cpu or gpu; gpu where there is one"})
     eval_steps: Optional[int] = field(
         default=None,

@@ -1,4 +1,4 @@
-"""From the command line, config.yml and the defaults to checked arguments."""
+"""From the command line, config.yml and the defaults to checked arguments, and to the folder of the model."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Dict, Iterable, List, Optional, Tuple, Type
 
-from ernie_suite.arguments import DEFAULT_MODEL, DataArguments, FinetuneArguments, ModelArguments
+from ernie_suite.arguments import DEFAULT_MODEL, MODELS_FOLDER, DataArguments, FinetuneArguments, ModelArguments
 from ernie_suite.compression.config import CompressionArguments
 from ernie_suite.data import DATASETS, DatasetSpec, find_dataset
 from ernie_suite.tasks.family import TaskFamily
@@ -42,7 +42,7 @@ def parse_arguments(family: TaskFamily, *more: Type, argv: Optional[List[str]] =
     check_flags(argv, known, {**WITHOUT_EFFECT, **not_here})
     data_args = parse(DataclassParser(DataArguments, add_help=False), argv)[0]
     spec = choose_dataset(family, data_args)
-    sections = [family.config_section, *(["Compression"] if CompressionArguments in more else [])]
+    sections = config_sections(family, compresses=CompressionArguments in more)
     settings = config_flags(Path(data_args.config), sections, spec.name, known, not_here)
     try:
         rest = parser.parse_known_args(settings)[1]
@@ -167,7 +167,7 @@ def follow_the_model(model_args, data_args, args, typed: List[str], trains: bool
 
     Where no model is named, it is the one that was trained before, in output_dir.
     """
-    folder = Path(args.output_dir or os.path.join("best_models", data_args.task_name.upper()))
+    folder = Path(args.output_dir or os.path.join(MODELS_FOLDER, data_args.task_name.upper()))
     if not trains and model_args.model_name_or_path == DEFAULT_MODEL and folder.is_dir():
         model_args.model_name_or_path = str(folder)
     model = Path(model_args.model_name_or_path)
@@ -196,8 +196,17 @@ def choose_dataset(family: TaskFamily, data_args: DataArguments) -> DatasetSpec:
     return spec
 
 
+def config_sections(family: TaskFamily, compresses: bool) -> List[str]:
+    """The sections of a config.yml that count for a task, besides DefaultArgs."""
+    return [family.config_section, *(["Compression"] if compresses else [])]
+
+
 def read_config(path: Path, sections: List[str], dataset: str) -> Dict:
-    """DefaultArgs of a config.yml and the data set's own settings in some sections; a later one beats an earlier."""
+    """DefaultArgs of a config.yml and the data set's own settings in some sections; a later one beats an earlier.
+
+    Raises:
+        InputError: it is no such file.
+    """
     try:
         content = yaml.safe_load(read_text(path)) or {}
         settings = dict(content.get("DefaultArgs") or {})

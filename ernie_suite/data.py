@@ -1,5 +1,7 @@
 """One loader for every data set of the suite: the CLUE classification sets, msra_ner, cmrc2018, and the samples.
 
+Another one is an entry in DATASETS; how its files are read is in tasks/, in the file of its family.
+
     load_examples("tnews", "train")                    downloaded by paddlenlp.datasets
     load_examples("tnews", "train", data_dir="mine")   mine/train.json, in TNEWS's own format
     load_examples("sample_reviews", "train")           written from an installed package, needs no network
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import List, Optional, Tuple
 
 from ernie_suite.reading import Example, Reader, SplitFile, json_lines
-from ernie_suite.sample_data import make_sample_data
+from ernie_suite.sample_data import WRITERS, make_sample_data
 from ernie_suite.tasks.family import TaskFamily
 from ernie_suite.tasks.qa import QA, read_squad
 from ernie_suite.tasks.seq_cls import (
@@ -43,7 +45,9 @@ class DatasetSpec:
     read: Reader
     suffix: str
     labels: Tuple[str, ...] = ()
-    builder: Optional[Tuple[str, Optional[str]]] = None  # module and name in paddlenlp.datasets; None: a sample set
+    builder: Optional[Tuple[str, Optional[str]]] = (
+        None  # module and name in paddlenlp.datasets; None: a sample set, or --data_dir only
+    )
     splits: Tuple[Tuple[str, str], ...] = (("train", "train"), ("dev", "dev"), ("test", "test"))  # ours, PaddleNLP's
     skipped_label: Optional[str] = None  # examples that the annotators could not agree on
     submission: str = ""  # the file name CLUE asks for
@@ -223,6 +227,8 @@ def check_ids(family: TaskFamily, file: SplitFile, examples: List[Example]) -> N
 def _file_of(spec: DatasetSpec, split: str, data_dir: Optional[str]) -> Path:
     if data_dir is not None:
         return Path(data_dir) / f"{split}{spec.suffix}"
+    if spec.builder is None and spec.name not in WRITERS:
+        raise InputError(f"data set {spec.name} is not one that can be downloaded: give your files with --data_dir")
     if spec.builder is None:
         return make_sample_data(spec.name)[0] / f"{split}{spec.suffix}"
     return Path(_download(spec, *spec.builder, dict(spec.splits)[split]))

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Type
 from ernie_suite.tasks import FAMILIES, TaskFamily
 
 import paddle
+import paddlenlp
 from paddlenlp.transformers import AutoTokenizer
 from paddlenlp.transformers.model_utils import load_state_dict
 from paddlenlp.utils.log import logger
@@ -221,6 +222,4 @@ def unknown_model(name: str, error: Exception) -> InputError:
 
 
 def versions() -> Dict[str, str]:
-    import paddlenlp
-
     return {"python": sys.version.split()[0], "paddle": paddle.__version__, "paddlenlp": paddlenlp.__version__}

@@ -9,7 +9,7 @@ import math
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -78,22 +78,27 @@ def deciding_settings(trainer) -> Dict:
     return json.loads(json.dumps(settings, default=str))
 
 
-def what_changed(before: Dict, now: Dict) -> str:
-    """In one line, what differs between two deciding_settings; "" where nothing does."""
-    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    shown = [_change(key, before.get(key), now.get(key)) for key in changed[:SHOWN_CHANGES]]
-    if len(changed) > SHOWN_CHANGES:
-        shown.append(f"{len(changed) - SHOWN_CHANGES} more")
-    return ", ".join(shown)
+DIGEST = "sha256:"
 
 
-def _change(key: str, before, now) -> str:
+def change_of_setting(key: str, before: Any, now: Any) -> str:
+    """What is said of a setting that differs: both values, unless they say nothing to people."""
     if any(isinstance(value, list) or str(value).startswith(DIGEST) for value in (before, now)):
         return f"other {key}"
     return f"{key} {before} -> {now}"
 
 
-DIGEST = "sha256:"
+def what_changed(before: Dict, now: Dict, change: Callable[[str, Any, Any], str] = change_of_setting) -> str:
+    """In one line, what differs between two deciding_settings, or other settings; "" where nothing does.
+
+    Args:
+        change: (name, value before, value now) to what is said of it.
+    """
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    shown = [change(key, before.get(key), now.get(key)) for key in changed[:SHOWN_CHANGES]]
+    if len(changed) > SHOWN_CHANGES:
+        shown.append(f"{len(changed) - SHOWN_CHANGES} more")
+    return ", ".join(shown)
 
 
 def json_digest(content) -> str:

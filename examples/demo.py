@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, List, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
 
 from ernie_inference.console import Parser, print_table, run_command
 from ernie_inference.errors import InputError

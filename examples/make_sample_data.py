@@ -1,12 +1,15 @@
-"""Write the three sample data sets of real Chinese text, which need no network (ernie_suite/sample_data.py):
+"""Write the three sample data sets of real Chinese text, which need no network:
 
-python examples/make_sample_data.py
+    python examples/make_sample_data.py
+
+What they are made of stands in ernie_suite/sample_data.py.
 """
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
 
 from ernie_suite.sample_data import SAMPLES, WRITERS, make_sample_data
 

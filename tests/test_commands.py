@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ernie_inference.bulk import read_examples
-from ernie_inference.console import Parser, number_above, number_from
+from ernie_inference.console import Parser, number_above, number_from, print_table
 from ernie_inference.errors import InputError
 from ernie_inference.files import write_json
 from ernie_inference.inference_config import InferenceConfig
+from ernie_inference.tasks import TASKS
 from ernie_inference.text_output import open_text, to_json
 from ernie_serving.protocol import http_body
 from ernie_serving.service_config import ServiceConfig
@@ -47,7 +48,7 @@ NUMBERS = [
     (CLIENT, (), "timeout", "0", "above 0"),
     (CLIENT, (), "retries", "-1", "from 0"),
     *(
-        ("make_small_ernie.py", (), flag, wrong, least)
+        ("examples/make_small_ernie.py", (), flag, wrong, least)
         for flag, wrong, least in (
             ("num_hidden_layers", "0", "from 1"),
             ("hidden_size", "0", "from 1"),
@@ -80,6 +81,8 @@ NUMBERS = [
     ),
     *(("benchmarks/serving_load.py", MODEL, flag, "0", "above 0") for flag in ("duration", "slice")),
     ("benchmarks/pruning_quality.py", ("--model_name_or_path", "m"), "seeds", "0", "from 1"),
+    ("benchmarks/loading.py", (), "texts", "0", "from 1"),
+    ("benchmarks/loading.py", (), "max_seq_length", "2", "from 3"),
     ("benchmarks/tokenization.py", (), "rounds", "0", "from 1"),
     ("benchmarks/train_step.py", (), "pairs", "0", "from 1"),
 ]
@@ -89,10 +92,10 @@ ABBREVIATIONS = [
     (CLIENT, "--max_sample", "3"),
     ("deploy/serving/model_to_serving.py", *MODEL, "--output", "x"),
     ("deploy/serving/seq_cls_service.py", "--thread", "2"),
-    ("make_small_ernie.py", "--hidden", "64"),
-    ("make_sample_data.py", "--output", "x"),
+    ("examples/make_small_ernie.py", "--hidden", "64"),
+    ("examples/make_sample_data.py", "--output", "x"),
     ("benchmarks/speed.py", "--batch", "3"),
-    ("demo.py", "--fast"),
+    ("examples/demo.py", "--fast"),
 ]
 
 
@@ -101,7 +104,11 @@ def problem():
     """What a script says of a command line; all are asked in one process."""
     lines = [(script, *more, f"--{flag}", wrong) for script, more, flag, wrong, _ in NUMBERS] + ABBREVIATIONS
     done = subprocess.run(
-        [sys.executable, "tests/parse_commands.py"], input=json.dumps(lines), cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "tests/support/parse_commands.py"],
+        input=json.dumps(lines),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return dict(zip(lines, json.loads(done.stdout)))
@@ -144,14 +151,44 @@ def test_a_services_numbers(name, value):
         ServiceConfig(model_dir="x", **{name: value})
 
 
-@pytest.mark.parametrize("script", ["make_small_ernie.py", "make_sample_data.py"])
+@pytest.mark.parametrize("script", ["examples/make_small_ernie.py", "examples/make_sample_data.py"])
 def test_makers_end_with_status_2_where_nothing_can_be_written(script):
     done = run_script(script, "--output_dir", "/proc/x", check=False)
     assert done.returncode == 2 and done.stderr.startswith("error: /proc/x") and done.stderr.count("\n") == 1
 
 
+# ---------------------------------------------------------------- tables, and where commands run
+
+
+def test_numbers_end_below_each_other_where_that_is_asked_for(capsys):
+    rows = [
+        {"model": "fp32", "texts/s": "70.0", "engine": "Paddle"},
+        {"model": "i", "texts/s": "1,227.5", "engine": ""},
+    ]
+    print_table(rows, right=("texts/s",))
+    print_table(rows)
+    assert capsys.readouterr().out.splitlines() == [
+        "model  texts/s  engine",
+        "fp32      70.0  Paddle",
+        "i      1,227.5",
+        "model  texts/s  engine",
+        "fp32   70.0     Paddle",
+        "i      1,227.5",
+    ]
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["benchmarks/plot.py", "benchmarks/pruning_quality.py", "examples/demo.py", "examples/make_sample_data.py"],
+)
+def test_a_script_runs_in_any_folder(script, tmp_path):
+    done = subprocess.run([sys.executable, ROOT / script, "--help"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith(f"usage: {script.split('/')[1]}"), done.stderr
+
+
 # ---------------------------------------------------------------- half an emoji
 
+INFERENCE = {"PYTHONPATH": str(ROOT / "deploy" / "python")}
 HALF, WHOLE = "\ud83d", "😀"
 
 
@@ -179,10 +216,12 @@ def test_a_column_keeps_its_place(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "gbk"])
-@pytest.mark.parametrize("run", ["from commands import run_command as run", "from utils import run"])
-def test_a_screen_shows_what_its_encoding_lacks_as_an_escape(encoding, run):
-    code = f"import deploy_path\n{run}\nrun(lambda: print('好\\ud83d😀'))"
-    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+@pytest.mark.parametrize("package", ["ernie_inference", "ernie_suite"])
+def test_a_screen_shows_what_its_encoding_lacks_as_an_escape(encoding, package):
+    code = (
+        f"import {package}\nfrom ernie_inference.console import run_command as run\nrun(lambda: print('好\\ud83d😀'))"
+    )
+    environment = {**os.environ, **INFERENCE, "PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode(encoding).strip() == "好\ud83d😀".encode(encoding, "backslashreplace").decode(encoding)
@@ -202,13 +241,13 @@ def test_infer_shows_texts_that_end_in_half_an_emoji(tiny, tmp_path):
 
 def test_files_of_inputs_may_hold_it(tmp_path):
     (tmp_path / "in.jsonl").write_text('"\\ud83d"\n{"text": "好"}\n')
-    assert list(read_examples("seq_cls", tmp_path / "in.jsonl")) == [{"text": HALF}, {"text": "好"}]
+    assert list(read_examples(TASKS["seq_cls"], tmp_path / "in.jsonl")) == [{"text": HALF}, {"text": "好"}]
 
 
 # ---------------------------------------------------------------- nothing of the libraries' on the screen
 
 
-# Those that import different things; conftest.run_script looks at all that the tests run to their end.
+# Those that import different things; tests.support.scripts looks at all that the tests run to their end.
 STARTS = [
     *(
         "run_seq_cls.py",
@@ -219,7 +258,7 @@ STARTS = [
     ),
     *("deploy/python/infer_cpu.py", "deploy/serving/seq_cls_service.py", "deploy/serving/seq_cls_rpc_client.py"),
 ]
-IMPORTS = "import cpu_settings, paddlenlp.datasets, paddleslim"
+IMPORTS = "import ernie_suite, paddlenlp.datasets, paddleslim"
 
 
 def test_no_command_begins_with_warnings():
@@ -237,7 +276,8 @@ def test_no_command_begins_with_warnings():
 
 
 def test_a_user_who_asks_for_all_warnings_gets_those_of_the_libraries_own():
-    code = "import quiet_imports, warnings; import pkg_resources; warnings.warn('mine')"
-    environment = {**os.environ, "PYTHONWARNINGS": "always", "PYTHONPATH": str(ROOT / "deploy" / "python")}
+    code = "from ernie_inference.quiet_imports import hide_import_warnings; hide_import_warnings()\n"
+    code += "import warnings; import pkg_resources; warnings.warn('mine')"
+    environment = {**os.environ, **INFERENCE, "PYTHONWARNINGS": "always"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert "mine" in done.stderr and "pkg_resources is deprecated" not in done.stderr

@@ -48,7 +48,7 @@ MAY_IMPORT = {
     **dict.fromkeys(["examples", "benchmarks"], {*HOMES, "utils", "infer"}),
 }
 # The client's evaluation on a data set needs the suite, which a client does not have otherwise: inside a function.
-AGAINST_THE_DIRECTION = {("ernie_serving.client", "ernie_suite")}
+AGAINST_THE_DIRECTION = {("ernie_serving.client_command", "ernie_suite")}
 
 
 class Module(NamedTuple):

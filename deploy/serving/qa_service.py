@@ -1,13 +1,6 @@
-"""Serve a reading model, over gRPC and HTTP.
+"""The service of qa models; --help says how to start it."""
 
-    python deploy/serving/model_to_serving.py --model_path best_models/CMRC2018/export/model
-    python deploy/serving/qa_service.py
-    python deploy/serving/qa_service.py --model_dir best_models/CMRC2018/serving_int8 --precision int8
-
-qa_config.yml explains the options; a flag on the command line beats it.
-"""
-
-from ernie_serving.supervisor import serve
+from ernie_serving.service_command import run_service
 
 if __name__ == "__main__":
-    serve("qa", __doc__)
+    run_service("qa")

@@ -1,13 +1,6 @@
-"""Serve a classification model, over gRPC and HTTP.
+"""The service of seq_cls models; --help says how to start it."""
 
-    python deploy/serving/model_to_serving.py --model_path best_models/TNEWS/export/model
-    python deploy/serving/seq_cls_service.py
-    python deploy/serving/seq_cls_service.py --model_dir best_models/TNEWS/serving_int8 --precision int8
-
-seq_cls_config.yml explains the options; a flag on the command line beats it.
-"""
-
-from ernie_serving.supervisor import serve
+from ernie_serving.service_command import run_service
 
 if __name__ == "__main__":
-    serve("seq_cls", __doc__)
+    run_service("seq_cls")

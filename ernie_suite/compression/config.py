@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
 from ernie_inference.errors import InputError
+from ernie_inference.model_files import find_model, inspect_model
 
 ALGORITHMS = ("KL", "abs_max", "min_max", "avg", "hist", "mse")
 WEIGHT_QUANTIZE_TYPES = ("abs_max", "channel_wise_abs_max")
@@ -235,7 +236,6 @@ def check_input_dir(config: PTQConfig, task) -> Optional[Path]:
     """
     if config.input_dir is None:
         return None
-    from ernie_inference.model_files import find_model, inspect_model
 
     prefix = find_model(Path(config.input_dir) / config.input_filename_prefix)
     info, tokens = inspect_model(prefix), max(task.tokenizer.vocab.values()) + 1

@@ -18,7 +18,7 @@ from ernie_suite.compression.config import (
 from ernie_suite.compression.pruning import Supernet, compute_importance, narrow_model, train_widths
 from ernie_suite.compression.quantization import calibrate, folder_name, write_quantized
 from ernie_suite.compression.records import Exported, Records, beside_every_model, exported_digest, model_digest
-from ernie_suite.compression.report import measure, print_report, summarize, write_report
+from ernie_suite.compression.report import FIGURES, measure, print_report, summarize, write_report
 from ernie_suite.compression.work import WorkFolder
 from ernie_suite.export import check_written, export_static, write_vocab
 from ernie_suite.runs import deciding_settings, examples_digest, json_digest
@@ -328,6 +328,7 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
         "dev_examples": examples_digest(trainer.eval_dataset),
         "original": records[ORIGINAL.model]["files"],
         "processor": describe_processor(usable_processors()),
+        "figures": FIGURES,
     }
     rows = []
     for model in models + earlier:

@@ -195,7 +195,7 @@ class Best(NamedTuple):
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a training of all widths is.
 
     Attributes:
@@ -291,7 +291,7 @@ def _take_step(trainer, net: Supernet, widths: List[Width], batches: List[Dict],
     return mean
 
 
-def _evaluate(trainer, net: Supernet, widths: List[Width], progress: Progress) -> None:
+def _evaluate(trainer, net: Supernet, widths: List[Width], progress: TrainingProgress) -> None:
     weights = net.weights()
     trainer.state.global_step = progress.step
     progress.without_better += 1
@@ -305,7 +305,7 @@ def _evaluate(trainer, net: Supernet, widths: List[Width], progress: Progress) -
             progress.without_better = 0
 
 
-def _save(trainer, net: Supernet, progress: Progress, work: WorkFolder) -> None:
+def _save(trainer, net: Supernet, progress: TrainingProgress, work: WorkFolder) -> None:
     work.save(
         {
             "step": progress.step,
@@ -318,17 +318,17 @@ def _save(trainer, net: Supernet, progress: Progress, work: WorkFolder) -> None:
     )
 
 
-def _restore(net: Supernet, optimizer, work: WorkFolder) -> Progress:
+def _restore(net: Supernet, optimizer, work: WorkFolder) -> TrainingProgress:
     """The progress of the interrupted training, whose state goes into net and optimizer; none without one."""
     state = work.load()
     if state is None:
-        return Progress()
+        return TrainingProgress()
     net.model.set_state_dict(state["model"])
     names = [parameter.name for parameter in net.model.parameters()]
     optimizer.set_state_dict(_renamed(state["optimizer"], state["parameters"], names))
     print(f"pruning goes on from step {state['step']}")
     best = {name: Best(**values) for name, values in state["best"].items()}
-    return Progress(state["step"], state["without_better"], best)
+    return TrainingProgress(state["step"], state["without_better"], best)
 
 
 def _renamed(optimizer_state: Dict, before: List[str], now: List[str]) -> Dict:

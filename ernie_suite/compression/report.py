@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from tqdm import tqdm
 
+from ernie_inference.console import print_table
 from ernie_inference.files import write_json
 from ernie_inference.predictor import ErniePredictor, load_predictor
 from ernie_inference.tasks.base import Window
@@ -20,6 +21,8 @@ WARM_UP_ROUNDS, COMPARED_ROUNDS = 1, 5
 
 Row = Dict[str, Any]
 
+FIGURES = ("metrics", "bytes", "texts_per_second", "speedup")
+
 
 def measure(prefix: Path, precision: str, examples: List[Dict], metric: Callable, original: Path) -> Row:
     """Accuracy and speed of an exported model on the CPU at its real precision.
@@ -27,7 +30,7 @@ def measure(prefix: Path, precision: str, examples: List[Dict], metric: Callable
     Args:
         original: the FP32 model that the speed is compared with.
 
-    Returns:
+    Returns, under the names of FIGURES (records.py keeps them with the model, and measures anew where others are kept):
         {"metrics", "bytes" of program and parameters, "texts_per_second" of the engine, tokenization
         and decoding left out: texts / seconds at batch size 32 after a warm-up, "speedup" against the
         original, the two in turn}.
@@ -38,12 +41,9 @@ def measure(prefix: Path, precision: str, examples: List[Dict], metric: Callable
     flat = [window for of_example in windows for window in of_example]
     predictor.run_windows(flat[:WARM_UP_WINDOWS], BATCH_SIZE)
     started = time.perf_counter()
-    outputs = iter(predictor.run_windows(flat, BATCH_SIZE))
+    outputs = predictor.run_windows(flat, BATCH_SIZE)
     seconds = time.perf_counter() - started
-    results = [
-        task.decode(example, of_example, [next(outputs) for _ in of_example])
-        for example, of_example in zip(examples, windows)
-    ]
+    results = list(task.answers(examples, windows, outputs))
     return {
         "metrics": {name: float(value) for name, value in metric(examples, results).items()},
         "bytes": sum(file.stat().st_size for file in predictor.engine.files),
@@ -87,22 +87,18 @@ def summarize(rows: List[Row], metric: str) -> Dict:
 def print_report(report: Dict, output_dir: Path, task_name: str, data_dir: Optional[str] = None) -> None:
     """The table, the best INT8 model, and the commands that try it, the model as it came and the best pruned one."""
     metric = report["metric"]
-    cells = [("model", metric, "change", "MB", "texts/s", "ratio")]
-    for row in report["models"]:
-        cells.append(
-            (
-                row["model"],
-                f"{100 * row['metrics'][metric]:.2f}",
-                f"{100 * row['change']:+.2f}",
-                f"{row['bytes'] / 2**20:.1f}",
-                f"{row['texts_per_second']:.1f}",
-                f"{row['speedup']:.2f}x",
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    for line in cells:
-        name, *figures = (cell.rjust(width) for cell, width in zip(line, widths))
-        print("  ".join([name.strip().ljust(widths[0]), *figures]))
+    rows = [
+        {
+            "model": row["model"],
+            metric: f"{100 * row['metrics'][metric]:.2f}",
+            "change": f"{100 * row['change']:+.2f}",
+            "MB": f"{row['bytes'] / 2**20:.1f}",
+            "texts/s": f"{row['texts_per_second']:.1f}",
+            "ratio": f"{row['speedup']:.2f}x",
+        }
+        for row in report["models"]
+    ]
+    print_table(rows, right=[column for column in rows[0] if column != "model"])
     if report["best_int8"]:
         print(f"best INT8 model: {output_dir / report['best_int8']}")
     pruned = next((row["model"] for row in report["models"] if row["width"] and row["precision"] == "fp32"), None)

@@ -1,6 +1,7 @@
 """The task families, for training and evaluation: one object each, in a file of its own.
 
-Another family is a file here, one in ernie_inference/tasks, and a place in both lists.
+Another family is a file here and one in ernie_inference/tasks, with a place in both lists; then its data sets in
+data.py and config.yml, and its scripts: run_*.py, compress_*.py, and those of deploy/serving.
 """
 
 from ernie_suite.tasks.family import TaskFamily

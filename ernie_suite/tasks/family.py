@@ -36,7 +36,7 @@ class TaskFamily:
         remark: (targets, parts) to why an example teaches less than it should, for a line on the screen; or None.
         criterion: (outputs, labels) to the loss.
 
-        metric: (examples, results) to figures.
+        metric: (examples, results) to figures by name, each of which becomes a column on the screen.
         best_metric: the one that decides which state is best.
         write_submission: writes (file, examples, results) as the test server asks for it.
         shown: (example, result) to what people compare: the text, what was found in it, what is right.

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.serving_process import wait_until
-from ernie_serving.client import RequestError, load_messages
+from ernie_serving.client import RequestError
+from ernie_serving.messages import load_messages
 from ernie_serving.protocol import TEXTS, Code, fields_of_http, fields_of_rpc
 from tests.support.models import corpus
 from tests.support.services import RunningService, pack, unpack

@@ -15,8 +15,8 @@ import pytest
 
 from benchmarks.serving_process import SERVING, wait_until
 from ernie_serving.client import RequestError
+from ernie_serving.ports import reserve
 from ernie_serving.protocol import Code
-from ernie_serving.supervisor import reserve
 from tests.support.models import corpus
 from tests.support.scripts import ROOT
 from tests.support.services import RunningService

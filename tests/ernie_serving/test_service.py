@@ -10,31 +10,20 @@ from types import SimpleNamespace
 
 import grpc
 import pytest
-import yaml
-from paddle_serving_server.pipeline.proto import pb2
 
-from benchmarks.serving_process import SERVING, wait_until
+from benchmarks.serving_process import wait_until
 from ernie_serving.client import Client, RequestError
 from ernie_serving.metrics import Metrics, prometheus_text
 from ernie_serving.pipeline_ops import EXIT_DEAF, RequestOp
+from ernie_serving.ports import reserve
 from ernie_serving.protocol import TEXTS, Code, fields_of_rpc
 from ernie_serving.service import Service, rpc_server
-from ernie_serving.service_config import TYPES, ServiceConfig
-from ernie_serving.supervisor import LOST_SECONDS, SILENT_SECONDS, Supervisor, Worker, reserve
+from ernie_serving.service_config import ServiceConfig
+from ernie_serving.serving_library import pb2
+from ernie_serving.supervisor import Supervisor
+from ernie_serving.worker_process import LOST_SECONDS, PROGRAM, SILENT_SECONDS, Worker
 from tests.support.scripts import ROOT
 from tests.support.services import ENDLESS, POISON, SLOW, toy_predictor
-
-
-@pytest.mark.parametrize("task", ["seq_cls", "token_cls", "qa"])
-def test_the_config_files_name_every_option_and_bind_to_loopback(task):
-    content = yaml.safe_load((SERVING / f"{task}_config.yml").read_text())
-    assert list(sorted(content)) == sorted(TYPES)
-    defaults = {name: value for name, value in content.items() if name not in ("model_dir", *PORTS)}
-    assert defaults == {name: getattr(ServiceConfig("x"), name) for name in defaults}
-    assert content["host"] == "127.0.0.1"
-
-
-PORTS = ("rpc_port", "http_port", "monitor_port")
 
 
 def toy_service(seconds=0.5, **options) -> Service:
@@ -188,9 +177,36 @@ def test_metrics_are_prometheus_text():
 
 
 def test_the_log_folder_of_serving_is_not_left_behind():
-    argv = [sys.executable, "-c", "import sys; sys.path[:0] = ['deploy/serving', 'deploy/python']; import pipeline_ops"]
+    code = "import sys; sys.path.insert(0, 'deploy/serving'); import ernie_serving.pipeline_ops"
+    argv = [sys.executable, "-c", code]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and not (ROOT / "PipelineServingLogs").exists(), done.stderr
+
+
+def test_the_logging_of_the_process_is_left_alone():
+    code = (
+        "import json, logging, sys; sys.path.insert(0, 'deploy/serving')\n"
+        "mine, root = logging.getLogger('mine'), logging.getLogger()\n"
+        "before = (mine.disabled, mine.level, root.level, list(root.handlers))\n"
+        "import ernie_serving.serving_library\n"
+        "assert (mine.disabled, mine.level, root.level, root.handlers) == before\n"
+        "logging.warning('mine')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "WARNING:root:mine\n")
+
+
+def test_the_worker_finds_the_packages_and_not_their_modules():
+    """It is started as a file, whose folder has modules of names that others have too: metrics, client, service."""
+    code = "import json, runpy, sys; runpy.run_path(sys.argv[1]); print(json.dumps(sys.path))"
+    folder = PROGRAM.parent
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[0] = {str(folder)!r}; {code}", str(PROGRAM)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    path = json.loads(done.stdout)
+    assert path[:2] == [str(folder.parent), str(ROOT / "deploy" / "python")] and str(folder) not in path
 
 
 class StandIn(Worker):
@@ -215,7 +231,7 @@ def test_a_worker_that_hangs_is_not_ready_and_then_killed():
 
 
 def test_the_second_event_of_a_worker_that_ended_is_nothing_new(monkeypatch):
-    monkeypatch.setattr("supervisor.Worker", lambda *_: StandIn(0, state="ready"))
+    monkeypatch.setattr("ernie_serving.supervisor.Worker", lambda *_: StandIn(0, state="ready"))
     supervisor, ended = Supervisor("seq_cls", ServiceConfig("x")), StandIn(0, returncode=-9, state="ready")
     supervisor.workers, supervisor._announced = [ended], True
     for _ in range(2):
@@ -237,8 +253,8 @@ def test_grpc_is_the_health_check_of_kubernetes():
 
 def test_a_process_whose_model_thread_ends_ends_too():
     code = (
-        "import sys; sys.path[:0] = ['deploy/serving', 'deploy/python', '.', 'tests']\n"
-        "import pipeline_ops, time; from tests.support.services import toy_predictor\n"
+        "import sys; sys.path[:0] = ['deploy/serving', '.']\n"
+        "import time; from ernie_serving import pipeline_ops; from tests.support.services import toy_predictor\n"
         "def run(*args): raise ValueError('a fault of the library')\n"
         "pipeline_ops.pipeline.Op._run = run\n"
         "pipeline_ops.build_pipeline(toy_predictor(), pipeline_ops.Batching(8, True, 0.0), 1, None); time.sleep(60)\n"

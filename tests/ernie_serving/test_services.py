@@ -10,9 +10,10 @@ import grpc
 import pytest
 
 from benchmarks.serving_process import wait_until
-from ernie_inference.commands import EXAMPLES, format_answer
+from ernie_inference.commands import format_answer
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import load_predictor
+from ernie_inference.tasks import TASKS
 from ernie_serving.client import Client, target_of
 from ernie_serving.model_to_serving import SERVING_FILE, convert
 from ernie_serving.service import HEALTH_METHOD, SERVING
@@ -50,15 +51,15 @@ def test_three_commands_from_a_model_to_an_answer(finetuned, tmp_path, task):
         assert service.lines[0].startswith(f"{task}: {tmp_path / 's'}, Paddle Inference, oneDNN, FP32, ")
         done = command(f"{task}_rpc_client.py", "--endpoints", service.endpoint, "--repeat", 2)
         assert done.returncode == 0, done.stderr
-        status, answer = service.post(json.dumps({"texts": EXAMPLES[task]}).encode())
+        status, answer = service.post(json.dumps({"texts": TASKS[task].sample_inputs}).encode())
     finally:
         assert service.stop() == 0
     took = time.monotonic() - started
-    local = load_predictor(tmp_path / "s").predict(EXAMPLES[task])
+    local = load_predictor(tmp_path / "s").predict(TASKS[task].sample_inputs)
     assert status == 200 and answer["err_no"] == 0
     assert_same(task, answer["results"], local)
     *printed, timing = done.stdout.splitlines()
-    answers = [format_answer(task, *pair) for pair in zip(EXAMPLES[task], local)]
+    answers = [format_answer(TASKS[task], *pair) for pair in zip(TASKS[task].sample_inputs, local)]
     assert printed == "\n".join(answers).splitlines()
     assert timing.startswith("2 texts, 2 times: ") and timing.endswith(" texts/s")
     assert took < 60 and service.errors == []

@@ -2,7 +2,7 @@
 
 import re
 
-from ernie_suite.results import figures_file
+from ernie_suite.figures import figures_file
 
 
 def test_names_of_reports():

@@ -13,7 +13,7 @@ from paddlenlp.transformers import ErnieModel
 from ernie_inference.errors import InputError
 from ernie_inference.wordpiece import WordPiece
 from examples import e5_ernie
-from examples.make_small_ernie import NEIGHBOUR_OFFSETS
+from examples.structured_heads import NEIGHBOUR_OFFSETS
 from tests.support.scripts import run_script
 from tests.support.trainers import tiny_trainer
 

@@ -4,7 +4,7 @@ import http.client
 import json
 import threading
 from types import SimpleNamespace
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import grpc
 import numpy as np
@@ -14,7 +14,8 @@ from ernie_inference.engines.config import EngineConfig
 from ernie_inference.predictor import ErniePredictor
 from ernie_inference.tasks.seq_cls import SequenceClassification
 from ernie_inference.wordpiece import WordPiece
-from ernie_serving.client import Client, load_messages
+from ernie_serving.client import Client
+from ernie_serving.messages import load_messages
 from ernie_serving.protocol import RPC_METHOD, TEXTS
 
 
@@ -30,18 +31,18 @@ class RunningService(ServiceProcess):
         with channel:
             return channel.unary_unary(RPC_METHOD)(request, timeout=timeout)
 
-    def post(self, body: bytes, path: str = "", headers: Dict[str, str] = {}) -> Tuple[int, Dict]:
+    def post(self, body: bytes, path: str = "") -> Tuple[int, Dict]:
         """Status and JSON of an HTTP request."""
-        return self._http(self.http, "POST", path or f"/{self.task}/prediction", body, headers)
+        return self._http(self.http, "POST", path or f"/{self.task}/prediction", body)
 
     def get(self, path: str, monitor: bool = True) -> Tuple[int, Any]:
-        return self._http(self.monitor if monitor else self.http, "GET", path, None, {})
+        return self._http(self.monitor if monitor else self.http, "GET", path)
 
     @staticmethod
-    def _http(address: str, method: str, path: str, body, headers) -> Tuple[int, Any]:
+    def _http(address: str, method: str, path: str, body: Optional[bytes] = None) -> Tuple[int, Any]:
         connection = http.client.HTTPConnection(address, timeout=60)
         try:
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body)
             response = connection.getresponse()
             content = response.read().decode()
             is_json = response.getheader("Content-Type", "").startswith("application/json")

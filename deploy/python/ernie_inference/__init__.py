@@ -7,10 +7,15 @@
 
 It needs numpy, tqdm and a runtime (paddlepaddle, onnxruntime), nothing of the training:
 
-    tasks/      what a task family means: an example as model inputs, logits as an answer
-    engines/    what computes the logits, and what a machine can run; every setting of every backend
-    predictor   puts the two together
-    bulk        answers a whole file
+    tasks/                          what a task family means: an example as model inputs, logits as an answer
+                                    (for training and evaluation: ernie_suite/tasks)
+    engines/                        what computes the logits: the table of backends, and every setting of each
+    predictor, bulk                 the two put together; a whole file answered
+    wordpiece                       text as tokens with character positions
+    inference_config, model_files   the files beside a model; the model's own
+    derived                         files that are made from a model and kept beside it
+    console, commands               what all commands share, and those that answer texts
+    errors, files, text_files, text_output, processors, quiet_imports   what all of these need
 """
 
 from ernie_inference.engines.config import EngineConfig

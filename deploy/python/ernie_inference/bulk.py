@@ -3,36 +3,48 @@
 Memory does not grow with the file. Answers go to FILE.part, which takes the name FILE when all are
 there, and FILE.part.json says what they were made from. A run that was killed goes on after its
 last complete line when the same command is given again. Only one run at a time writes to FILE.part.
+
+Who answers is an Answerer: an exported model here, a service in deploy/serving.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Dict, Iterator, Tuple, Type, Union
+from typing import Any, BinaryIO, Dict, Iterable, Iterator, Protocol, Tuple, Type, Union
 
 from tqdm import tqdm
 
 from ernie_inference.errors import InputError
-from ernie_inference.files import digest_of
-from ernie_inference.predictor import ErniePredictor
+from ernie_inference.files import digest_of, write_json
 from ernie_inference.tasks.base import Task
 from ernie_inference.text_files import decode
 from ernie_inference.text_output import to_json
 
 BLOCK_BYTES = 1 << 20
+QUIET_SECONDS = 1.0  # before the progress is shown: what is wrong from the beginning has the screen to itself
+
+
+class Answerer(Protocol):
+    """Who answers the inputs of a file: an ErniePredictor, or a service (ernie_serving/client_command.py)."""
+
+    @property
+    def task(self) -> Union[Task, Type[Task]]:
+        """What an input is."""
+
+    def predict_iter(self, inputs: Iterable[Dict], batch_size: int) -> Iterator[Dict]:
+        """The answers, in the order of the inputs, which are read as it goes."""
+
+    def depends_on(self) -> Dict[str, Any]:
+        """All that answers depend on beside the input, as JSON has it, each under a name for people."""
 
 
 def answer_file(
-    predictor: ErniePredictor,
-    input_file: Union[str, Path],
-    output_file: Union[str, Path],
-    batch_size: int = 32,
+    answerer: Answerer, input_file: Union[str, Path], output_file: Union[str, Path], batch_size: int = 32
 ) -> int:
-    """Answer each line of input_file in output_file; an input is a JSON value that ErniePredictor takes.
+    """Answer each line of input_file in output_file; an input is a JSON value in one of the task's forms.
 
     Returns the number of lines of output_file.
 
@@ -43,15 +55,18 @@ def answer_file(
     input_file, output_file = Path(input_file), Path(output_file)
     part, origin_file = (Path(f"{output_file}.part{ending}") for ending in ("", ".json"))
     try:
-        with _locked(part, output_file) as file:
-            origin = _origin(predictor, input_file)
+        with _locked(part, origin_file, output_file) as file:
+            origin = {"input": digest_of([input_file]), **answerer.depends_on()}
             total, _ = count_lines(input_file)
             done = _resume(part, origin_file, origin)
-            with tqdm(total=total, initial=done, unit="text", desc=output_file.name) as progress:
-                examples = islice(read_examples(predictor.task, input_file), done, None)
-                for answer in predictor.predict_iter(examples, batch_size):
+            with tqdm(
+                total=total, initial=done, unit="text", desc=output_file.name, delay=QUIET_SECONDS, leave=False
+            ) as progress:
+                examples = islice(read_examples(answerer.task, input_file), done, None)
+                for answer in answerer.predict_iter(examples, batch_size):
                     file.write(to_json(answer) + b"\n")
                     progress.update()
+                progress.leave = True  # as all is done; of a run that failed, the error is left
             file.flush()
             os.fsync(file.fileno())
             if not _is_named(file, part):
@@ -102,8 +117,10 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 @contextmanager
-def _locked(part: Path, output_file: Path) -> Iterator[BinaryIO]:
+def _locked(part: Path, origin_file: Path, output_file: Path) -> Iterator[BinaryIO]:
     """FILE.part, open to be appended to, and this process's alone as long as the block runs.
+
+    It is removed, and FILE.part.json with it, when there is no answer in it to go on after.
 
     Raises:
         InputError: another process has it, or FILE is there.
@@ -115,11 +132,17 @@ def _locked(part: Path, output_file: Path) -> Iterator[BinaryIO]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"another run is writing {part}: wait for it, or name another --output_file") from None
-        if output_file.exists():  # another run has ended since, and this .part may be a new one
+        try:
+            if output_file.exists():  # another run has ended since, and this .part may be a new one
+                raise _already_there(output_file)
+            if not _is_named(file, part):
+                raise InputError(f"another run has just removed {part}: begin again")
+            yield file
+        finally:
+            file.flush()
             if _is_named(file, part) and part.stat().st_size == 0:
+                origin_file.unlink(missing_ok=True)
                 part.unlink()
-            raise _already_there(output_file)
-        yield file
 
 
 def _is_named(file: BinaryIO, path: Path) -> bool:
@@ -131,31 +154,10 @@ def _already_there(output_file: Path) -> InputError:
     return InputError(f"{output_file} is there already: remove it, or name another --output_file")
 
 
-def _origin(predictor: ErniePredictor, input_file: Path) -> Dict:
-    """All that answers depend on, by content, to tell whether a .part belongs to the run that is asked for."""
-    engine, task = predictor.engine, predictor.task
-    vocabulary = json.dumps(sorted(task.tokenizer.vocab.items())).encode("ascii")
-    return {
-        "input": digest_of([input_file]),
-        "model": digest_of(engine.files),
-        "vocabulary": hashlib.sha256(vocabulary).hexdigest(),
-        "lowercase": task.tokenizer.lowercase,
-        "task": task.name,
-        "labels": list(task.labels),
-        "max_seq_length": task.max_seq_length,
-        "doc_stride": task.doc_stride,
-        "backend": engine.config.backend,
-        "device": engine.config.device,
-        "precision": engine.config.precision,
-    }
-
-
 def _resume(part: Path, origin_file: Path, origin: Dict) -> int:
     """Make FILE.part, which is there, ready to be appended to. Returns how many lines it holds."""
     if part.stat().st_size == 0:  # new, or of a run that got no further
-        temporary = origin_file.with_name(f".{origin_file.name}.{os.getpid()}")
-        temporary.write_bytes(to_json(origin, indent=2) + b"\n")
-        os.replace(temporary, origin_file)
+        write_json(origin_file, origin)
         return 0
     try:
         before = json.loads(origin_file.read_text(encoding="utf-8"))

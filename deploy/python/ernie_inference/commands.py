@@ -1,5 +1,4 @@
-"""What the commands share: their parser and how they end, and for those that answer, flags, example texts and how
-answers are printed."""
+"""What the commands that answer texts share: their flags, what they answer, and how answers are printed."""
 
 import argparse
 from pathlib import Path

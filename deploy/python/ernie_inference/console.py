@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from typing import Any, Callable, Dict, List, NoReturn
+from typing import Any, Callable, Collection, Dict, List, NoReturn
 
 from tqdm import tqdm
 
@@ -78,9 +78,15 @@ def print_row(**columns: str) -> None:
     print_table([columns])
 
 
-def print_table(rows: List[Dict[str, str]]) -> None:
-    """A table on the screen; all rows have the same columns."""
-    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+def print_table(rows: List[Dict[str, str]], right: Collection[str] = ()) -> None:
+    """A table on the screen; all rows have the same columns.
+
+    Args:
+        right: the columns of numbers, which end below each other instead of beginning there.
+    """
+    columns = list(rows[0])
+    lines = [columns, *(list(row.values()) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines)]
+    align = [str.rjust if column in right else str.ljust for column in columns]
     for cells in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip())
+        print("  ".join(to(cell, width) for to, cell, width in zip(align, cells, widths)).rstrip())

@@ -1,4 +1,9 @@
-"""TODO"""
+"""The files of an exported model: found by what the user typed, and checked before C++ code opens them.
+
+Paddle Inference 2.6 ends the whole process on some broken .pdmodel files (segmentation fault) and
+runs with wrong weights when the last tensor of a .pdiparams file is cut short, so both are read
+here first.
+"""
 
 import struct
 import warnings

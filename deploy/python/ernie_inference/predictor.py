@@ -1,5 +1,7 @@
 """From text to answer with an exported model, whatever its task and its engine."""
 
+import hashlib
+import json
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,7 @@ from ernie_inference.engines.backends import ONNX, ONNX_TENSORRT
 from ernie_inference.engines.base import Engine
 from ernie_inference.engines.config import EngineConfig
 from ernie_inference.errors import InputError
+from ernie_inference.files import digest_of
 from ernie_inference.inference_config import INFERENCE_FILE, VOCAB_FILE, load_task
 from ernie_inference.model_files import check_length
 from ernie_inference.tasks.base import Task, Window
@@ -109,6 +112,27 @@ class ErniePredictor:
         length = self.engine.padded_length(max(len(window.input_ids) for window in windows))
         return pad(windows, self.task.tokenizer.pad_id, length)
 
+    def depends_on(self) -> Dict[str, Any]:
+        """All that answers depend on beside the inputs, as JSON has it: files by what they hold, not by where they are.
+
+        Raises:
+            InputError: a file of the model cannot be read.
+        """
+        task, config = self.task, self.engine.config
+        vocabulary = json.dumps(sorted(task.tokenizer.vocab.items())).encode("ascii")
+        return {
+            "model": digest_of(self.engine.files),
+            "vocabulary": hashlib.sha256(vocabulary).hexdigest(),
+            "lowercase": task.tokenizer.lowercase,
+            "task": task.name,
+            "labels": list(task.labels),
+            "max_seq_length": task.max_seq_length,
+            "doc_stride": task.doc_stride,
+            "backend": config.backend,
+            "device": config.device,
+            "precision": config.precision,
+        }
+
     def _allowed(self, batch_size: Optional[int]) -> int:
         """The batch size to use for the one that was asked for."""
         config = self._engine.config
@@ -138,9 +162,9 @@ class ErniePredictor:
             yield group
 
     def _answers(self, group: List[Prepared], batch_size: int) -> Iterator[Dict]:
-        outputs = iter(self.run_windows([window for _, windows in group for window in windows], batch_size))
-        for example, windows in group:
-            yield self.task.decode(example, windows, [next(outputs) for _ in windows])
+        examples, windows = zip(*group)
+        outputs = self.run_windows([window for of_one in windows for window in of_one], batch_size)
+        return self.task.answers(examples, windows, outputs)
 
     def _check_match(self) -> None:
         """The files beside a model must belong to it."""

@@ -1,4 +1,4 @@
-"""An HTTP server with a bounded number of connections, as http_front.py and the monitor of supervisor.py are."""
+"""An HTTP server with a bounded number of connections, as http_front.py and monitor.py are."""
 
 import socket
 import threading

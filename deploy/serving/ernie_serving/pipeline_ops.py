@@ -21,7 +21,15 @@ from ernie_inference.predictor import ErniePredictor
 from ernie_inference.tasks.base import Window
 from ernie_serving.metrics import Metrics
 from ernie_serving.protocol import RESULTS, Accepted, Code, results_json
-from ernie_serving.serving_library import channel, dag, pb2, pipeline, server
+from ernie_serving.serving_library import (
+    ChannelData,
+    ChannelDataType,
+    ChannelTimeoutError,
+    DAGExecutor,
+    ServerYamlConfChecker,
+    pb2,
+    pipeline,
+)
 
 EXIT_DEAF = 70  # of a process whose model thread has ended
 
@@ -176,7 +184,7 @@ def _next_item(channel, op_name: str, wait: float):
     try:
         # front() waits for ever where its timeout is 0.
         return channel.front(op_name, max(wait, 1e-6))
-    except channel.ChannelTimeoutError:
+    except ChannelTimeoutError:
         return None
 
 
@@ -187,9 +195,9 @@ class ResponseOp(pipeline.ResponseOp):
         super().__init__(input_ops=input_ops)
         self._task = predictor.task
 
-    def pack_response_package(self, channeldata: channel.ChannelData):
+    def pack_response_package(self, channeldata: ChannelData):
         """The pipeline Response: the answers as one JSON string, or the error."""
-        if channeldata.error_code != Code.OK or channeldata.datatype != channel.ChannelDataType.DICT.value:
+        if channeldata.error_code != Code.OK or channeldata.datatype != ChannelDataType.DICT.value:
             return super().pack_response_package(channeldata)
         content = channeldata.parse()
         try:
@@ -200,7 +208,7 @@ class ResponseOp(pipeline.ResponseOp):
         return pb2.Response(err_no=Code.OK, key=[RESULTS], value=[answers])
 
 
-class Executor(dag.DAGExecutor):
+class Executor(DAGExecutor):
     """The pipeline's way in: call(accepted) returns a pipeline Response, at the request's deadline at the latest.
 
     In 0.9.0 a request waits for its answer without a limit, and the thread that hands the answers out ends with
@@ -228,14 +236,14 @@ class Executor(dag.DAGExecutor):
                         self._fetch_buffer[answer.id] = answer
                         waiting.notify_all()
 
-    def _get_channeldata_from_fetch_buffer(self, data_id: int, cond_v: threading.Condition) -> channel.ChannelData:
+    def _get_channeldata_from_fetch_buffer(self, data_id: int, cond_v: threading.Condition) -> ChannelData:
         with cond_v:
             left = self._caller.deadline - time.monotonic()
             cond_v.wait_for(lambda: self._fetch_buffer[data_id] is not None, max(left, 0))
         with self._cv_for_cv_pool:
             del self._cv_pool[data_id]
             answer = self._fetch_buffer.pop(data_id)
-        return answer or channel.ChannelData(
+        return answer or ChannelData(
             error_code=Code.TIMEOUT, error_info="no answer within the time limit", data_id=data_id
         )
 
@@ -250,7 +258,7 @@ def build_pipeline(
     not woken up when there is room again. Service counts the requests instead.
     """
     model_op = ModelOp(predictor, [RequestOp()], batching, metrics)
-    conf = server.ServerYamlConfChecker.load_server_yaml_conf(
+    conf = ServerYamlConfChecker.load_server_yaml_conf(
         yml_dict={"dag": {"is_thread_op": True, "channel_size": 0}, "op": {model_op.name: {"concurrency": concurrency}}}
     )
     model_op.init_from_dict(conf["op"][model_op.name])

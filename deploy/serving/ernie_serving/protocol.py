@@ -1,4 +1,4 @@
-"""What clients and the service say to each other, over gRPC and over HTTP.
+"""What clients and the service say to each other, over gRPC and over HTTP, and the most that a request may hold.
 
 A request has one field, `texts`: a JSON list of inputs in the forms that deploy/python takes. Over gRPC
 it stands, as JSON, in the key and value strings of Serving's pipeline protocol; over HTTP it is a key
@@ -57,16 +57,14 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that one request may hold.
+    """The most that one request may hold; its bytes, counted before it is read, are in http_front.py and service.py.
 
     Attributes:
-        request_bytes: bytes of the whole request.
         texts: inputs.
         chars: characters of one input, all its parts together.
         windows: model inputs (a long text is cut into several), which is what a request costs.
     """
 
-    request_bytes: int
     texts: int
     chars: int
     windows: int
@@ -207,12 +205,7 @@ def results_json(task: Task, accepted: Accepted, outputs: List[Tuple]) -> str:
     Raises:
         InputError: the model computed NaN or infinity for one of them.
     """
-    remaining = iter(outputs)
-    results = [
-        task.decode(example, windows, [next(remaining) for _ in windows])
-        for example, windows in zip(accepted.examples, accepted.windows)
-    ]
-    return to_json(results).decode("utf-8")
+    return to_json(list(task.answers(accepted.examples, accepted.windows, outputs))).decode("utf-8")
 
 
 def http_body(code: int, message: str, results: Optional[str] = None) -> bytes:

@@ -31,7 +31,7 @@ class Service:
         self.metrics = metrics
         self.in_flight = 0
         self.stopping = False
-        self._limits = Limits(config.max_request_bytes, config.max_texts, config.max_chars, config.max_windows)
+        self._limits = Limits(texts=config.max_texts, chars=config.max_chars, windows=config.max_windows)
         self._task = predictor.task
         self._changed = threading.Condition()
         batching = Batching(config.batch_size, config.auto_batching, config.auto_batching_timeout / 1000)

@@ -1,4 +1,4 @@
-"""The options of a service: seq_cls_config.yml and its like, each overridden by a flag of the same name."""
+"""The options of a service: from a config file, seq_cls_config.yml and its like, and from flags, which beat it."""
 
 import argparse
 import difflib
@@ -11,6 +11,13 @@ from ernie_inference.console import Parser
 from ernie_inference.errors import InputError
 from ernie_inference.text_files import read_text
 
+FOLDER = Path(__file__).resolve().parents[1]
+
+
+def config_file(task_name: str) -> Path:
+    """The config file of a task, beside the commands."""
+    return FOLDER / f"{task_name}_config.yml"
+
 
 def option(meaning: str, default: Any = MISSING, least: Optional[float] = None) -> Any:
     return field(default=default, metadata={"help": meaning, "least": least})
@@ -18,7 +25,7 @@ def option(meaning: str, default: Any = MISSING, least: Optional[float] = None) 
 
 @dataclass
 class ServiceConfig:
-    """All that can be set. The .yml files explain each option at length."""
+    """All that can be set, and the defaults. options.yml explains each option at length."""
 
     model_dir: str = option("folder that model_to_serving.py wrote")
     host: str = option("address to listen at; 0.0.0.0 is every interface", "127.0.0.1")

@@ -1,39 +1,42 @@
-"""What is used of paddle-serving-server 0.9.0, imported without what its import leaves behind."""
+"""What is used of paddle-serving-server, imported without what its import leaves behind.
+
+In 0.9.0 the import makes the folder PipelineServingLogs where the process was started, and gives the whole process a
+logging of its own: other loggers fall silent, and from DEBUG on all goes to three files in that folder, some lines for
+every request. This module can become a plain import when a release (0.9.0 is the last one so far) does neither.
+"""
 
 import logging
 import os
 import tempfile
-from importlib import import_module
-from types import ModuleType
+from contextlib import contextmanager
+from typing import Iterator
+from unittest.mock import patch
 
 
-def import_pipeline() -> ModuleType:
-    """paddle_serving_server.pipeline, without what its import leaves behind.
-
-    In 0.9.0 that makes the folder PipelineServingLogs where the process was started, and sends the log of the
-    whole process, from DEBUG on, to three files there: some lines for every request.
-    """
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["SERVING_LOG_PATH"] = os.environ["SERVING_HOME"] = folder
-        from paddle_serving_server import pipeline
-
-        for name in ("", "paddle_serving_server.pipeline.profiler"):
-            for handler in logging.getLogger(name).handlers[:]:
-                logging.getLogger(name).removeHandler(handler)
-                handler.close()
-        del os.environ["SERVING_LOG_PATH"], os.environ["SERVING_HOME"]
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    # They would log a line or a stack trace for what a client did wrong, which its answer tells already.
-    for name in ("paddle_serving_server", "grpc"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    return pipeline
+@contextmanager
+def log_folder_elsewhere() -> Iterator[None]:
+    """The folder of its log files is one that is removed when the block ends."""
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, SERVING_LOG_PATH=folder, SERVING_HOME=folder):
+        yield
 
 
-pipeline = import_pipeline()
-dag = import_module("paddle_serving_server.pipeline.dag")
-channel = import_module("paddle_serving_server.pipeline.channel")
-server = import_module("paddle_serving_server.pipeline.pipeline_server")
-pb2 = import_module("paddle_serving_server.pipeline.proto.pipeline_service_pb2")
+with log_folder_elsewhere(), patch("logging.config.dictConfig"):
+    from paddle_serving_server import pipeline
+    from paddle_serving_server.pipeline.channel import ChannelData, ChannelDataType, ChannelTimeoutError
+    from paddle_serving_server.pipeline.dag import DAGExecutor
+    from paddle_serving_server.pipeline.pipeline_server import ServerYamlConfChecker
+    from paddle_serving_server.pipeline.proto import pipeline_service_pb2 as pb2
+
+# They would log a line or a stack trace for what a client did wrong, which its answer tells already.
+for name in ("paddle_serving_server", "grpc"):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
+
+__all__ = [
+    "ChannelData",
+    "ChannelDataType",
+    "ChannelTimeoutError",
+    "DAGExecutor",
+    "ServerYamlConfChecker",
+    "pb2",
+    "pipeline",
+]

@@ -13,7 +13,15 @@ import threading
 from pathlib import Path
 from typing import Any, Dict, TextIO
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # where the package is, in place of its own folder
+sys.path.pop(0)  # its own folder: modules there have names that others have too
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "python"))
+
+from ernie_inference.engines.backends import PADDLE, TENSORRT
+from ernie_inference.errors import InputError
+from ernie_inference.predictor import ErniePredictor, load_predictor
+from ernie_serving.model_to_serving import check_serving_folder
+from ernie_serving.service_config import ServiceConfig
 
 REPORT_SECONDS = 1.0
 LAST_ANSWERS_SECONDS = 4.0
@@ -37,12 +45,8 @@ def report(reports: TextIO, **content: Any) -> None:
         pass  # the supervisor is gone, and stdin has told so
 
 
-def load(config):
+def load(config: ServiceConfig) -> ErniePredictor:
     """The predictor of a serving folder, after it has answered the example texts."""
-    from ernie_inference.engines.backends import PADDLE, TENSORRT
-    from ernie_inference.predictor import load_predictor
-    from ernie_serving.model_to_serving import check_serving_folder
-
     predictor = load_predictor(
         check_serving_folder(config.model_dir),
         max_seq_length=config.max_seq_length,
@@ -63,9 +67,6 @@ def main() -> None:
     stop = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
 
-    from ernie_inference.errors import InputError
-    from ernie_serving.service_config import ServiceConfig
-
     config = ServiceConfig(**settings["config"])
     try:
         predictor = load(config)
@@ -79,6 +80,7 @@ def main() -> None:
 
     # Only now: importing paddle takes SIGTERM for itself, and ends the process on it.
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    # Serving's library, which is not needed to say that a model cannot be loaded.
     from ernie_serving.http_front import HttpFront
     from ernie_serving.metrics import Metrics
     from ernie_serving.service import Service, rpc_server

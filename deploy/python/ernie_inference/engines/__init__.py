@@ -1,6 +1,15 @@
 """The engines that run an exported model: which one serves which backend.
 
-Another engine is a class here in a file of its own, its backends in backends.py, and its place in ENGINES.
+    backends                        the table of backends: what each runs where
+    availability, config            what this machine can run; how to run a model, checked against both
+    base                            what every engine can do
+    paddle_engine, paddle_runtime   Paddle Inference, and every setting of it
+    tensorrt_shapes, pass_log       what its TensorRT must know; what it would write to the screen
+    onnx_engine                     ONNX Runtime
+    onnx_files, onnx_graph          the .onnx forms of a model; what such a file says of itself
+
+Another engine is a class in a file of its own, with its backends in backends.py, what a machine needs for them in
+availability.py, its place in ENGINES, and the flags that choose it in the commands.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """What the task families have in common: an example becomes windows of tokens, and their logits an answer."""
 
-from typing import Any, ClassVar, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, ClassVar, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -156,6 +156,21 @@ class Task:
             InputError: the logits that decide it hold NaN or infinity.
         """
         raise NotImplementedError
+
+    def answers(
+        self,
+        examples: Iterable[Dict],
+        windows: Iterable[List[Window]],
+        outputs: Iterable[Tuple[np.ndarray, ...]],
+    ) -> Iterator[Dict]:
+        """The answers to examples, from the windows of each and the outputs for all these windows, one after another.
+
+        Raises:
+            InputError: as decode.
+        """
+        remaining = iter(outputs)
+        for example, own in zip(examples, windows):
+            yield self.decode(example, own, [next(remaining) for _ in own])
 
     def parts(self, head: int, tokens: int) -> List[range]:
         """Which tokens of the text are in each window, for so many tokens of head and text; windows overlap."""

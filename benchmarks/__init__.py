@@ -1,0 +1,1 @@
+"""What the published figures, and those in the READMEs, are measured and drawn with."""

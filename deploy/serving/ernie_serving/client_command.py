@@ -1,0 +1,186 @@
+"""The command that the three *_rpc_client.py are: it asks the service of a task."""
+
+import json
+import shlex
+import statistics
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, Dict, Iterable, Iterator, List, Type
+
+from ernie_inference.bulk import answer_file
+from ernie_inference.commands import format_answer
+from ernie_inference.console import Parser, number_above, number_from, print_row, run_command
+from ernie_inference.errors import InputError
+from ernie_inference.tasks import TASKS, Task
+from ernie_inference.text_output import to_json
+from ernie_serving.client import Client
+from ernie_serving.ports import host_port
+from ernie_serving.service_config import ServiceConfig, config_file, read_config
+
+HELP = """Ask the {task} service.
+
+    python deploy/serving/{task}_rpc_client.py
+    python deploy/serving/{task}_rpc_client.py --texts {text} --repeat 20
+    python deploy/serving/{task}_rpc_client.py --endpoints 10.0.0.1:18090,10.0.0.2:18090 \\
+        --input_file texts.jsonl --output_file answers.jsonl
+    python deploy/serving/{task}_rpc_client.py --task_name DATASET --concurrency 4
+
+An interrupted run of --input_file goes on where it was when the same command is given again.
+"""
+OF_EVERY_INTERFACE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to ask a service that listens there
+
+
+def run_client(task_name: str) -> None:
+    """The command of a task's client."""
+    run_command(lambda: main(TASKS[task_name]))
+
+
+def main(task: Type[Task]) -> None:
+    args = parse_arguments(task)
+    endpoints = args.endpoints.split(",") if args.endpoints else [configured_endpoint(task.name)]
+    client = Client(endpoints, args.timeout, args.retries)
+    if args.task_name:
+        evaluate(client, task, args)
+    elif args.input_file:
+        answer_lines_of(client, task, args)
+    else:
+        answer_texts(client, task, args)
+
+
+def parse_arguments(task: Type[Task]) -> Namespace:
+    """The command line, checked before any work."""
+    text = task.sample_inputs[0]
+    text = shlex.quote(text if isinstance(text, str) else to_json(text).decode())
+    parser = Parser(description=HELP.format(task=task.name, text=text))
+    parser.add_argument(
+        "--endpoints",
+        help=f"host:port, or several with commas, asked in turn; default: as {config_file(task.name).name} says",
+    )
+    parser.add_argument("--texts", nargs="+", help="texts, or JSON as deploy/python takes it; default: two examples")
+    parser.add_argument("--input_file", help="JSON lines, one input each")
+    parser.add_argument("--output_file", help="where the answers to --input_file go, one a line")
+    parser.add_argument("--task_name", "--dataset", help="evaluate on a data set of the suite, as tnews")
+    parser.add_argument("--data_dir", help="folder of your own files in the data set's format")
+    parser.add_argument("--split", default="dev", choices=["train", "dev", "test"])
+    parser.add_argument(
+        "--max_samples", type=number_from(1), help="use only the first so many examples of the data set"
+    )
+    parser.add_argument("--batch_size", type=number_from(1), default=32, help="texts of a request")
+    parser.add_argument("--concurrency", type=number_from(1), default=1, help="requests at the same time")
+    parser.add_argument(
+        "--repeat", type=number_from(1), default=1, help="ask so many times, and print how long it took"
+    )
+    parser.add_argument("--timeout", type=number_above(0), default=30.0, help="seconds to wait for an answer")
+    parser.add_argument(
+        "--retries", type=number_from(0), default=5, help="how often to ask again where a server is full or away"
+    )
+    args = parser.parse_args()
+    if bool(args.input_file) != bool(args.output_file):
+        raise InputError("--input_file and --output_file belong together")
+    if sum(map(bool, (args.texts, args.input_file, args.task_name))) > 1:
+        raise InputError("--texts, --input_file and --task_name: give one of them")
+    return args
+
+
+def configured_endpoint(task_name: str) -> str:
+    """Where the service of a task listens when it is started without flags.
+
+    Raises:
+        InputError: its config file is missing or wrong, or leaves the port open.
+    """
+    path = config_file(task_name)
+    if not path.exists():
+        raise InputError(f"{path} is missing: name the service with --endpoints")
+    options = read_config(path)
+    if not options.get("rpc_port"):
+        raise InputError(f"{path} gives no rpc_port: name the service with --endpoints")
+    host = options.get("host", ServiceConfig.host)
+    return host_port(OF_EVERY_INTERFACE.get(host, host), options["rpc_port"])
+
+
+def answer_texts(client: Client, task: Type[Task], args: Namespace) -> None:
+    """Print the answers to texts of the command line, and how long they took."""
+    texts = [parse_text(text) for text in args.texts] if args.texts else task.sample_inputs
+    for number, text in enumerate(texts, start=1):
+        task.as_example(text, f"text {number}")
+    seconds = []
+    for _ in range(args.repeat):
+        started = time.perf_counter()
+        results = list(client.predict_iter(texts, args.batch_size, args.concurrency))
+        seconds.append(time.perf_counter() - started)
+    for text, result in zip(texts, results):
+        print(format_answer(task, text, result))
+    print_timing(len(texts), seconds)
+
+
+def parse_text(text: str) -> Any:
+    """A text of the command line, or the JSON list or object that it is."""
+    if text.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            pass
+    return text
+
+
+def print_timing(texts: int, seconds: List[float]) -> None:
+    median = statistics.median(seconds)
+    print(
+        f"{texts} texts, {len(seconds)} times: {median * 1000:.1f} ms median, {min(seconds) * 1000:.1f} least, "
+        f"{max(seconds) * 1000:.1f} most; {texts / median:.1f} texts/s"
+    )
+
+
+class ServiceAnswerer:
+    """A service, to answer a file. What model it has, its client cannot know: the endpoints stand for that."""
+
+    def __init__(self, client: Client, task: Type[Task], concurrency: int):
+        self.task = task
+        self.answered = 0
+        self._client = client
+        self._concurrency = concurrency
+
+    def predict_iter(self, inputs: Iterable[Dict], batch_size: int) -> Iterator[Dict]:
+        for answer in self._client.predict_iter(inputs, batch_size, self._concurrency):
+            self.answered += 1
+            yield answer
+
+    def depends_on(self) -> Dict[str, Any]:
+        return {"task": self.task.name, "endpoints": sorted(self._client.endpoints)}
+
+
+def answer_lines_of(client: Client, task: Type[Task], args: Namespace) -> None:
+    """Answer each line of a file, or what an interrupted run has left of it."""
+    answerer = ServiceAnswerer(client, task, args.concurrency)
+    started = time.perf_counter()
+    lines = answer_file(answerer, args.input_file, args.output_file, args.batch_size)
+    speed = answerer.answered / (time.perf_counter() - started)
+    print(f"wrote {lines} lines to {args.output_file}, {speed:.1f} texts/s")
+
+
+def evaluate(client: Client, task: Type[Task], args: Namespace) -> None:
+    """The metrics of a whole data set, answered by the service."""
+    sys.path.insert(1, str(Path(__file__).resolve().parents[3]))
+    try:  # the suite, with paddle, which a client does not need otherwise
+        from ernie_suite.data import find_dataset, load_answered_examples
+    except ModuleNotFoundError as error:
+        raise InputError(f"--task_name needs the whole suite; {error.name} is missing") from None
+
+    dataset = find_dataset(args.task_name)
+    if dataset.task_name != task.name:
+        raise InputError(f"data set {dataset.name} is for {dataset.task_name}: use {dataset.task_name}_rpc_client.py")
+    examples = load_answered_examples(dataset, args.split, args.data_dir)[: args.max_samples]
+    texts = [task.input_of(example) for example in examples]
+    started = time.perf_counter()
+    results = list(client.predict_iter(texts, args.batch_size, args.concurrency))
+    speed = len(texts) / (time.perf_counter() - started)
+    metrics = dataset.family.metric(examples, results)
+    print_row(
+        task=task.name,
+        data=f"{dataset.name} {args.split}",
+        examples=f"{len(examples):,}",
+        **{name: f"{value:.4f}" for name, value in metrics.items()},
+        **{"texts/s": f"{speed:.0f}"},
+    )

@@ -1,0 +1,52 @@
+"""GET /live, /health and /metrics of a whole service, for probes and Prometheus."""
+
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler
+from typing import Callable, Dict
+
+from ernie_serving.bounded_server import BoundedServer
+from ernie_serving.metrics import prometheus_text
+
+MOST_CONNECTIONS = 64  # at the same time; others are closed
+
+
+class Monitor(BoundedServer):
+    """Serves the three pages on a listening socket.
+
+    Args:
+        ready: gives the number of workers that answer.
+        values: gives all metrics, by name.
+    """
+
+    def __init__(self, listening: socket.socket, ready: Callable[[], int], values: Callable[[], Dict[str, float]]):
+        super().__init__(listening, MonitorHandler, MOST_CONNECTIONS)
+        self.ready = ready
+        self.values = values
+
+    def start(self) -> None:
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class MonitorHandler(BaseHTTPRequestHandler):
+    server: Monitor
+    timeout = 5
+
+    def do_GET(self) -> None:
+        ready = self.server.ready()
+        pages = {
+            "/live": (200, "application/json", '{"status": "live"}'),
+            "/health": (200 if ready else 503, "application/json", f'{{"ready": {ready}}}'),
+            "/metrics": (200, "text/plain; version=0.0.4", None),
+        }
+        nowhere = (404, "application/json", '{"pages": ["/live", "/health", "/metrics"]}')
+        status, kind, body = pages.get(self.path, nowhere)
+        content = (prometheus_text(self.server.values()) if body is None else body).encode()
+        self.send_response_only(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args) -> None:
+        """Probes are not logged."""

@@ -1,0 +1,82 @@
+"""A worker process as the supervisor sees it. worker.py is what runs in it."""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+from ernie_inference.errors import InputError
+
+PROGRAM = Path(__file__).resolve().with_name("worker.py")
+STEADY_SECONDS = 10.0  # a worker that has not been ready for so long when it ends counts as failing
+SILENT_SECONDS, LOST_SECONDS = 10.0, 30.0  # without a report a worker counts as not ready, and then is killed
+
+
+class Worker:
+    """A worker process, and what it last reported.
+
+    Raises:
+        InputError: the system starts no more processes.
+    """
+
+    def __init__(self, number: int, settings: Dict[str, Any], events: "queue.SimpleQueue"):
+        self.number = number
+        self.last: Dict[str, Any] = {}
+        self.heard = time.monotonic()
+        self.ready_since: Optional[float] = None
+        fds = [settings["http_fd"]] if settings["http_fd"] is not None else []
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, str(PROGRAM)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=fds,
+                # A session of its own: Ctrl-C goes to the supervisor only, and Serving kills its whole process group
+                # when it fails to start (kill_stop_process_by_pid of paddle-serving-server 0.9.0).
+                start_new_session=True,
+                # Requests are answered in many threads; glibc would keep freed memory for each of them.
+                env={"MALLOC_ARENA_MAX": "2", **os.environ},
+            )
+        except OSError as error:
+            raise InputError(f"no worker can be started ({error.strerror}): mend that, and start again") from None
+        with suppress(OSError):  # it ended already, which the listener sees
+            self.process.stdin.write(json.dumps(settings).encode() + b"\n")
+            self.process.stdin.flush()
+        threading.Thread(target=self._listen, args=(events,), daemon=True).start()
+
+    def _listen(self, events: "queue.SimpleQueue") -> None:
+        for line in self.process.stdout:
+            self.last, self.heard = json.loads(line), time.monotonic()
+            if self.last.get("state") == "ready" and self.ready_since is None:
+                self.ready_since = self.heard
+            events.put(self)
+        self.process.wait()
+        events.put(self)
+
+    @property
+    def ending(self) -> str:
+        """How the process ended."""
+        status = self.process.returncode
+        return self.last.get("error") or (f"signal {-status}" if status < 0 else f"exit status {status}")
+
+    @property
+    def state(self) -> str:
+        if self.process.poll() is not None:
+            return "ended"
+        state = self.last.get("state", "starting")
+        return "silent" if state == "ready" and self.silent_seconds > SILENT_SECONDS else state
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago it last reported; one that is still loading its model has nothing to report."""
+        return time.monotonic() - self.heard
+
+    @property
+    def was_steady(self) -> bool:
+        return self.ready_since is not None and time.monotonic() - self.ready_since >= STEADY_SECONDS

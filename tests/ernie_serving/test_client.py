@@ -1,0 +1,187 @@
+"""The client: where it can be used, and files that it answers, or goes on to answer."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ernie_inference.bulk import answer_file, count_lines
+from ernie_inference.errors import InputError
+from ernie_inference.tasks import TASKS
+from ernie_inference.text_output import to_json
+from ernie_serving.client_command import ServiceAnswerer
+from tests.support.models import corpus
+from tests.support.scripts import ROOT
+
+SEQ_CLS = TASKS["seq_cls"]
+
+# A program of somebody else's, with deploy/serving on its path and none of what training needs.
+HOST = """
+import json, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("paddle", "paddlenlp", "paddleslim", "ernie_suite", "utils"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+sys.path.insert(0, sys.argv[1])
+from ernie_serving.client import Client
+
+answers = Client([sys.argv[2]]).predict(["好", ["好", "坏"]])
+loaded = {name.partition(".")[0] for name in sys.modules}
+print(json.dumps([answers, sorted(loaded & {"paddle", "paddlenlp", "ernie_suite", "paddle_serving_server", "yaml"})]))
+"""
+
+
+def test_a_program_without_paddle_can_ask(services, tmp_path):
+    service = services("seq_cls")
+    argv = [sys.executable, "-c", HOST, str(ROOT / "deploy" / "serving"), service.endpoint]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [service.client().predict(["好", ["好", "坏"]]), []]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_of_deploy_is_enough(services, tmp_path):
+    """And its own config file says where the service is."""
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns("__pycache__"))
+    file, port = tmp_path / "deploy" / "serving" / "seq_cls_config.yml", services("seq_cls").endpoint.split(":")[1]
+    file.write_text(file.read_text().replace("rpc_port: 18090", f"rpc_port: {port}"))
+    client = [sys.executable, "deploy/serving/seq_cls_rpc_client.py"]
+    done = subprocess.run([*client, "--texts", "好"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "input data: 好\nseq cls result:\n" in done.stdout, done.stderr
+    done = subprocess.run([*client, "--task_name", "tnews"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (2, "error: --task_name needs the whole suite; ernie_suite is missing\n")
+
+
+# ---------------------------------------------------------------- files
+
+
+@pytest.fixture
+def files(tmp_path):
+    return tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+
+
+def write_lines(path, inputs):
+    path.write_bytes(b"".join(to_json(text) + b"\n" for text in inputs))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_killed_client_goes_on(services, files):
+    source, target = files
+    inputs = [f"第{number}句：{text}" for number, text in enumerate(corpus()[::10][:4000])]
+    write_lines(source, inputs)
+    part = target.with_name("out.jsonl.part")
+    command = [sys.executable, "deploy/serving/seq_cls_rpc_client.py", "--endpoints", services("seq_cls").endpoint]
+    command += ["--input_file", str(source), "--output_file", str(target), "--batch_size", "8", "--concurrency", "2"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (part.exists() and count_lines(part)[0] >= 100):
+        time.sleep(0.005)
+    assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert names(target.parent) == ["in.jsonl", "out.jsonl.part", "out.jsonl.part.json"]
+    before = part.read_bytes()
+    complete = before[: before.rindex(b"\n") + 1]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stdout.startswith(f"wrote 4000 lines to {target}, "), done.stderr
+    assert target.read_bytes().startswith(complete) and names(target.parent) == ["in.jsonl", "out.jsonl"]
+    labels = [json.loads(line)["label"] for line in target.read_bytes().splitlines()]
+    assert labels == [answer["label"] for answer in services("seq_cls").client().predict_iter(inputs, 50)]
+
+
+class Service:
+    """Stands in for a client; each answer is what it was asked. One of its answers may be an error."""
+
+    def __init__(self, *endpoints, fails_at=None):
+        self.endpoints = list(endpoints) or ["127.0.0.1:1"]
+        self.fails_at = fails_at
+        self.asked = []
+
+    def predict_iter(self, texts, batch_size, concurrency):
+        for text in texts:
+            if text == self.fails_at:
+                raise InputError("nobody answers")
+            self.asked.append(text)
+            yield text
+
+
+def answer(service, files, task=SEQ_CLS):
+    return answer_file(ServiceAnswerer(service, task, concurrency=1), *files)
+
+
+@pytest.fixture
+def interrupted(files):
+    """The files of a run that ended at the third of four texts."""
+    texts = [{"text": text} for text in "天地人和"]
+    write_lines(files[0], texts)
+    with pytest.raises(InputError, match="nobody answers"):
+        answer(Service("a:1", "b:2", fails_at=texts[2]), files)
+    assert count_lines(files[1].with_name("out.jsonl.part"))[0] == 2
+    return files
+
+
+def test_only_what_is_left_is_asked(interrupted):
+    service = Service("b:2", "a:1")  # the same ones
+    assert answer(service, interrupted) == 4
+    assert service.asked == [{"text": "人"}, {"text": "和"}]
+    assert [json.loads(line)["text"] for line in interrupted[1].read_bytes().splitlines()] == list("天地人和")
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "task", "message"),
+    [
+        (["a:1"], SEQ_CLS, "out.jsonl.part was begun with another endpoints: remove it to begin again"),
+        (["a:1", "b:2"], TASKS["token_cls"], "out.jsonl.part was begun with another task: remove it to begin again"),
+    ],
+)
+def test_another_service_is_another_run(interrupted, endpoints, task, message):
+    with pytest.raises(InputError, match=message):
+        answer(Service(*endpoints), interrupted, task)
+
+
+def test_another_input_is_another_run(interrupted):
+    write_lines(interrupted[0], ["天", "地", "人", "我"])
+    with pytest.raises(InputError, match="out.jsonl.part was begun with another input: remove it to begin again"):
+        answer(Service("a:1", "b:2"), interrupted)
+
+
+def test_a_run_without_an_answer_leaves_nothing_behind(files):
+    write_lines(files[0], ["天"])
+    with pytest.raises(InputError, match="nobody answers"):
+        answer(Service(fails_at={"text": "天"}), files)
+    assert names(files[0].parent) == ["in.jsonl"]
+    files[0].unlink()
+    with pytest.raises(InputError, match="in.jsonl cannot be read"):
+        answer(Service(), files)
+    assert names(files[0].parent) == []
+
+
+def test_a_run_that_another_one_has_just_ended_is_refused(files, monkeypatch):
+    """It has opened a .part that the other then removed: its lock is on a file without a name."""
+    write_lines(files[0], ["天"])
+    part = files[1].with_name("out.jsonl.part")
+    monkeypatch.setattr("ernie_inference.bulk.fcntl.flock", lambda *_: part.unlink())
+    with pytest.raises(InputError, match="another run has just removed .*out.jsonl.part: begin again"):
+        answer(Service(), files)
+    assert names(files[0].parent) == ["in.jsonl"]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_an_error_has_a_line_to_itself(files, capfd, monkeypatch, seconds):
+    monkeypatch.setattr("ernie_inference.bulk.QUIET_SECONDS", seconds)
+    write_lines(files[0], ["天", "地"])
+    with pytest.raises(InputError, match="nobody answers"):
+        answer(Service(fails_at={"text": "地"}), files)
+    assert capfd.readouterr().err.rpartition("\r")[2] == ""  # nothing, or what was there is wiped out
+    answer(Service(), files)
+    last = capfd.readouterr().err.rpartition("\r")[2]
+    assert last.startswith("out.jsonl: 100%") and last.endswith("]\n") if seconds == 0 else last == ""
