@@ -7,6 +7,8 @@ from ernie_suite.command_line import read_config
 from ernie_suite.data import DATASETS, find_dataset, load_examples, load_labels
 
 import pytest
+from paddlenlp.datasets import clue, cmrc2018, msra_ner
+from paddlenlp.datasets.dataset import import_main_class
 
 from ernie_inference.errors import InputError
 from ernie_inference.inference_config import InferenceConfig
@@ -60,8 +62,6 @@ def test_each_classification_set(tmp_path, name, line, text, text_pair, label):
 @pytest.mark.parametrize("name", [spec.name for spec in DATASETS.values() if spec.builder])
 def test_labels_stand_in_the_order_of_the_published_models(name):
     """PaddleNLP's own: OCNLI's and CMNLI's are the same labels in different orders."""
-    from paddlenlp.datasets.dataset import import_main_class
-
     module, subset = find_dataset(name).builder
     builder = import_main_class(module)(name=subset)
     assert load_labels(find_dataset(name)) == (builder.get_labels() or [])
@@ -378,8 +378,6 @@ def test_without_a_network(name, tmp_path, monkeypatch):
     """The real download code against a proxy that refuses; a data set downloaded before is not looked at."""
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
-    from paddlenlp.datasets import clue, cmrc2018, msra_ner
-
     for module in (clue, cmrc2018, msra_ner):
         monkeypatch.setattr(module, "DATA_HOME", str(tmp_path))
     with pytest.raises(InputError) as error:

@@ -20,6 +20,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "python"))
 from ernie_inference.engines.backends import PADDLE, TENSORRT
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import ErniePredictor, load_predictor
+from ernie_serving.metrics import Metrics
 from ernie_serving.model_to_serving import check_serving_folder
 from ernie_serving.service_config import ServiceConfig
 
@@ -82,7 +83,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # Serving's library, which is not needed to say that a model cannot be loaded.
     from ernie_serving.http_front import HttpFront
-    from ernie_serving.metrics import Metrics
     from ernie_serving.service import Service, rpc_server
 
     metrics = Metrics()

@@ -31,7 +31,7 @@ def test_two_loads_at_once_leave_stderr_as_it_was():
         "    with without_pass_log():\n"
         "        time.sleep(0.1 * number)\n"
         "        os.write(2, b'one\\n---    fused 1 pass\\n')\n"
-        "threads = [threading.Thread(target=load, args=(number,)) for number in (2, 1)]\n"
+        "threads = [threading.Thread(target=load, args=(number,)) for number in (1, 2)]\n"
         "[thread.start() for thread in threads], [thread.join() for thread in threads]\n"
         "print('after', file=sys.stderr)\n"
     )

@@ -34,6 +34,12 @@ def test_a_pair_fits_and_only_the_longer_text_is_cut(text, text_pair, max_seq_le
         assert kept == second
 
 
+def test_of_two_long_texts_each_has_half():
+    task = SequenceClassification(TOKENIZER, LABELS["seq_cls"], 16)
+    (window,) = task.windows({"text": "一" * 40, "text_pair": "二" * 40})
+    assert window.token_type_ids == [0] * (1 + 6 + 1) + [1] * (7 + 1)
+
+
 def test_confidence_is_the_softmax():
     task = SequenceClassification(TOKENIZER, LABELS["seq_cls"], 16)
     result = task.decode({"text": "好"}, task.windows({"text": "好"}), [(np.array([1.0, 3.0], dtype=np.float32),)])
