@@ -9,7 +9,8 @@ It needs numpy, tqdm and a runtime (paddlepaddle, onnxruntime), nothing of the t
 
     tasks/                          what a task family means: an example as model inputs, logits as an answer
                                     (for training and evaluation: ernie_suite/tasks)
-    engines/                        what computes the logits: the table of backends, and every setting of each
+    engines/                        what computes the logits: the table of backends (backends.py), and every setting of
+                                    each; its docstring says what belongs to another engine
     predictor, bulk                 the two put together; a whole file answered
     wordpiece                       text as tokens with character positions
     inference_config, model_files   the files beside a model; the model's own

@@ -59,6 +59,9 @@ class Refusal(Exception):
 class Limits:
     """The most that one request may hold; its bytes, counted before it is read, are in http_front.py and service.py.
 
+    Another limit is a field here, a check in read_request, an option in service_config.py and options.yml, and its place
+    in service.py.
+
     Attributes:
         texts: inputs.
         chars: characters of one input, all its parts together.
