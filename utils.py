@@ -1,8 +1,8 @@
 """What the scripts share, and what a program of your own imports to train or compress as they do.
 
 It is put together from the package ernie_suite, whose own docstring says what is where. What answers with an exported
-model is deploy/python/ernie_inference, and the service deploy/serving/ernie_serving; theirs say the same of them. README's
-section on the layout says where to add what.
+model is deploy/python/ernie_inference, and the service is deploy/serving/ernie_serving; theirs say the same of them.
+README's section on the layout says where to add what.
 """
 
 from ernie_suite.arguments import DataArguments, FinetuneArguments, ModelArguments

@@ -57,7 +57,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that one request may hold; its bytes, counted before it is read, are in http_front.py and service.py.
+    """The most that one request may hold (but for its bytes, which http_front.py and service.py count).
 
     Another limit is a field here, a check in read_request, an option in service_config.py and options.yml, and its place
     in service.py.
