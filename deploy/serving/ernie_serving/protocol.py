@@ -59,8 +59,8 @@ class Refusal(Exception):
 class Limits:
     """The most that one request may hold (but for its bytes, which http_front.py and service.py count).
 
-    Another limit is a field here, a check in read_request, an option in service_config.py and options.yml, and its place
-    in service.py.
+    Another limit is a field here, a check in read_request, an option in service_config.py and options.yml, and its
+    place in service.py.
 
     Attributes:
         texts: inputs.
