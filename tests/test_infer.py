@@ -111,9 +111,7 @@ def test_a_quantized_model_on_the_fastest_engine(tiny, tmp_path):
         (["--task_name", "sample_reviews", "--precision", "int8"], "is not quantized"),
         (["--task_name", "sample_reviews", "--precision", "fp8"], "invalid choice: 'fp8'"),
         (["--task_name", "sample_reviews", "--model_path", "nowhere/model"], "holds no .pdmodel file"),
-        (["--task_name", "sample_reviews", "--engine", "tvm"], "invalid choice: 'tvm'"),
         (["--task_name", "sample_reviews", "--use_openvino", "--use_onnxruntime"], "give one of them"),
-        (["--task_name", "sample_reviews", "--use_openvino", "--use_trt"], "openvino has no TensorRT"),
         (["--task_name", "sample_reviews", "--use_openvino", "--device", "gpu"], "runs on processors only"),
     ],
 )
