@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import infer
 from tests.support.models import LABELS, MAX_SEQ_LENGTH, TASK_NAMES
 from tests.support.scripts import SAMPLES, run_script
 
@@ -43,6 +44,25 @@ def test_metrics_and_speed(model, task):
     assert any(line == f"{'text to answer, one at a time':<38}   {latencies}" for line in done.stdout.splitlines())
     shown = done.stdout.count("(right)") + done.stdout.count("(wrong, it is ")
     assert shown == 2 and done.stdout.startswith("Paddle Inference, oneDNN, FP32, ")
+
+
+def test_single_texts_are_drawn_evenly_and_timed_the_second_time(monkeypatch):
+    """The first time an example takes a minute, then as many milliseconds as its number."""
+
+    class Slow:
+        now, seen = 0.0, set()
+
+        def predict(self, examples):
+            (number,) = examples
+            Slow.now += number / 1000 if number in self.seen else 60
+            self.seen.add(number)
+
+    monkeypatch.setattr(infer.time, "perf_counter", lambda: Slow.now)
+    figures = infer.time_single_texts(Slow(), list(range(1, 1001)))
+    assert figures["texts"] == len(Slow.seen) == 200 and {1, 1000} < Slow.seen
+    assert figures["p50_milliseconds"] == pytest.approx(500, abs=3)
+    assert figures["p99_milliseconds"] == pytest.approx(990, abs=3)
+    assert infer.time_single_texts(Slow(), [7])["p99_milliseconds"] == pytest.approx(7)
 
 
 @pytest.mark.parametrize("task", TASK_NAMES)
