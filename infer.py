@@ -3,11 +3,13 @@
     python infer.py --task_name tnews --model_path best_models/TNEWS/compress/inference/infer
     python infer.py --task_name tnews --model_path best_models/TNEWS/compress/0.75/float --perf
     python infer.py --task_name tnews --model_path best_models/TNEWS/compress/0.75/hist16/int8 --precision int8
+    python infer.py --task_name tnews --model_path best_models/TNEWS/compress/0.75/hist16/int8 --precision int8 \\
+        --engine auto --perf
     python infer.py --task_name msra_ner --model_path best_models/MSRA_NER/export --use_onnxruntime --num_threads 12
     python infer.py --dataset "clue cmrc2018" --model_path best_models/CMRC2018/export --device gpu --use_trt
 
-Prints the metrics of the data set (and with --perf the speed, by the method of the published figures and by ours), and
-writes them beside the model.
+Prints the metrics of the data set (and with --perf the speed, by the method of the published figures and by ours, and
+how long a single text takes), and writes them beside the model.
 """
 
 import time
@@ -19,6 +21,7 @@ from ernie_suite.figures import figures_file
 from ernie_suite.reading import Example
 from ernie_suite.tasks import TaskFamily
 
+import numpy as np
 from tqdm import tqdm
 
 from ernie_inference.console import Parser, number_from, print_row, run_command
@@ -31,6 +34,7 @@ from ernie_inference.predictor import ErniePredictor
 
 WARM_UP_BATCHES = 5
 PUBLISHED_METHOD = "published method: model only, in order"
+SINGLE_TEXTS = 200  # that are timed one by one: enough for p99
 PERF_SLICE = 2048  # examples that every way of running does before the next ones: a slower minute hits all alike
 
 
@@ -126,6 +130,7 @@ def answer_in_order(predictor: ErniePredictor, examples: List[Example], batch_si
 def measure(predictor: ErniePredictor, examples: List[Example], batch_size: int) -> Dict[str, Any]:
     """Texts a second: by the method of the published figures (batches in fixed order, inputs prepared before the
     clock starts, total_samples / total_time after a warm-up), and from text to answer, in order and as predict() does.
+    And how long single texts take.
     """
     ways: List[Tuple[str, Callable]] = [
         ("text to answer, in order", lambda some: answer_in_order(predictor, some, batch_size)),
@@ -146,7 +151,25 @@ def measure(predictor: ErniePredictor, examples: List[Example], batch_size: int)
     return {
         "texts_per_second": {name: len(examples) / value for name, value in seconds.items()},
         "different_answers": different,
+        "single_texts": time_single_texts(predictor, examples),
     }
+
+
+def time_single_texts(predictor: ErniePredictor, examples: List[Example]) -> Dict[str, float]:
+    """p50 and p99, in milliseconds, of texts one at a time, text to answer; of SINGLE_TEXTS examples, evenly drawn.
+
+    Each is answered once before: what an engine makes when it first sees a length is not counted.
+    """
+    some = [examples[i] for i in np.linspace(0, len(examples) - 1, min(SINGLE_TEXTS, len(examples))).astype(int)]
+    seconds = []
+    for counts in (False, True):
+        for example in tqdm(some, desc="single texts", unit="text"):
+            start = time.perf_counter()
+            predictor.predict([example])
+            if counts:
+                seconds.append(time.perf_counter() - start)
+    p50, p99 = 1000 * np.percentile(seconds, (50, 99))
+    return {"texts": len(some), "p50_milliseconds": float(p50), "p99_milliseconds": float(p99)}
 
 
 def time_model(predictor: ErniePredictor, examples: List[Example], batch_size: int) -> float:
@@ -178,6 +201,9 @@ def report(args: Namespace, predictor: ErniePredictor, count: int, figures: Dict
         first = next(iter(speeds.values()))
         rows += [(name, f"{value:.1f} texts/s   {value / first:.2f}x") for name, value in speeds.items()]
         rows.append(("answers that differ", str(figures["speed"]["different_answers"])))
+        single = figures["speed"]["single_texts"]
+        latencies = "   ".join(f"{name} {single[f'{name}_milliseconds']:.2f} ms" for name in ("p50", "p99"))
+        rows.append(("text to answer, one at a time", latencies))
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
         print(f"{name:<{width}}   {value}")
@@ -195,7 +221,7 @@ def report(args: Namespace, predictor: ErniePredictor, count: int, figures: Dict
         "data_dir": args.data_dir,
         "split": args.split,
         "examples": count,
-        "engine": config.describe(),
+        "engine": predictor.engine.describe(),
         "batch_size": args.batch_size,
         "max_seq_length": predictor.task.max_seq_length,
         **figures,

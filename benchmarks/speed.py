@@ -1,13 +1,17 @@
-"""Model x engine x precision x length, side by side in one run:
+"""Model x engine x precision x length, side by side in one run: texts a second in batches, and the latency of one text.
 
     python benchmarks/speed.py                                    random weights in ERNIE 3.0-Medium's shape
-    python benchmarks/speed.py --num_threads 12 --lengths 32,128
+    python benchmarks/speed.py --num_threads 12 --lengths 32,128 --latency_lengths none
+    python benchmarks/speed.py --engines onnxruntime,openvino --nncf
     python benchmarks/speed.py --model fp32=best_models/TNEWS/compress/inference/infer \\
         --model int8=best_models/TNEWS/compress/0.75/hist16/int8
 
 Every repetition runs one batch of every row in turn, so whatever else the machine does slows all rows
 alike; a row's figure is the median of its repetitions, and its ratio the median of the ratios to the
-first row of that length within each repetition. Prints a table; writes it as JSON and as a plot.
+first row of that length within each repetition. A second table has p50 and p99 of single texts, the rows
+in turn too. Prints both tables; writes them as JSON and the first as a plot.
+
+INT8 (fc) and INT8 (QDQ) run a quantized model; INT8 (dynamic) and INT8 (NNCF) are made from the FP32 one.
 """
 
 import argparse
@@ -16,7 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
@@ -24,22 +28,31 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.nncf_engine import NncfEngine, nncf_is_installed
 from benchmarks.random_models import build_models
-from ernie_inference.console import Parser, number_from, print_table, run_command
+from ernie_inference import engine_choice
+from ernie_inference.console import Parser, note, number_from, print_table, run_command
 from ernie_inference.engines import ENGINES
-from ernie_inference.engines.availability import supports_bf16
-from ernie_inference.engines.backends import BACKENDS
+from ernie_inference.engines.availability import is_installed, supports_bf16
+from ernie_inference.engines.backends import BACKENDS, ONNX, OPENVINO
 from ernie_inference.engines.base import Engine
 from ernie_inference.engines.config import EngineConfig
 from ernie_inference.errors import InputError
 from ernie_inference.files import publish, write_json
-from ernie_inference.model_files import ONNX_FILE, find_model, inspect_model
+from ernie_inference.model_files import find_model, inspect_model
 from ernie_inference.processors import describe_processor, usable_processors
 
 ROOT = Path(__file__).resolve().parents[1]
 
 WARM_UPS = 2
 FIRST_WORD = 5  # ids below are special tokens
+NO_LENGTHS = "none"
+# Before each turn: after a run, Paddle's threads go on looking for work for 0.1 s and those of ONNX Runtime for 0.03 s,
+# and would take the processors from the row that comes next.
+REST_SECONDS = 0.2
+CALIBRATION = 4  # texts of each length, for NNCF
+UNKNOWN_VOCAB = 1000  # tokens that every model has
+RUNS_OF_A_TURN = 10  # of single texts, after one that brings the weights into the caches
 
 
 class Row(NamedTuple):
@@ -49,18 +62,24 @@ class Row(NamedTuple):
     engine: Engine
     length: int
 
-    def label(self) -> str:
-        return f"{self.model}: {self.engine.config.describe()}"
-
 
 def parse_arguments() -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument("--model", action="append", default=[], metavar="NAME=PREFIX", help="an exported model; repeat")
-    parser.add_argument("--engines", default="paddle,onnxruntime", help=f"of {', '.join(BACKENDS)}")
+    parser.add_argument("--engines", help=f"of {', '.join(BACKENDS)}; default: those that are installed")
     parser.add_argument("--precisions", default="fp32,bf16,fp16,int8", help="those that an engine lacks are left out")
     parser.add_argument("--lengths", default="32,128", help="tokens of every text")
     parser.add_argument("--batch_size", type=number_from(1), default=32)
     parser.add_argument("--repeats", type=number_from(1), default=11)
+    parser.add_argument(
+        "--latency_lengths", default="16,32,128", help=f"tokens of a single text; {NO_LENGTHS}: no latencies"
+    )
+    parser.add_argument(
+        "--latency_repeats", type=number_from(1), default=20, help=f"turns of a row, each of {RUNS_OF_A_TURN} texts"
+    )
+    parser.add_argument(
+        "--nncf", action="store_true", help="OpenVINO's own INT8 of FP32 models too; default: where nncf is installed"
+    )
     parser.add_argument("--num_threads", type=number_from(1), default=usable_processors())
     parser.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
     parser.add_argument("--layers", type=number_from(1), default=6, help="of the random model")
@@ -69,6 +88,11 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.hidden_size % 12:
         raise InputError(f"--hidden_size {args.hidden_size} is no multiple of 12, which is the number of heads")
+    args.lengths = parse_lengths("--lengths", args.lengths)
+    no_latencies = args.latency_lengths == NO_LENGTHS
+    args.latency_lengths = [] if no_latencies else parse_lengths("--latency_lengths", args.latency_lengths)
+    if args.engines is None:
+        args.engines = ",".join(engine for engine in engine_choice.ENGINES if is_installed(BACKENDS[engine]))
     return args
 
 
@@ -83,44 +107,74 @@ def given_models(pairs: List[str]) -> Dict[str, Path]:
     return models
 
 
-def load_rows(models: Dict[str, Path], args: argparse.Namespace) -> List[Row]:
-    """Every model on every engine and precision that it and this machine can run, the shortest texts first."""
-    lengths = parse_lengths(args.lengths)
-    engines = []
+def load_engines(models: Dict[str, Path], args: argparse.Namespace) -> List[Tuple[str, Engine]]:
+    """Every model on every engine and precision that it and this machine can run."""
+    length = max(args.lengths + args.latency_lengths)
+    engines: List[Tuple[str, Engine]] = []
     for backend in args.engines.split(","):
         for name, prefix in models.items():
             for precision in args.precisions.split(","):
-                config = wanted_config(backend, precision, prefix, args, max(lengths))
+                config = wanted_config(backend, precision, prefix, args, length)
                 if config is not None:
                     engine_class = ENGINES[backend]
                     engines.append((name, engine_class(engine_class.find(prefix, config), config)))
     if not engines:
         raise InputError("no model can run with these --engines, --precisions and --device")
+    return engines
+
+
+def add_nncf(engines: List[Tuple[str, Engine]], args: argparse.Namespace) -> List[Tuple[str, Engine]]:
+    """The engines and, behind the others of OpenVINO, the FP32 models in its own INT8."""
+    plain = [(name, each) for name, each in engines if runs_as(each, OPENVINO, "fp32")]
+    if not nncf_is_installed():
+        lack = "nncf is not installed (pip install nncf)"
+    elif not plain or "int8" not in args.precisions.split(","):
+        lack = "it is made from FP32 models on OpenVINO, so --engines and --precisions must have both"
+    else:
+        lack = None
+    if lack:
+        if args.nncf:
+            note(f"no row with NNCF's INT8: {lack}")
+        return engines
+    texts = [ids for length in args.lengths for ids in random_ids([each for _, each in plain], 1, length, CALIBRATION)]
+    return engines + [(name, NncfEngine(each, texts)) for name, each in plain]
+
+
+def rows_of(engines: List[Tuple[str, Engine]], lengths: List[int]) -> List[Row]:
+    """A row for every engine and length, as they are given."""
     return [Row(name, engine, length) for length in lengths for name, engine in engines]
 
 
-def parse_lengths(text: str) -> List[int]:
+def runs_as(engine: Engine, backend: str, precision: str) -> bool:
+    return (engine.config.backend, engine.config.precision) == (backend, precision)
+
+
+def parse_lengths(flag: str, text: str) -> List[int]:
     try:
         lengths = [int(length) for length in text.split(",")]
     except ValueError:
         lengths = []
     if not lengths or min(lengths) < 2:
-        raise InputError(f"--lengths {text} are not numbers of tokens from 2 on, with commas between them")
+        raise InputError(f"{flag} {text} are not numbers of tokens from 2 on, with commas between them")
     return lengths
 
 
 def wanted_config(
     backend: str, precision: str, prefix: Path, args: argparse.Namespace, length: int
 ) -> Optional[EngineConfig]:
-    """The EngineConfig of a row; None where there is no such row."""
+    """The EngineConfig of a row; None where there is no such row.
+
+    A quantized model runs as INT8 on every engine. Any other runs in all other precisions, and as INT8 on ONNX Runtime,
+    which makes that itself.
+    """
     if backend not in BACKENDS:
         raise InputError(f"--engines {backend}: choose of {', '.join(BACKENDS)}")
     runs = BACKENDS[backend].precisions.get(args.device, ())
-    if precision not in runs or (precision == "bf16" and not supports_bf16()):
+    engine_is_here = is_installed(BACKENDS[backend])  # else EngineConfig says so
+    if precision not in runs or (precision == "bf16" and engine_is_here and not supports_bf16(BACKENDS[backend])):
         return None
-    # Paddle runs INT8 models as INT8 only; ONNX Runtime makes its INT8 from FP32 ones.
-    wants_quantized = precision == "int8" and BACKENDS[backend].suffix != ONNX_FILE
-    if inspect_model(prefix).quantized != wants_quantized:
+    is_int8 = precision == "int8"
+    if inspect_model(prefix).quantized != is_int8 and not (is_int8 and backend == ONNX):
         return None
     return EngineConfig(
         device=args.device,
@@ -132,24 +186,36 @@ def wanted_config(
     )
 
 
-def measure(rows: List[Row], batch_size: int, repeats: int) -> np.ndarray:
-    """Seconds of one batch, [repeats, rows]."""
+def random_ids(engines: List[Engine], batch_size: int, length: int, count: int = 1) -> List[np.ndarray]:
+    """`count` batches of token ids that all engines know, int64 [batch_size, length]."""
     random = np.random.default_rng(0)
-    vocab_size = min(row.engine.info.vocab_size or sys.maxsize for row in rows)
-    vocab_size = vocab_size if vocab_size < sys.maxsize else 1000
-    batches = {
-        length: random.integers(FIRST_WORD, vocab_size, (batch_size, length)) for length in {row.length for row in rows}
-    }
-    seconds = np.zeros((repeats, len(rows)))
-    for repeat in tqdm(range(-WARM_UPS, repeats), desc="repetitions"):
+    vocab_size = min((engine.info.vocab_size or UNKNOWN_VOCAB for engine in engines), default=UNKNOWN_VOCAB)
+    return [random.integers(FIRST_WORD, vocab_size, (batch_size, length)) for _ in range(count)]
+
+
+def measure(rows: List[Row], batch_size: int, repeats: int, warm_ups: int = WARM_UPS, runs: int = 1) -> np.ndarray:
+    """Seconds of one batch, [repeats x runs, rows].
+
+    Args:
+        repeats: turns of each row.
+        warm_ups: turns before them that do not count.
+        runs: of one turn. Where there are several, another one before them does not count.
+    """
+    engines = [row.engine for row in rows]
+    batches = {length: random_ids(engines, batch_size, length)[0] for length in {row.length for row in rows}}
+    seconds = np.zeros((warm_ups + repeats, runs, len(rows)))
+    for repeat in tqdm(range(warm_ups + repeats), desc=f"batches of {batch_size}"):
         for number, row in enumerate(rows):
             input_ids = batches[row.length]
             token_type_ids = np.zeros_like(input_ids)
-            start = time.perf_counter()
-            row.engine.run(input_ids, token_type_ids)
-            if repeat >= 0:
-                seconds[repeat, number] = time.perf_counter() - start
-    return seconds
+            time.sleep(REST_SECONDS)
+            if runs > 1:
+                row.engine.run(input_ids, token_type_ids)
+            for run in range(runs):
+                start = time.perf_counter()
+                row.engine.run(input_ids, token_type_ids)
+                seconds[repeat, run, number] = time.perf_counter() - start
+    return seconds[warm_ups:].reshape(repeats * runs, len(rows))
 
 
 def summarize(rows: List[Row], seconds: np.ndarray, batch_size: int) -> List[Dict[str, Any]]:
@@ -161,19 +227,29 @@ def summarize(rows: List[Row], seconds: np.ndarray, batch_size: int) -> List[Dic
     for number, row in enumerate(rows):
         speeds = batch_size / seconds[:, number]
         ratios = seconds[:, first[row.length]] / seconds[:, number]
-        config = row.engine.config
-        results.append(
-            {
-                "model": row.model,
-                "engine": config.describe(),
-                "backend": config.backend,
-                "precision": config.precision,
-                "length": row.length,
-                "texts_per_second": quartiles(speeds),
-                "ratio": quartiles(ratios),
-            }
-        )
+        results.append({**described(row), "texts_per_second": quartiles(speeds), "ratio": quartiles(ratios)})
     return results
+
+
+def summarize_latencies(rows: List[Row], seconds: np.ndarray) -> List[Dict[str, Any]]:
+    """p50 and p99 of every row, in milliseconds."""
+    percentiles = 1000 * np.percentile(seconds, (50, 99), axis=0)
+    return [
+        {**described(row), "milliseconds": {"p50": float(p50), "p99": float(p99)}}
+        for row, p50, p99 in zip(rows, *percentiles)
+    ]
+
+
+def described(row: Row) -> Dict[str, Any]:
+    """What a row is of. The engine says which INT8 it is."""
+    config = row.engine.config
+    return {
+        "model": row.model,
+        "engine": row.engine.describe(),
+        "backend": config.backend,
+        "precision": config.precision,
+        "length": row.length,
+    }
 
 
 def quartiles(values: np.ndarray) -> Dict[str, float]:
@@ -194,6 +270,15 @@ def shown(result: Dict[str, Any]) -> Dict[str, str]:
     }
 
 
+def shown_latency(result: Dict[str, Any]) -> Dict[str, str]:
+    return {
+        "tokens": str(result["length"]),
+        "model": result["model"],
+        "engine": result["engine"],
+        **{f"{name} ms": f"{value:.2f}" for name, value in result["milliseconds"].items()},
+    }
+
+
 def plot(folder: Path) -> None:
     """Draw speed.json as speed.png, in a process of its own.
 
@@ -210,13 +295,21 @@ def main() -> None:
         models = given_models(args.model)
         if not models:
             models = build_models(Path(folder), args.layers, args.hidden_size)
-        rows = load_rows(models, args)
+        engines = add_nncf(load_engines(models, args), args)
+        rows = rows_of(engines, args.lengths)
         results = summarize(rows, measure(rows, args.batch_size, args.repeats), args.batch_size)
+        rows = rows_of(engines, args.latency_lengths)
+        seconds = measure(rows, 1, args.latency_repeats, runs=RUNS_OF_A_TURN) if rows else np.zeros((1, 0))
+        latencies = summarize_latencies(rows, seconds)
     machine = describe_processor(args.num_threads)
     print(f"{machine['processor']} ({', '.join(machine['features'])}), {args.num_threads} threads")
     print_table(list(map(shown, results)), right=("length", "texts/s", "ratio"))
+    if latencies:
+        print(f"\none text at a time, {args.latency_repeats * RUNS_OF_A_TURN} runs")
+        print_table(list(map(shown_latency, latencies)), right=("tokens", "p50 ms", "p99 ms"))
     settings = {"batch_size": args.batch_size, "repeats": args.repeats, "device": args.device}
-    write_json(Path(args.output_dir) / "speed.json", {**machine, **settings, "rows": results})
+    latency = {"runs": args.latency_repeats * RUNS_OF_A_TURN, "rows": latencies}
+    write_json(Path(args.output_dir) / "speed.json", {**machine, **settings, "rows": results, "latency": latency})
     plot(Path(args.output_dir))
     print(f"wrote {args.output_dir}/speed.json and speed.png")
 

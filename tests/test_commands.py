@@ -72,7 +72,10 @@ NUMBERS = [
             ("grid_epochs", "0", "above 0"),
         )
     ),
-    *(("benchmarks/speed.py", (), flag, "0", "from 1") for flag in ("batch_size", "repeats", "num_threads", "layers")),
+    *(
+        ("benchmarks/speed.py", (), flag, "0", "from 1")
+        for flag in ("batch_size", "repeats", "latency_repeats", "num_threads", "layers")
+    ),
     *(("benchmarks/onednn_profile.py", MODEL, flag, "0", "from 1") for flag in ("batch_size", "num_threads")),
     ("benchmarks/onednn_profile.py", MODEL, "length", "1", "from 2"),
     *(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import infer
 from tests.support.models import LABELS, MAX_SEQ_LENGTH, TASK_NAMES
 from tests.support.scripts import SAMPLES, run_script
 
@@ -37,17 +38,44 @@ def test_metrics_and_speed(model, task):
     speed = written["speed"]
     assert len(speed["texts_per_second"]) == 3 and all(value > 0 for value in speed["texts_per_second"].values())
     assert speed["different_answers"] == 0
+    single = speed["single_texts"]
+    assert single["texts"] == 200 and 0 < single["p50_milliseconds"] <= single["p99_milliseconds"]
+    latencies = f"p50 {single['p50_milliseconds']:.2f} ms   p99 {single['p99_milliseconds']:.2f} ms"
+    assert any(line == f"{'text to answer, one at a time':<38}   {latencies}" for line in done.stdout.splitlines())
     shown = done.stdout.count("(right)") + done.stdout.count("(wrong, it is ")
     assert shown == 2 and done.stdout.startswith("Paddle Inference, oneDNN, FP32, ")
 
 
+def test_single_texts_are_drawn_evenly_and_timed_the_second_time(monkeypatch):
+    """The first time an example takes a minute, then as many milliseconds as its number."""
+
+    class Slow:
+        now, seen = 0.0, set()
+
+        def predict(self, examples):
+            (number,) = examples
+            Slow.now += number / 1000 if number in self.seen else 60
+            self.seen.add(number)
+
+    monkeypatch.setattr(infer.time, "perf_counter", lambda: Slow.now)
+    figures = infer.time_single_texts(Slow(), list(range(1, 1001)))
+    assert figures["texts"] == len(Slow.seen) == 200 and {1, 1000} < Slow.seen
+    assert figures["p50_milliseconds"] == pytest.approx(500, abs=3)
+    assert figures["p99_milliseconds"] == pytest.approx(990, abs=3)
+    assert infer.time_single_texts(Slow(), [7])["p99_milliseconds"] == pytest.approx(7)
+
+
 @pytest.mark.parametrize("task", TASK_NAMES)
 def test_the_metric_is_the_trainers(finetuned, tmp_path, task):
-    """To four digits, by Paddle Inference and by ONNX Runtime."""
+    """To four digits, by Paddle Inference, by ONNX Runtime and by OpenVINO."""
     trained = finetuned(task)
     shutil.copytree(trained / "export", tmp_path / "export")
     dev = json.loads((trained / "results.json").read_text())["dev"]
-    for engine, flags in (("paddle", []), ("onnxruntime", ["--use_onnxruntime"])):
+    for engine, flags in (
+        ("paddle", []),
+        ("onnxruntime", ["--use_onnxruntime"]),
+        ("openvino", ["--use_openvino"]),
+    ):
         run_script(
             "infer.py", "--task_name", SAMPLES[task], "--model_path", tmp_path / "export", "--max_samples", 300, *flags
         )
@@ -78,6 +106,23 @@ def test_what_is_asked_on_other_data_does_not_overwrite_the_dev_sets(model, tmp_
         assert report["max_seq_length"] == (20 if "20" in flags else MAX_SEQ_LENGTH)
 
 
+def test_a_quantized_model_on_the_fastest_engine(tiny, tmp_path):
+    """It says which one it took, and the figures have that one's name."""
+    shutil.copytree(tiny.int8("seq_cls").parent, tmp_path / "int8")
+    done = run_script(
+        "infer.py", "--task_name", SAMPLES["seq_cls"], "--model_path", tmp_path / "int8", "--precision", "int8",
+        "--engine", "auto", "--max_samples", 100,
+    )  # fmt: skip
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("note: --engine auto: ")]
+    for engine in ("paddle", "onnxruntime", "openvino"):
+        assert f" {engine} " in line
+    (figures,) = (tmp_path / "int8").glob("int8.sample_reviews-first100.*-cpu-int8.json")
+    engine = json.loads(figures.read_text())["engine"]
+    assert done.stdout.startswith(engine) and "INT8 (" in engine
+    name = figures.name.split(".")[2].partition("-")[0]
+    assert engine.startswith({"paddle": "Paddle", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}[name])
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -86,6 +131,8 @@ def test_what_is_asked_on_other_data_does_not_overwrite_the_dev_sets(model, tmp_
         (["--task_name", "sample_reviews", "--precision", "int8"], "is not quantized"),
         (["--task_name", "sample_reviews", "--precision", "fp8"], "invalid choice: 'fp8'"),
         (["--task_name", "sample_reviews", "--model_path", "nowhere/model"], "holds no .pdmodel file"),
+        (["--task_name", "sample_reviews", "--use_openvino", "--use_onnxruntime"], "give one of them"),
+        (["--task_name", "sample_reviews", "--use_openvino", "--device", "gpu"], "runs on processors only"),
     ],
 )
 def test_what_is_wrong_is_one_line(model, flags, message):

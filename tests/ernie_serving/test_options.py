@@ -1,6 +1,9 @@
 """The files and commands of deploy/serving: every option is explained once, and each task's own say what differs."""
 
+import errno
+import importlib
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -11,11 +14,13 @@ import pytest
 import yaml
 
 from benchmarks.serving_process import SERVING
+from ernie_inference.engine_choice import AUTO
 from ernie_inference.errors import InputError
 from ernie_inference.tasks import TASKS
 from ernie_serving import service_config
 from ernie_serving.client_command import configured_endpoint
-from ernie_serving.service_config import ServiceConfig, config_file, parse_config, read_config
+from ernie_serving.model_to_serving import convert
+from ernie_serving.service_config import ENGINE_NAMES, ServiceConfig, config_file, parse_config, read_config
 from tests.support.scripts import ROOT
 
 OPTIONS = SERVING / "options.yml"
@@ -60,6 +65,60 @@ def test_the_files_of_the_tasks_are_alike(kind):
     texts = {(SERVING / f"{task}_{kind}").read_text().replace(task, "TASK") for task in TASKS}
     without_values = {re.sub(r"(?m)^(\w+): .*", r"\1", text) for text in texts}
     assert len(without_values) == 1 and len(texts) == (3 if kind == "config.yml" else 1)
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """The module worker, whose first entry of sys.path is its own folder when it is run."""
+    monkeypatch.setattr(sys, "path", [str(SERVING / "ernie_serving"), *sys.path])
+    return importlib.import_module("ernie_serving.worker")
+
+
+@pytest.fixture
+def serving_folder(tiny, tmp_path):
+    return convert(tiny["seq_cls"], tmp_path / "serving")
+
+
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_the_engine_is_the_one_that_is_named(worker, serving_folder, engine, capsys):
+    config = parse_config(config_file("seq_cls"), None, ["--model_dir", str(serving_folder), "--engine", engine])
+    backend = worker.load(config).engine.config.backend
+    assert backend == engine or (engine == AUTO and "note: --engine auto: " in capsys.readouterr().err)
+
+
+def test_a_folder_in_which_the_onnx_file_cannot_be_made(worker, serving_folder, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(InputError, match="model.onnx cannot be written .*: make its folder writable"):
+        worker.load(ServiceConfig(str(serving_folder), engine="openvino"))
+    assert worker.load(ServiceConfig(str(serving_folder))).engine.config.backend == "paddle"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "openvino", "use_trt": True}, "openvino has no TensorRT"),
+        ({"engine": "openvino", "device": "gpu"}, "openvino runs on processors only: use --device cpu"),
+        ({"engine": "openvino", "precision": "int8"}, "model.onnx is a fp32 model, so it cannot run as int8"),
+    ],
+)
+def test_what_an_engine_cannot_run_is_one_line(worker, serving_folder, options, message):
+    with pytest.raises(InputError, match=message):
+        worker.load(ServiceConfig(str(serving_folder), **options))
+
+
+def test_an_engine_that_is_none_is_refused_before_anything_starts(tmp_path):
+    line = "engine is 'tvm': give one of paddle, onnxruntime, openvino, auto"
+    with pytest.raises(InputError, match=line):
+        parse_config(config_file("seq_cls"), None, ["--engine", "tvm"])
+    (tmp_path / "my.yml").write_text("model_dir: mine\nengine: tvm\n")
+    with pytest.raises(InputError, match=line):
+        parse_config(tmp_path / "my.yml", None, [])
+    (tmp_path / "my.yml").write_text("model_dir: mine\nengine: 1\n")
+    with pytest.raises(InputError, match="engine is 1, which is no str"):
+        parse_config(tmp_path / "my.yml", None, [])
 
 
 @pytest.fixture(scope="module")

@@ -99,18 +99,26 @@ def test_the_form_of_servings_own_gateway_is_taken(services):
     assert status == 200 and answer["results"] == services("seq_cls").client().predict(["好"])
 
 
-def test_int8_is_served(tiny, tmp_path):
+@pytest.mark.parametrize(
+    ("engine", "described"),
+    [("paddle", "Paddle Inference, oneDNN, INT8 (fc), 1 thread"), ("openvino", "OpenVINO, CPU, INT8 (QDQ), 1 thread")],
+)
+def test_int8_is_served(tiny, tmp_path, engine, described):
+    """On OpenVINO a quantized model, of which the .onnx is made in its folder when the service starts."""
     folder = convert(tiny.int8("seq_cls"), tmp_path / "int8")
     texts = corpus()[::3000]
-    service = RunningService(
-        "seq_cls", folder, "--precision=int8", "--thread_num=1", "--http_port=-1", "--monitor_port=-1"
-    )
+    flags = ("--precision=int8", "--thread_num=1", "--http_port=-1", "--monitor_port=-1")
+    service = RunningService("seq_cls", folder, *flags, *([] if engine == "paddle" else [f"--engine={engine}"]))
     try:
-        assert ", INT8 (fc), 1 thread" in service.lines[0]
+        assert service.lines[0] == f"seq_cls: {folder}, {described}\n"
         answers = service.client().predict(texts)
     finally:
         assert service.stop() == 0
-    assert_same("seq_cls", answers, load_predictor(folder, precision="int8", num_threads=1).predict(texts))
+    assert service.errors == ([f"wrote {folder}/model.onnx\n"] if engine == "openvino" else [])
+    local = load_predictor(folder, backend=engine, precision="int8", num_threads=1)
+    assert_same("seq_cls", answers, local.predict(texts))
+    assert {path.suffix for path in folder.glob("model.*")} - {".onnx"} == {".pdmodel", ".pdiparams"}
+    assert (folder / "model.onnx").exists() == (engine == "openvino")
 
 
 def test_requests_at_the_same_time_are_batched(services):

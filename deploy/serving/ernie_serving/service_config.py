@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, get_args, get_type_hints
 
 from ernie_inference.console import Parser
+from ernie_inference.engine_choice import AUTO, ENGINES
+from ernie_inference.engines.backends import PADDLE
 from ernie_inference.errors import InputError
 from ernie_inference.text_files import read_text
 
 FOLDER = Path(__file__).resolve().parents[1]
+ENGINE_NAMES = (*ENGINES, AUTO)
 
 
 def config_file(task_name: str) -> Path:
@@ -32,6 +35,7 @@ class ServiceConfig:
     rpc_port: int = option("gRPC port; 0: a free one", 0, least=0)
     http_port: int = option("HTTP port; 0: a free one, -1: no HTTP", 0, least=-1)
     monitor_port: int = option("HTTP port of health and metrics; 0: a free one, -1: none", 0, least=-1)
+    engine: str = option(f"{', '.join(ENGINES)}, or {AUTO}: the fastest one that is installed", PADDLE)
     device: str = option("cpu or gpu", "cpu")
     device_id: int = option("number of the GPU", 0, least=0)
     use_trt: bool = option("TensorRT, on a GPU", False)
@@ -56,6 +60,8 @@ class ServiceConfig:
             value, least = getattr(self, each.name), each.metadata["least"]
             if least is not None and value is not None and not (math.isfinite(value) and value >= least):
                 raise InputError(f"{each.name} is {value}: give a number from {least} on")
+        if self.engine not in ENGINE_NAMES:
+            raise InputError(f"engine is {self.engine!r}: give one of {', '.join(ENGINE_NAMES)}")
         for name in ("rpc_port", "http_port", "monitor_port"):
             if getattr(self, name) > 65535:
                 raise InputError(f"{name} is {getattr(self, name)}: give a number up to 65535")

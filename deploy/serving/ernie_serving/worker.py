@@ -17,9 +17,9 @@ sys.path.pop(0)  # its own folder: modules there have names that others have too
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "python"))
 
-from ernie_inference.engines.backends import PADDLE, TENSORRT
+from ernie_inference.engine_choice import load_with
 from ernie_inference.errors import InputError
-from ernie_inference.predictor import ErniePredictor, load_predictor
+from ernie_inference.predictor import ErniePredictor
 from ernie_serving.metrics import Metrics
 from ernie_serving.model_to_serving import check_serving_folder
 from ernie_serving.service_config import ServiceConfig
@@ -47,11 +47,15 @@ def report(reports: TextIO, **content: Any) -> None:
 
 
 def load(config: ServiceConfig) -> ErniePredictor:
-    """The predictor of a serving folder, after it has answered the example texts."""
-    predictor = load_predictor(
+    """The predictor of a serving folder, after it has answered the example texts.
+
+    What another engine than Paddle runs is made of the model first, and kept in the folder.
+    """
+    predictor = load_with(
+        config.engine,
         check_serving_folder(config.model_dir),
+        use_trt=config.use_trt,
         max_seq_length=config.max_seq_length,
-        backend=TENSORRT if config.use_trt else PADDLE,
         device=config.device,
         device_id=config.device_id,
         precision=config.precision,

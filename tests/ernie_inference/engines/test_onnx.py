@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import onnxruntime
 import pytest
 
 from ernie_inference.derived import origin_of
+from ernie_inference.engine_choice import without_scores
 from ernie_inference.engines import load_engine, onnx_files
 from ernie_inference.engines.config import EngineConfig
 from ernie_inference.engines.onnx_files import export_onnx, find_onnx, in_precision
@@ -19,7 +21,6 @@ from ernie_inference.engines.onnx_graph import lookup_tables
 from ernie_inference.errors import InputError
 from ernie_inference.model_files import inspect_model, table_sizes
 from ernie_inference.predictor import load_onnx_predictor, load_predictor
-from infer import strip_scores
 from tests.support.models import MAX_POSITIONS, TASK_NAMES, corpus, example_inputs
 from tests.support.scripts import ROOT
 
@@ -58,8 +59,8 @@ def test_paddle_and_onnx_agree_on_1000_texts(tiny, task):
         length = len(window.input_ids) if task != "seq_cls" else None
         for a, b in zip(ours, theirs):
             np.testing.assert_allclose(a[:length], b[:length], atol=1e-4, rtol=0)
-    answers = [strip_scores(answer) for answer in paddle_predictor.predict(inputs)]
-    assert [strip_scores(answer) for answer in onnx_predictor.predict(inputs)] == answers
+    answers = without_scores(paddle_predictor.predict(inputs))
+    assert without_scores(onnx_predictor.predict(inputs)) == answers
 
 
 def as_dict(task, text):
@@ -71,6 +72,21 @@ def test_infer_answers_with_a_converted_model(converted):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ONNX Runtime, CPU, FP32, ")
     assert "The model detects all entities:\nentity: " in done.stdout
+
+
+def test_infer_runs_openvino_too(converted, tiny, tmp_path):
+    """The same answers; a quantized Paddle model is converted; what cannot be is one line."""
+    engine, *answers = infer("--model_path", converted, "--use_openvino", "--num_threads", 1).stdout.splitlines()
+    assert engine == "OpenVINO, CPU, FP32, 1 thread"
+    assert answers == infer("--model_path", converted).stdout.splitlines()[1:]
+    quantized = tmp_path / "int8"
+    shutil.copytree(tiny.int8("token_cls").parent, quantized, ignore=shutil.ignore_patterns("*.onnx"))
+    done = infer("--model_path", quantized, "--precision_mode", "int8", "--use_openvino", "--num_threads", 1)
+    assert done.stdout.startswith("OpenVINO, CPU, INT8 (QDQ), 1 thread\ninput data: "), done.stderr
+    assert done.stderr == f"wrote {quantized}/int8.onnx\n"
+    refused = infer("--model_path", converted, "--use_openvino", "--use_trt")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == "error: --use_trt: openvino has no TensorRT, leave it out\n"
 
 
 def test_int8_quantizes_every_weight_matmul_and_keeps_the_file(converted):
@@ -232,9 +248,10 @@ def test_a_graph_that_is_none_is_said(converted, tmp_path, kind):
 
 
 def test_what_cannot_be_converted_is_refused_and_leaves_nothing(tiny, tmp_path):
-    with pytest.raises(InputError, match="is quantized, which paddle2onnx cannot convert: give the FP32 model"):
-        load_onnx_predictor(tiny.int8("seq_cls"))
-    assert not list(tiny.int8("seq_cls").parent.glob("*onnx*"))
+    prefix = tiny.int8("seq_cls", attention=True)
+    with pytest.raises(InputError, match="compress without --quantize_activation_matmuls for ONNX"):
+        load_onnx_predictor(prefix, precision="int8")
+    assert not list(prefix.parent.glob("*onnx*"))
     (tmp_path / "ner.onnx").write_text("not a model")
     with pytest.raises(InputError, match="ner.onnx is not an ONNX model"):
         in_precision(tmp_path / "ner.onnx", "int8")
