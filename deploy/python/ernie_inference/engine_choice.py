@@ -87,7 +87,11 @@ def load_fastest(model_path: Union[str, Path], use_trt: bool = False, **options:
         except InputError as error:
             refusals[engine] = error
     if not predictors:
-        raise next(iter(refusals.values()), InputError(f"no installed engine runs {precision} on {device}: use fp32"))
+        installed = any(is_installed(BACKENDS[engine]) for engine in ENGINES)
+        advice = (
+            "use fp32" if installed else f"install one of {', '.join(BACKENDS[engine].package for engine in ENGINES)}"
+        )
+        raise next(iter(refusals.values()), InputError(f"no installed engine runs {precision} on {device}: {advice}"))
     for engine, refusal in refusals.items():
         note(f"--engine auto leaves out {engine}: {refusal}")
     first = next(iter(predictors.values()))

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 
 from ernie_inference.derived import origin_of
+from ernie_inference.engine_choice import without_scores
 from ernie_inference.engines import load_engine, onnx_files
 from ernie_inference.engines.config import EngineConfig
 from ernie_inference.engines.onnx_files import export_onnx, find_onnx, in_precision
@@ -19,7 +20,6 @@ from ernie_inference.engines.onnx_graph import lookup_tables
 from ernie_inference.errors import InputError
 from ernie_inference.model_files import inspect_model, table_sizes
 from ernie_inference.predictor import load_onnx_predictor, load_predictor
-from infer import strip_scores
 from tests.support.models import MAX_POSITIONS, TASK_NAMES, corpus, example_inputs
 from tests.support.scripts import ROOT
 
@@ -58,8 +58,8 @@ def test_paddle_and_onnx_agree_on_1000_texts(tiny, task):
         length = len(window.input_ids) if task != "seq_cls" else None
         for a, b in zip(ours, theirs):
             np.testing.assert_allclose(a[:length], b[:length], atol=1e-4, rtol=0)
-    answers = [strip_scores(answer) for answer in paddle_predictor.predict(inputs)]
-    assert [strip_scores(answer) for answer in onnx_predictor.predict(inputs)] == answers
+    answers = without_scores(paddle_predictor.predict(inputs))
+    assert without_scores(onnx_predictor.predict(inputs)) == answers
 
 
 def as_dict(task, text):
