@@ -11,6 +11,7 @@ import pytest
 from ernie_inference.engine_choice import without_scores
 from ernie_inference.engines import load_engine
 from ernie_inference.engines.availability import supports_bf16
+from ernie_inference.engines.backends import BACKENDS, PADDLE
 from ernie_inference.engines.config import EngineConfig
 from ernie_inference.engines.paddle_engine import distinct_length
 from ernie_inference.errors import InputError
@@ -101,7 +102,7 @@ def test_many_shapes_in_any_order(tiny):
 
 
 def test_bf16_is_close_to_fp32(tiny, predictors):
-    if not supports_bf16():
+    if not supports_bf16(BACKENDS[PADDLE]):
         with pytest.raises(InputError, match="no bf16 instructions"):
             EngineConfig(precision="bf16")
         pytest.skip("this processor has no bf16 instructions")
