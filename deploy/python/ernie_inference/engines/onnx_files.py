@@ -5,11 +5,11 @@ import logging
 import tempfile
 import warnings
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Iterator, List, Optional, Union
 
 from ernie_inference.derived import Kind, derive, origin_of
+from ernie_inference.engines.availability import installed_version
 from ernie_inference.engines.onnx_graph import read_graph
 from ernie_inference.engines.onnx_quantized import quantize_products, write_unquantized
 from ernie_inference.errors import InputError
@@ -154,6 +154,12 @@ def in_precision(file: Path, precision: str) -> Path:
     return derive(file.with_name(f"{file.stem}.{precision}.onnx"), [file], recipe, convert, ONNX_FORM)
 
 
+def check_converters() -> None:
+    """Raises InputError where a package is missing that makes .onnx files of FP32 and quantized models."""
+    for package in ("paddle2onnx", "onnx"):
+        _need(package)
+
+
 def _is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
@@ -167,12 +173,8 @@ def _recipe(package: str, settings: str) -> Optional[str]:
     """The tool that makes a file, with its version, and its settings; None where it is not installed."""
     if not _is_installed(package):
         return None
-    for name in (package, f"{package}-gpu"):
-        try:
-            return f"{package}-{metadata.version(name)}-{settings}"
-        except metadata.PackageNotFoundError:
-            pass
-    return None
+    version = installed_version(package)
+    return f"{package}-{version}-{settings}" if version else None
 
 
 def _load(file: Path):
