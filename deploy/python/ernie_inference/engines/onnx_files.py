@@ -75,9 +75,9 @@ def _ready_made(model_path: Union[str, Path], prefix: Path, lacking: List[str]) 
                 f"{file} is missing, and {why} to make it: make it with deploy/paddle2onnx/export.py where they are, "
                 "and copy it here"
             ) from None
-    origin, sources = origin_of(file), program_files(prefix)
-    is_own = origin is not None and file.name == f"{prefix.name}{ONNX_FILE}"
-    if is_own and all(source.exists() for source in sources) and origin.digest != digest_of(sources):
+    sources = program_files(prefix)
+    origin = origin_of(file) if file.name == f"{prefix.name}{ONNX_FILE}" else None
+    if origin and all(source.exists() for source in sources) and origin.digest != digest_of(sources):
         raise InputError(
             f"{file} was made from another model than {sources[0]}, and {why} to make it anew: "
             "name the file itself to use it as it is"
