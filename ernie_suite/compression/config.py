@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
+from ernie_inference.engines.onnx_files import check_converters
 from ernie_inference.errors import InputError
 from ernie_inference.model_files import find_model, inspect_model
 
@@ -43,6 +44,18 @@ def check_steps(pruning: bool, quantization: bool, config: "PTQConfig") -> None:
         )
     if not quantization:
         raise InputError(f"input_dir {config.input_dir} gives a model to quantize: quantization must not be off")
+
+
+def check_onnx(quantization: bool, config: "CompressConfig") -> None:
+    """Raises InputError where .onnx files are asked for that cannot be made."""
+    if not config.wants_onnx:
+        return
+    if quantization and config.quantization_config.quantize_activation_matmuls:
+        raise InputError(
+            "quantize_activation_matmuls is for models that ONNX cannot hold: leave it out, or export_onnx "
+            "and compare_engines"
+        )
+    check_converters()
 
 
 @dataclass
@@ -115,10 +128,22 @@ class PTQConfig:
 
 @dataclass
 class CompressConfig:
-    """What trainer.compress() takes: a config for each of its steps."""
+    """What trainer.compress() takes: a config for each of its steps.
+
+    Attributes:
+        prune_config, quantization_config: of pruning and of quantization.
+        export_onnx: also write PREFIX.onnx beside every model that the report names; INT8 ones as QDQ.
+        compare_engines: also time every installed engine on every model, which takes those files, so they are written.
+    """
 
     prune_config: DynabertConfig = field(default_factory=DynabertConfig)
     quantization_config: PTQConfig = field(default_factory=PTQConfig)
+    export_onnx: bool = False
+    compare_engines: bool = False
+
+    @property
+    def wants_onnx(self) -> bool:
+        return self.export_onnx or self.compare_engines
 
     def to_dict(self) -> Dict:
         return asdict(self)
@@ -161,10 +186,17 @@ class CompressionArguments:
     quantize_embeddings: bool = field(
         default=False, metadata={"help": "also write INT8 models with INT8 word embeddings: smaller files"}
     )
+    export_onnx: bool = field(
+        default=False, metadata={"help": "also write each model's .onnx file, for ONNX Runtime and OpenVINO"}
+    )
+    compare_engines: bool = field(
+        default=False, metadata={"help": "also time each installed engine on each model (writes their .onnx files)"}
+    )
 
     def __post_init__(self):
         config = self.config()  # what is wrong is refused before anything is loaded
         check_steps(self.pruning, self.quantization, config.quantization_config)
+        check_onnx(self.quantization, config)
 
     def config(self, available: int = CALIBRATION_SIZES[-1]) -> CompressConfig:
         """The config that these flags mean, for a dev set with `available` windows to calibrate with."""
@@ -180,6 +212,8 @@ class CompressionArguments:
                 quantize_activation_matmuls=self.quantize_activation_matmuls,
                 quantize_embeddings=self.quantize_embeddings,
             ),
+            export_onnx=self.export_onnx,
+            compare_engines=self.compare_engines,
         )
 
 

@@ -11,6 +11,7 @@ from ernie_suite.compression.config import (
     PTQConfig,
     Width,
     check_input_dir,
+    check_onnx,
     check_steps,
     find_widths,
     parse_width,
@@ -18,7 +19,15 @@ from ernie_suite.compression.config import (
 from ernie_suite.compression.pruning import Supernet, compute_importance, narrow_model, train_widths
 from ernie_suite.compression.quantization import calibrate, folder_name, write_quantized
 from ernie_suite.compression.records import Exported, Records, beside_every_model, exported_digest, model_digest
-from ernie_suite.compression.report import FIGURES, measure, print_report, summarize, write_report
+from ernie_suite.compression.report import (
+    FIGURES,
+    compare_engines,
+    measure,
+    print_best_engine,
+    print_report,
+    summarize,
+    write_report,
+)
 from ernie_suite.compression.work import WorkFolder
 from ernie_suite.export import check_written, export_static, write_vocab
 from ernie_suite.runs import deciding_settings, examples_digest, json_digest
@@ -28,6 +37,9 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
+from ernie_inference.engine_choice import ENGINES
+from ernie_inference.engines.availability import installed_version
+from ernie_inference.engines.backends import BACKENDS
 from ernie_inference.errors import InputError
 from ernie_inference.files import publish
 from ernie_inference.processors import describe_processor, usable_processors
@@ -72,9 +84,9 @@ def compress(
     lies elsewhere as a copy; any other to from_<its folder>_<its digest>/hist16/int8.*.
 
     Results of several calls add up: models that are there already, made of the same, are kept, and the report has all
-    that are there. Training follows trainer.args. An interrupted call goes on when it is made again; the state of
-    its training is kept in trainer.args.output_dir until the pruned models are written. With
-    trainer.args.overwrite_output_dir all that is asked for is made anew.
+    that are there. With export_onnx each of those has its .onnx file beside it. Training follows trainer.args. An
+    interrupted call goes on when it is made again; the state of its training is kept in trainer.args.output_dir until
+    the pruned models are written. With trainer.args.overwrite_output_dir all that is asked for is made anew.
 
     Args:
         trainer: a trainer.FinetuneTrainer with the fine-tuned model, in one process.
@@ -83,13 +95,16 @@ def compress(
 
     Returns:
         the report: {"task_name", "metric", "original", "best_int8", "models": [{the fields of records.Exported,
-        "metrics", "change", "bytes", "texts_per_second", "speedup"}]}.
+        "metrics", "change", "bytes", "texts_per_second", "speedup"; "onnx", its .onnx file, where there is one;
+        "engines", {engine: how many times as fast as the original on Paddle}, where they were timed}], where they were
+        timed "best_engine": {"model", "engine", "speedup"}}.
 
     Raises:
         InputError: something cannot work; nothing has been written by then.
     """
     config = compress_config or CompressConfig()
     check_steps(pruning, quantization, config.quantization_config)
+    check_onnx(quantization, config)
     widths = check_trainer(trainer, config if pruning else None)
     input_prefix = check_input_dir(config.quantization_config, trainer.task) if quantization else None
     if quantization:
@@ -103,7 +118,7 @@ def compress(
         sources = [find_source(input_prefix, records)] if input_prefix else [source_of(m, records) for m in models]
         for source in sources:
             models += quantize(trainer, source, config.quantization_config, records)
-    return write_the_report(trainer, task_name, models, records)
+    return write_the_report(trainer, task_name, models, records, config)
 
 
 # ---------------------------------------------------------------- checks
@@ -318,7 +333,7 @@ def texts_digest(texts: List[Dict]) -> str:
 # ---------------------------------------------------------------- the report
 
 
-def write_the_report(trainer, task_name: str, models: List[Exported], records: Records) -> Dict:
+def write_the_report(trainer, task_name: str, models: List[Exported], records: Records, config: CompressConfig) -> Dict:
     """Measure the models of this call and those of earlier ones that are still there; write and print the report."""
     earlier, left_out = records.earlier(models)
     for reason, names in left_out.items():
@@ -330,13 +345,37 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
         "processor": describe_processor(usable_processors()),
         "figures": FIGURES,
     }
+    if config.wants_onnx:
+        export_onnx_files(models + earlier, records)
+    versions = {engine: installed_version(BACKENDS[engine].package) for engine in ENGINES}
     rows = []
     for model in models + earlier:
-        prefix = records.folder / model.model
+        prefix, onnx_file = records.folder / model.model, records.onnx_of(model)
         measure_it = partial(measure, prefix, model.precision, trainer.eval_examples, trainer.metric, original)
-        rows.append({**model._asdict(), **records.measured(model, conditions, measure_it)})
+        row = {**model._asdict(), **records.measured(model, conditions, measure_it)}
+        if onnx_file:
+            row["onnx"] = onnx_file
+            with_engines = {**conditions, "engines": versions}
+            compare = partial(compare_engines, prefix, model.precision, trainer.eval_examples, original)
+            speeds = (
+                records.measured(model, with_engines, compare, "engines")
+                if config.compare_engines
+                else records.measured_before(model, with_engines, "engines")
+            )
+            row.update({"engines": speeds} if speeds else {})
+        rows.append(row)
     report = {"task_name": task_name, "seed": trainer.args.seed, **summarize(rows, trainer.args.metric_for_best_model)}
     path = write_report(report, records.folder)
     print_report(report, records.folder, task_name, trainer.origin.get("data_dir"))
     print(f"report: {path}")
+    print_best_engine(report, records.folder)
     return report
+
+
+def export_onnx_files(models: List[Exported], records: Records) -> None:
+    """Write the .onnx file of each model that has not got it."""
+    for model in tqdm(models, desc="ONNX files", leave=False):
+        if model.quantize_activation_matmuls:
+            print(f"{records.folder / model.model}: no .onnx file, which quantize_activation_matmuls is not for")
+        else:
+            records.export_onnx(model)

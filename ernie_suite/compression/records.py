@@ -17,8 +17,9 @@ from ernie_suite.runs import DIGEST, json_digest, weights_digest, what_changed
 
 import numpy as np
 
+from ernie_inference.engines.onnx_files import export_onnx
 from ernie_inference.errors import InputError
-from ernie_inference.files import digest_of, write_json
+from ernie_inference.files import TEMPORARY, digest_of, write_json
 from ernie_inference.inference_config import INFERENCE_FILE, VOCAB_FILE
 from ernie_inference.model_files import PARAMETERS, PROGRAM
 
@@ -69,7 +70,8 @@ class Records:
 
         {"row": the Exported, "fine_tuned": the digest above, or None where it was made from something else,
         "made_from": all that decided it, "files": their digests, "weights": exported_digest of an FP32 model,
-        "measured": {"conditions", "figures"}}
+        "measured": {"conditions", "figures"}, "engines": the same, of its speed with each engine,
+        "onnx": {"file", "digest"} of its .onnx file}
         """
         if model not in self._read:
             record = self._record_file(model)
@@ -113,14 +115,33 @@ class Records:
             record["weights"] = exported_digest(target)
         self._save(model.model, record)
 
-    def measured(self, model: Exported, conditions: Dict, measure: Callable[[], Dict]) -> Dict:
+    def measured(self, model: Exported, conditions: Dict, measure: Callable[[], Dict], what: str = "measured") -> Dict:
         """What measure() says of a model, or said before under the same conditions."""
-        record = self[model.model]
-        conditions = _as_json(conditions)
-        if record.get("measured", {}).get("conditions") != conditions:
-            record = {**record, "measured": {"conditions": conditions, "figures": measure()}}
-            self._save(model.model, record)
-        return record["measured"]["figures"]
+        figures = self.measured_before(model, conditions, what)
+        if figures is None:
+            figures = measure()
+            self._save(
+                model.model, {**self[model.model], what: {"conditions": _as_json(conditions), "figures": figures}}
+            )
+        return figures
+
+    def measured_before(self, model: Exported, conditions: Dict, what: str) -> Optional[Dict]:
+        """The figures of an earlier call under the same conditions; None without."""
+        found = self[model.model].get(what, {})
+        return found["figures"] if found.get("conditions") == _as_json(conditions) else None
+
+    def export_onnx(self, model: Exported) -> None:
+        """Write PREFIX.onnx beside a model, unless the one that is there was made from it as it is."""
+        if self.onnx_of(model):
+            return
+        file = export_onnx(self.folder / model.model)
+        entry = {"file": file.relative_to(self.folder).as_posix(), "digest": file_digest(file)}
+        self._save(model.model, {**self[model.model], "onnx": entry})
+
+    def onnx_of(self, model: Exported) -> Optional[str]:
+        """The .onnx file of a model, relative to the folder; None where there is none, or another."""
+        entry = self[model.model].get("onnx", {})
+        return entry["file"] if entry and file_digest(self.folder / entry["file"]) == entry["digest"] else None
 
     def earlier(self, now: List[Exported]) -> Tuple[List[Exported], Dict[str, List[str]]]:
         """(models of earlier calls that are not among `now`, {reason: models that the report leaves out})."""
@@ -150,7 +171,7 @@ class Records:
     def _models(self) -> Iterator[str]:
         """The prefixes of all models in the folder."""
         for path in self.folder.rglob(f"*{PROGRAM}"):
-            if not any(part.startswith(".writing-") for part in path.parts):
+            if not any(part.startswith(TEMPORARY) for part in path.parts):
                 yield path.relative_to(self.folder).as_posix()[: -len(PROGRAM)]
 
     def _record_file(self, model: str) -> Optional[Dict]:

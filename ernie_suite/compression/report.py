@@ -8,7 +8,8 @@ from typing import Any, Callable, Dict, List, Optional
 
 from tqdm import tqdm
 
-from ernie_inference.console import print_table
+from ernie_inference.console import note, print_table
+from ernie_inference.engine_choice import disagreeing, load_installed, time_engines
 from ernie_inference.files import write_json
 from ernie_inference.predictor import ErniePredictor, load_predictor
 from ernie_inference.tasks.base import Window
@@ -71,6 +72,22 @@ def compare_speed(predictor: ErniePredictor, original: Path, windows: List[Windo
     return statistics.median(ratios)
 
 
+def compare_engines(prefix: Path, precision: str, examples: List[Dict], original: Path) -> Dict[str, float]:
+    """How many times as fast as the original on Paddle a model is with each installed engine, all of them in turn.
+
+    An engine that cannot run it, or whose answers are too often others than Paddle's, is left out, as by --engine auto.
+    """
+    reference = load_predictor(original, device="cpu")
+    predictors, problems = load_installed(prefix, device="cpu", precision=precision)
+    windows = [window for example in examples for window in reference.task.windows(example)]
+    sample = sorted(windows, key=lambda window: len(window.input_ids))[:: max(1, len(windows) // COMPARED_WINDOWS)]
+    for engine, reason in {**problems, **disagreeing(predictors, sample)}.items():
+        note(f"{prefix} is not timed with {engine}: {reason}")
+        predictors.pop(engine, None)
+    speeds = time_engines({"original": reference, **predictors}, sample[:COMPARED_WINDOWS])
+    return {engine: speeds[engine] / speeds["original"] for engine in predictors}
+
+
 def summarize(rows: List[Row], metric: str) -> Dict:
     """The report: rows by metric, each with its change against the model as it came (the first row).
 
@@ -81,7 +98,22 @@ def summarize(rows: List[Row], metric: str) -> Dict:
         row["change"] = row["metrics"][metric] - original["metrics"][metric]
     ordered = sorted(rows, key=lambda row: (-row["metrics"][metric], -round(row["speedup"], 1), row["bytes"]))
     best = next((row["model"] for row in ordered if row["precision"] == "int8"), None)
-    return {"metric": metric, "original": original["model"], "best_int8": best, "models": ordered}
+    report = {"metric": metric, "original": original["model"], "best_int8": best, "models": ordered}
+    timed = {row["model"]: row["engines"] for row in ordered if row.get("engines")}
+    chosen = next((model for model in (best, best_pruned(ordered), original["model"]) if model in timed), None)
+    if chosen:
+        engine = fastest(timed[chosen])
+        report["best_engine"] = {"model": chosen, "engine": engine, "speedup": timed[chosen][engine]}
+    return report
+
+
+def best_pruned(rows: List[Row]) -> Optional[str]:
+    """The first pruned FP32 model."""
+    return next((row["model"] for row in rows if row.get("width") and row["precision"] == "fp32"), None)
+
+
+def fastest(speeds: Dict[str, float]) -> str:
+    return max(speeds, key=speeds.__getitem__)
 
 
 def print_report(report: Dict, output_dir: Path, task_name: str, data_dir: Optional[str] = None) -> None:
@@ -98,17 +130,38 @@ def print_report(report: Dict, output_dir: Path, task_name: str, data_dir: Optio
         }
         for row in report["models"]
     ]
-    print_table(rows, right=[column for column in rows[0] if column != "model"])
+    if any(row.get("engines") for row in report["models"]):
+        for cells, row in zip(rows, report["models"]):
+            speeds = row.get("engines")
+            cells["best engine"] = f"{fastest(speeds)} {max(speeds.values()):.2f}x" if speeds else ""
+    print_table(rows, right=[column for column in rows[0] if column not in ("model", "best engine")])
     if report["best_int8"]:
         print(f"best INT8 model: {output_dir / report['best_int8']}")
-    pruned = next((row["model"] for row in report["models"] if row["width"] and row["precision"] == "fp32"), None)
+    named = list(filter(None, (report["original"], best_pruned(report["models"]), report["best_int8"])))
     print("try them:")
-    for model in filter(None, (report["original"], pruned, report["best_int8"])):
+    for model in named:
         command = ["python", "infer.py", "--task_name", task_name]
         command += ["--data_dir", data_dir] if data_dir else []
         command += ["--model_path", str(output_dir / model)]
         command += ["--precision", "int8"] if model == report["best_int8"] else []
         print(f"  {shlex.join(command)}")
+    files = {row["model"]: row["onnx"] for row in report["models"] if row.get("onnx")}
+    if files.keys() & set(named):
+        print("without Paddle, by their .onnx files (requirements-deploy.txt):")
+    for model in [name for name in named if name in files]:
+        command = ["python", "deploy/python/infer_cpu.py", "--model_path", str(output_dir / files[model])]
+        command += ["--engine", "auto", *(["--precision_mode", "int8"] if model == report["best_int8"] else [])]
+        print(f"  {shlex.join(command)}")
+
+
+def print_best_engine(report: Dict, output_dir: Path) -> None:
+    """One line that names the best model with the engine that runs it the fastest."""
+    best = report.get("best_engine")
+    if best:
+        print(
+            f"best model and engine: {output_dir / best['model']} with --engine {best['engine']}, "
+            f"{best['speedup']:.2f} times as fast as the original with paddle"
+        )
 
 
 def write_report(report: Dict, output_dir: Path) -> Path:

@@ -98,16 +98,27 @@ class TinyModels:
             export_static(self.dygraph[task], self.tokenizer, config, prefix.parent, prefix.name)
         return prefix
 
-    def int8(self, task: str, attention: bool = False) -> Path:
-        """The quantized model; with `attention`, the attention's products of two activations have scales too."""
-        source, prefix = self[task], self.folder / f"{task}-int8{'-attention' * attention}" / "int8"
+    def int8(self, task: str, attention: bool = False, embeddings: bool = False, by_column: bool = False) -> Path:
+        """The quantized model; with `attention`, the attention's products of two activations have scales too; with
+        `embeddings` the word embeddings are INT8, with `by_column` weights are stored as INT8."""
+        kinds = [
+            name
+            for name, wanted in (("attention", attention), ("embeddings", embeddings), ("column", by_column))
+            if wanted
+        ]
+        source, prefix = self[task], self.folder / "-".join([task, "int8", *kinds]) / "int8"
         if not prefix.parent.exists():
             prefix.parent.mkdir()
             texts = [window_features(load_task(source.parent), text) for text in corpus()[:16]]
-            config = PTQConfig(batch_size_list=[len(texts)], quantize_activation_matmuls=attention)
+            config = PTQConfig(
+                batch_size_list=[len(texts)],
+                quantize_activation_matmuls=attention,
+                weight_quantize_type="channel_wise_abs_max" if by_column else "abs_max",
+            )
             paddle.enable_static()
             try:
-                write_quantized(source, calibrate(source, texts, config)[("hist", len(texts))], config, prefix)
+                chosen = calibrate(source, texts, config)[("hist", len(texts))]
+                write_quantized(source, chosen, config, prefix, embeddings)
             finally:
                 paddle.disable_static()
             for name in ("inference.json", "vocab.txt"):

@@ -3,8 +3,9 @@
 import statistics
 import time
 from argparse import ArgumentParser, Namespace
+from operator import eq
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Union
+from typing import Any, Dict, List, Sequence, Tuple, Union
 
 from ernie_inference.console import note
 from ernie_inference.engines.availability import is_installed
@@ -75,6 +76,31 @@ def load_fastest(model_path: Union[str, Path], use_trt: bool = False, **options:
     Raises:
         InputError: no engine can run the model so; the message is that of the first one.
     """
+    predictors, refusals = load_installed(model_path, use_trt, **options)
+    if not predictors:
+        device, precision = options.get("device", "cpu"), options.get("precision", "fp32")
+        installed = any(is_installed(BACKENDS[engine]) for engine in ENGINES)
+        advice = (
+            "use fp32" if installed else f"install one of {', '.join(BACKENDS[engine].package for engine in ENGINES)}"
+        )
+        raise next(iter(refusals.values()), InputError(f"no installed engine runs {precision} on {device}: {advice}"))
+    for engine, refusal in refusals.items():
+        note(f"--engine auto leaves out {engine}: {refusal}")
+    first = next(iter(predictors.values()))
+    windows = [window for example in probe_inputs(first.task) for window in first.task.windows(example)]
+    for engine, reason in disagreeing(predictors, windows).items():
+        note(f"--engine auto leaves out {engine}: {reason}")
+        del predictors[engine]
+    speeds = time_engines(predictors, windows)
+    best = max(speeds, key=speeds.__getitem__)
+    note("--engine auto: " + ", ".join(f"{engine} {speed:.0f} inputs/s" for engine, speed in speeds.items()))
+    return predictors[best]
+
+
+def load_installed(
+    model_path: Union[str, Path], use_trt: bool = False, **options: Any
+) -> Tuple[Dict[str, ErniePredictor], Dict[str, InputError]]:
+    """(predictors, refusals) by engine, of those that are installed and take this device and precision."""
     predictors: Dict[str, ErniePredictor] = {}
     refusals: Dict[str, InputError] = {}
     device, precision = options.get("device", "cpu"), options.get("precision", "fp32")
@@ -86,25 +112,19 @@ def load_fastest(model_path: Union[str, Path], use_trt: bool = False, **options:
             predictors[engine] = load_with(engine, model_path, use_trt, **options)
         except InputError as error:
             refusals[engine] = error
-    if not predictors:
-        raise next(iter(refusals.values()), InputError(f"no installed engine runs {precision} on {device}: use fp32"))
-    for engine, refusal in refusals.items():
-        note(f"--engine auto leaves out {engine}: {refusal}")
-    first = next(iter(predictors.values()))
-    windows = [window for example in probe_inputs(first.task) for window in first.task.windows(example)]
+    return predictors, refusals
+
+
+def disagreeing(predictors: Dict[str, ErniePredictor], windows: Sequence[Window]) -> Dict[str, str]:
+    """{engine: how few of its answers are those of the first engine}, where they are too few."""
     choices = {engine: choices_of(predictor, windows) for engine, predictor in predictors.items()}
-    reference = next(iter(choices.values()))
-    for engine, found in choices.items():
-        share = sum(a == b for a, b in zip(found, reference)) / len(reference)
-        if share < AGREEING_SHARE:
-            note(
-                f"--engine auto leaves out {engine}: only {share:.0%} of its answers are those of {next(iter(choices))}"
-            )
-            del predictors[engine]
-    speeds = time_engines(predictors, windows)
-    best = max(speeds, key=speeds.__getitem__)
-    note("--engine auto: " + ", ".join(f"{engine} {speed:.0f} inputs/s" for engine, speed in speeds.items()))
-    return predictors[best]
+    reference, first = next(iter(choices.values()), []), next(iter(choices), None)
+    shares = {engine: sum(map(eq, found, reference)) / max(len(reference), 1) for engine, found in choices.items()}
+    return {
+        engine: f"only {share:.0%} of its answers are those of {first}"
+        for engine, share in shares.items()
+        if share < AGREEING_SHARE
+    }
 
 
 def time_engines(

@@ -12,6 +12,7 @@ from ernie_inference.errors import InputError
 from ernie_inference.text_output import to_json
 
 BLOCK_BYTES = 1 << 20
+TEMPORARY = ".writing-"  # the beginning of a folder's name in which files are written
 
 
 class Unwritable(InputError):
@@ -32,7 +33,7 @@ def publish(folder) -> Iterator[Path]:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder))
     except OSError as error:
         raise Unwritable(folder, error) from None
     try:

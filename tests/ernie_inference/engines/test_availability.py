@@ -83,7 +83,7 @@ def test_tensorrt_is_not_installed(machine):
         ({"backend": "tensorrt"}, "use --device gpu, or leave out --use_trt"),
         ({"backend": "onnxruntime", "device": "gpu", "precision": "int8"}, "use fp32 or fp16"),
         ({"device": "npu"}, "neither cpu nor gpu"),
-        ({"backend": "openvino"}, "not one of paddle, tensorrt, onnxruntime, onnxruntime_tensorrt"),
+        ({"backend": "tflite"}, "not one of paddle, tensorrt, onnxruntime, onnxruntime_tensorrt, openvino"),
     ],
 )
 def test_what_no_machine_can_do(machine, options, instead):

@@ -85,7 +85,7 @@ def test_shapes_that_paddle_would_take_for_one_another(tiny, precision):
     predictor = load_predictor(prefix, precision=precision, num_threads=1)
     for rows, length in ((13, 4), (1, 34), (24, 5), (2, 45), (1, 28), (12, 8)):
         answers = predictor.predict(["好" * (length - 2)] * rows, batch_size=rows)
-        assert without_scores(answers) == without_scores(answers[:1] * rows)
+        assert without_scores(answers) == without_scores(answers[:1]) * rows
 
 
 def test_many_shapes_in_any_order(tiny):

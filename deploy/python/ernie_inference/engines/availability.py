@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.util
+from importlib import metadata
 from typing import Optional, Tuple
 
 from ernie_inference.engines.backends import Backend
@@ -30,6 +31,16 @@ def machine_problem(backend: Backend, device: str, device_id: int, precision: st
 
 def is_installed(backend: Backend) -> bool:
     return importlib.util.find_spec(backend.module) is not None
+
+
+def installed_version(package: str) -> Optional[str]:
+    """The version of a package or of its build for GPUs; None where neither is installed."""
+    for name in (package, f"{package}-gpu"):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
+    return None
 
 
 def supports_bf16(backend: Backend) -> bool:

@@ -5,17 +5,19 @@ import logging
 import tempfile
 import warnings
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
-from typing import Iterator, Optional, Union
+from typing import Iterator, List, Optional, Union
 
-from ernie_inference.derived import Kind, derive
+from ernie_inference.derived import Kind, derive, origin_of
+from ernie_inference.engines.availability import installed_version
 from ernie_inference.engines.onnx_graph import read_graph
 from ernie_inference.engines.onnx_quantized import quantize_products, write_unquantized
 from ernie_inference.errors import InputError
-from ernie_inference.model_files import find_model, inspect_model, program_files
+from ernie_inference.files import digest_of
+from ernie_inference.model_files import ONNX_FILE, find_model, inspect_model, program_files
 
 OPSET_VERSION = 13
+CONVERTERS = {"paddlepaddle": "paddle", "paddle2onnx": "paddle2onnx"}  # what a conversion needs, and its module
 METADATA_PROPS = 14  # field number in ModelProto
 ORIGIN, PRECISION = "origin", "precision"  # our entries there
 
@@ -42,21 +44,45 @@ ONNX_FORM = Kind(mark=lambda text: metadata_entry(ORIGIN, text), instead="make i
 def find_onnx(model_path: Union[str, Path]) -> Path:
     """The .onnx file that a path means; an exported Paddle model is converted, and the result kept beside it.
 
-    Where both are there, the Paddle model is what is meant, and one that has changed is converted again.
+    Where both are there, the Paddle model is what is meant, and one that has changed is converted again. Where nothing
+    can be converted, as without Paddle, the file is what is meant, unless it was made from other Paddle files.
     """
-    if not str(model_path).endswith(".onnx"):
+    if not str(model_path).endswith(ONNX_FILE):
         try:
             prefix = find_model(model_path)
         except InputError:
             prefix = None
         if prefix is not None:
-            return export_onnx(prefix)
+            lacking = [package for package, module in CONVERTERS.items() if not _is_installed(module)]
+            return _ready_made(model_path, prefix, lacking) if lacking else export_onnx(prefix)
     try:
-        return Path(f"{find_model(model_path, '.onnx')}.onnx")
+        return Path(f"{find_model(model_path, ONNX_FILE)}{ONNX_FILE}")
     except InputError:
-        if str(model_path).endswith(".onnx"):
+        if str(model_path).endswith(ONNX_FILE):
             raise
     return export_onnx(find_model(model_path))  # says what is missing
+
+
+def _ready_made(model_path: Union[str, Path], prefix: Path, lacking: List[str]) -> Path:
+    """The .onnx file that is there where a path means the Paddle model PREFIX, which cannot be converted here."""
+    why = f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not installed"
+    file = Path(f"{prefix}{ONNX_FILE}")
+    if not file.exists():
+        try:
+            file = Path(f"{find_model(model_path, ONNX_FILE)}{ONNX_FILE}")
+        except InputError:
+            raise InputError(
+                f"{file} is missing, and {why} to make it: make it with deploy/paddle2onnx/export.py where they are, "
+                "and copy it here"
+            ) from None
+    sources = program_files(prefix)
+    origin = origin_of(file) if file.name == f"{prefix.name}{ONNX_FILE}" else None
+    if origin and all(source.exists() for source in sources) and origin.digest != digest_of(sources):
+        raise InputError(
+            f"{file} was made from another model than {sources[0]}, and {why} to make it anew: "
+            "name the file itself to use it as it is"
+        )
+    return file
 
 
 def export_onnx(prefix: Path) -> Path:
@@ -128,6 +154,12 @@ def in_precision(file: Path, precision: str) -> Path:
     return derive(file.with_name(f"{file.stem}.{precision}.onnx"), [file], recipe, convert, ONNX_FORM)
 
 
+def check_converters() -> None:
+    """Raises InputError where a package is missing that makes .onnx files of FP32 and quantized models."""
+    for package in ("paddle2onnx", "onnx"):
+        _need(package)
+
+
 def _is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
@@ -141,12 +173,8 @@ def _recipe(package: str, settings: str) -> Optional[str]:
     """The tool that makes a file, with its version, and its settings; None where it is not installed."""
     if not _is_installed(package):
         return None
-    for name in (package, f"{package}-gpu"):
-        try:
-            return f"{package}-{metadata.version(name)}-{settings}"
-        except metadata.PackageNotFoundError:
-            pass
-    return None
+    version = installed_version(package)
+    return f"{package}-{version}-{settings}" if version else None
 
 
 def _load(file: Path):

@@ -3,7 +3,9 @@
 paddle2onnx 1.2.11 ends the process on quantized programs. So the program is taken back to the FP32 one that it was
 made from, with the thresholds kept beside it; that is converted; and each product with a weight gets the pair
 QuantizeLinear, DequantizeLinear before its activation and DequantizeLinear behind its weight, which is INT8 in the
-file with a scale for each column. ONNX Runtime and OpenVINO run such products in INT8.
+file with a scale for each column. ONNX Runtime and OpenVINO run such products in INT8. Word embeddings that are INT8
+become FP32, and stay so: OpenVINO 2025.3 computes wrong values, and may end the process, where it looks up rows of INT8
+while it computes in bf16.
 """
 
 from pathlib import Path
@@ -18,6 +20,7 @@ LEVELS = 127  # of INT8 on each side of 0
 SMALLEST_SCALE = 1e-8
 QUANTIZE, DEQUANTIZE = "quantize_linear", "dequantize_linear"
 MATMULS = ("matmul_v2", "mul", "matmul")
+LOOKUP = "lookup_table_v2"
 
 
 def write_unquantized(prefix: Path, target: Path) -> Dict[str, float]:
@@ -39,6 +42,7 @@ def write_unquantized(prefix: Path, target: Path) -> Dict[str, float]:
             program, feeds, fetches = static.load_inference_model(str(prefix), executor)
             block = program.global_block()
             thresholds = _take_out(prefix, block, scope)
+            _store_whole_tables(block, scope)
             inputs, outputs = [block.var(name) for name in feeds], [block.var(variable.name) for variable in fetches]
             static.save_inference_model(str(target), inputs, outputs, executor, program=program)
             return thresholds
@@ -53,6 +57,8 @@ def _take_out(prefix: Path, block, scope) -> Dict[str, float]:
     for op in block.ops:
         if op.type in (QUANTIZE, DEQUANTIZE):
             source = op.input("X")[0]
+            if op.type == DEQUANTIZE and block.var(source).persistable:
+                _dequantize(op, scope)  # a weight that is stored as INT8
             plain[op.output("Y")[0]] = plain.get(source, source)
             scales[plain.get(source, source)] = op.input("Scale")[0]
     thresholds: Dict[str, float] = {}
@@ -68,14 +74,61 @@ def _take_out(prefix: Path, block, scope) -> Dict[str, float]:
                 f"{prefix} has a quantized {op.type} that is no product of an activation with a weight: "
                 "compress without --quantize_activation_matmuls for ONNX"
             )
-        scale = np.array(scope.find_var(scales[plain[op.input("X")[0]]]).get_tensor())
-        thresholds[weight] = float(scale.ravel()[0])
+        thresholds[weight] = float(_values(scope, scales[plain[op.input("X")[0]]]).ravel()[0])
         for name in quantized:
             op._rename_input(name, plain[name])
     for number in reversed(range(len(block.ops))):
         if block.ops[number].type in (QUANTIZE, DEQUANTIZE):
             block._remove_op(number)
     return thresholds
+
+
+def _values(scope, name: str) -> np.ndarray:
+    return np.array(scope.find_var(name).get_tensor())
+
+
+def _store(scope, name: str, values: np.ndarray) -> None:
+    scope.var(name).get_tensor().set(values.astype(np.float32), import_paddle().CPUPlace())
+
+
+def _dequantize(op, scope) -> None:
+    """Put into a weight's place what its dequantize_linear makes of it."""
+    name, axis = op.input("X")[0], op.attr("quant_axis")
+    values, scales = _values(scope, name), _values(scope, op.input("Scale")[0])
+    shape = [1] * values.ndim
+    shape[max(axis, 0)] = len(scales)
+    _store(scope, name, values * scales.reshape(shape) / LEVELS)
+
+
+def _store_whole_tables(block, scope) -> None:
+    """Make FP32 of the tables that ernie_suite/compression/quantization.py stored as INT8."""
+    makers = {name: op for op in block.ops for name in op.output_arg_names}
+    for product in [op for op in block.ops if op.type == "elementwise_mul"]:
+        cast, factors = (makers.get(product.input(name)[0]) for name in ("X", "Y"))
+        rows = makers.get(cast.input("X")[0]) if cast is not None and cast.type == "cast" else None
+        if rows is None or rows.type != LOOKUP or factors is None or factors.type != LOOKUP:
+            continue
+        stored, scales = rows.input("W")[0], factors.input("W")[0]
+        values = _values(scope, stored) * _values(scope, scales)
+        name = stored.removesuffix(".int8")
+        _store(scope, name, values)
+        table = block.create_var(name=name, shape=values.shape, dtype="float32", persistable=True)
+        ids, output = block.var(rows.input("Ids")[0]), block.var(product.output("Out")[0])
+        attributes = {"padding_idx": rows.attr("padding_idx")}
+        gone = [number for number, op in enumerate(block.ops) if op in (rows, factors, cast, product)]
+        for number in reversed(gone):
+            block._remove_op(number)
+        inputs = {"W": [table], "Ids": [ids]}
+        block._insert_op(gone[0], type=LOOKUP, inputs=inputs, outputs={"Out": [output]}, attrs=attributes)
+        for unused in (stored, scales):
+            block._remove_var(unused)
+
+
+def _replace(field, content: List) -> None:
+    """Set a repeated field of a protobuf message to messages that may be its own."""
+    content = [type(item).FromString(item.SerializeToString()) for item in content]
+    del field[:]
+    field.extend(content)
 
 
 def quantize_products(model, thresholds: Dict[str, float]) -> None:
@@ -130,10 +183,8 @@ def quantize_products(model, thresholds: Dict[str, float]) -> None:
             f"the product with {min(weights)} is not found in the ONNX graph: this model cannot be converted"
         )
     kept = [tensor for tensor in graph.initializer if tensor.name not in thresholds]
-    for field, content in ((graph.node, nodes), (graph.initializer, kept + added)):
-        content = [type(item).FromString(item.SerializeToString()) for item in content]  # they may be the field's own
-        del field[:]
-        field.extend(content)
+    _replace(graph.node, nodes)
+    _replace(graph.initializer, kept + added)
 
 
 def columns_to_int8(weight: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
