@@ -51,12 +51,17 @@ def main(description: str) -> None:
 
     endings = tuple(ending for kind in FORMATS.values() for ending in kind.endings)
     files = find_files(args.input_path, endings)
+    output = Store(args.output_dir)
+    if any(output.is_in(path) for path in args.input_path):
+        raise InputError(
+            f"--output_dir {output} is in --input_path, where answers would be taken for rows: name another"
+        )
     model, depends_on = choose_model(args)
     run = Run(
         files=files,
         format=format_of(files),
         columns=Columns(args.text_column, args.answer_column),
-        output=Store(args.output_dir),
+        output=output,
         model=model,
         depends_on=depends_on,
         rows_per_part=args.rows_per_part,

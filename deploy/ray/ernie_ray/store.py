@@ -110,6 +110,10 @@ class Store:
         """The path for a process that has another working directory."""
         return self._root if self.is_local else self.path
 
+    def is_in(self, path: str) -> bool:
+        """Whether the folder is this one or in it."""
+        return f"{self._root}/".startswith(resolve(path)[1].rstrip("/") + "/")
+
     def make(self) -> None:
         """Make the folder, if it is not there.
 
