@@ -46,13 +46,10 @@ def connected(address: Optional[str], cpus: int) -> Iterator[int]:
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
         where = "on this machine" if address is None else f"at --address {address}"
         raise InputError(f"Ray cannot be used {where} ({one_line(error)[:300]})") from None
-    try:
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        yield int(ray.cluster_resources().get("CPU", 0))
-    finally:
-        ray.shutdown()
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    yield int(ray.cluster_resources().get("CPU", 0))
+    ray.shutdown()  # after an error, command.py ends the process
 
 
 @contextmanager
