@@ -32,6 +32,7 @@ lock: $(READY)
 	sed -E -e 's/^(paddlepaddle|paddle-serving-server)==/\1-gpu==/' -e 's/^(paddle-serving-server-gpu==.*)/\1.post1028/' \
 		-e 's/^onnxruntime==.*/onnxruntime-gpu==1.18.1/' requirements/requirements.in | \
 	$(COMPILE) - -o requirements-gpu.txt
+	$(COMPILE) requirements/ray.in -c requirements.txt -o requirements/ray.txt
 
 $(READY): requirements.txt
 	@python="$$($(FIND_PYTHON))"; \
