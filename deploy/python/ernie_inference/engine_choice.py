@@ -23,6 +23,7 @@ PROBE_TEXTS = 64
 SHORTEST_PROBE = 8  # characters
 PROBE_SECONDS = 1.0  # for each engine
 LEAST_ROUNDS = 3
+REST_SECONDS = 0.2  # threads of Paddle and ONNX Runtime wait busily for a while after a run, beside whoever is next
 # Of the probe's answers: INT8 of two engines rounds some products otherwise, and a text near a border may change sides.
 AGREEING_SHARE = 0.9
 
@@ -136,6 +137,7 @@ def time_engines(
         predictor.run_windows(windows)  # what is made at the first time is not counted
     while min(map(len, took.values())) < LEAST_ROUNDS or max(map(sum, took.values())) < seconds:
         for name, predictor in predictors.items():
+            time.sleep(REST_SECONDS)
             started = time.perf_counter()
             predictor.run_windows(windows)
             took[name].append(time.perf_counter() - started)

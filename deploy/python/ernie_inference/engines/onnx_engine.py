@@ -73,9 +73,8 @@ class OnnxEngine(OnnxFileEngine):
         found = self.graph.precision
         needed = "fp32" if self.config.is_tensorrt else self.config.precision
         if found != needed:
-            raise InputError(
-                f"{self.file} is a {found} model, not {needed}: deploy/paddle2onnx/infer.py makes one from FP32"
-            )
+            instead = "use int8" if found == "int8" else "deploy/paddle2onnx/infer.py makes one from FP32"
+            raise InputError(f"{self.file} is a {found} model, not {needed}: {instead}")
 
     def run(self, input_ids: np.ndarray, token_type_ids: np.ndarray) -> Tuple[np.ndarray, ...]:
         return tuple(self._session.run(None, {"input_ids": input_ids, "token_type_ids": token_type_ids}))
