@@ -184,7 +184,7 @@ def test_what_is_wrong_is_one_line(model, source, tmp_path):
         ((model, empty, tmp_path / "out"), "there are no rows in"),
         ((model, tmp_path / "away", tmp_path / "out"), "--input_path .*away is missing"),
         ((model, tmp_path, tmp_path / "out"), "--output_dir .* is in --input_path"),
-        ((tmp_path / "m.onnx", source, tmp_path / "out"), "m.onnx"),
+        ((tmp_path / "m.onnx", source, tmp_path / "out"), "holds no .onnx file"),
         ((model, source, tmp_path / "out", "--address", "127.0.0.1:9"), "no Ray cluster is there"),
         ((model, source, tmp_path / "out", "--address", "somewhere"), "give auto, host:port or ray://host:port"),
         ((model, source, tmp_path / "out", "--precision_mode", "bf16"), "does not run bf16"),

@@ -30,6 +30,10 @@ def connected(address: Optional[str], cpus: int) -> Iterator[int]:
     Raises:
         InputError: there is no cluster, or it is of another version.
     """
+    if ray.is_initialized():  # in a task of the cluster
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        yield int(ray.cluster_resources().get("CPU", 0))
+        return
     options: Dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         here = {"num_cpus": cpus, "num_gpus": 0, "include_dashboard": False, "_node_ip_address": LOOPBACK}

@@ -1,9 +1,10 @@
 """A run, as the driver sees it: files are read through, parts handed out, and complete ones counted."""
 
 import json
-from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional
+from dataclasses import dataclass, replace
+from typing import Any, Dict, Iterator, List, Optional, Union
 
+import ray
 import ray.data
 from ray.exceptions import RayError
 from tqdm import tqdm
@@ -16,6 +17,7 @@ from ernie_ray.rows import Columns, Format
 from ernie_ray.store import Store, one_line
 from ernie_ray.worker import AnswerParts, ScanFiles
 
+CLIENT = "ray://"
 MOST_DEATHS = 5  # of workers over the same part: it is then likely that the part is what kills them
 
 
@@ -60,6 +62,27 @@ def answer(run: Run) -> Written:
     Raises:
         InputError: a row is no input, the folder is another run's, or Ray or the model fails.
     """
+    if not (run.address or "").startswith(CLIENT):
+        return answer_from_here(run)
+    with connected(run.address, 0):
+        try:  # Ray Data 2.49 cannot be driven by a Ray client ('Worker' object has no attribute 'core_worker')
+            result = ray.get(ray.remote(num_cpus=0)(answer_there).remote(replace(run, address="auto")))
+        except RayError as error:
+            raise InputError(f"Ray ended the run ({last_line(error)}): give the same command again") from None
+    if isinstance(result, str):
+        raise InputError(result)
+    return result
+
+
+def answer_there(run: Run) -> Union[Written, str]:
+    """The run in a task of the cluster: what it wrote, or the reason why it did not."""
+    try:
+        return answer_from_here(run)
+    except (InputError, OSError) as error:
+        return one_line(error)
+
+
+def answer_from_here(run: Run) -> Written:
     with job.locked(run.output):
         before = job.begun_from(run.output)
         settings = {
