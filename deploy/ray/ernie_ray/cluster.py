@@ -51,7 +51,7 @@ def connected(address: Optional[str], cpus: int) -> Iterator[int]:
         where = "on this machine" if address is None else f"at --address {address}"
         raise InputError(f"Ray cannot be used {where} ({one_line(error)[:300]})") from None
     ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it writes pages; what it raises is said in a line
     yield int(ray.cluster_resources().get("CPU", 0))
     ray.shutdown()  # after an error, command.py ends the process
 

@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterator, List, Optional, Union
 
 import ray
 import ray.data
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from tqdm import tqdm
 
 from ernie_inference.errors import InputError
@@ -68,7 +68,7 @@ def answer(run: Run) -> Written:
         try:  # Ray Data 2.49 cannot be driven by a Ray client ('Worker' object has no attribute 'core_worker')
             result = ray.get(ray.remote(num_cpus=0)(answer_there).remote(replace(run, address="auto")))
         except RayError as error:
-            raise InputError(f"Ray ended the run ({last_line(error)}): give the same command again") from None
+            raise ended(error) from None
     if isinstance(result, str):
         raise InputError(result)
     return result
@@ -100,7 +100,7 @@ def answer_from_here(run: Run) -> Written:
             try:
                 return answer_with(run, settings, before, workers_of(run, cpus))
             except RayError as error:
-                raise InputError(f"Ray ended the run ({last_line(error)}): give the same command again") from None
+                raise ended(error) from None
 
 
 def workers_of(run: Run, cpus: int) -> int:
@@ -192,6 +192,16 @@ def results_of(items: List, worker: type, arguments: tuple, concurrency: int, cp
         if "error" in result:
             raise InputError(result["error"])
         yield result["result"]
+
+
+def ended(error: RayError) -> InputError:
+    """What to say of an error of Ray itself."""
+    if isinstance(error, RayActorError):
+        return InputError(
+            f"a worker died {MOST_DEATHS + 1} times over one part (is memory short?): what is complete is kept; give "
+            "the same command again, with fewer --num_workers"
+        )
+    return InputError(f"Ray ended the run ({last_line(error)}): give the same command again")
 
 
 def last_line(error: BaseException) -> str:
