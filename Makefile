@@ -26,7 +26,7 @@ style: $(READY)
 # One resolution for each variant; overrides.txt says which of the packages' own limits are set aside, and why.
 # Paddle's GPU package is built for CUDA 11.8; of onnxruntime-gpu, 1.18.1 is the last version in the registry that is too.
 COMPILE := $(BIN)/uv pip compile -q --upgrade --python-version 3.9 --python-platform x86_64-manylinux_2_28 \
-	--custom-compile-command "make lock" --override requirements/overrides.txt
+	--custom-compile-command "make lock" --override requirements/overrides.txt --no-emit-package openvino-telemetry
 lock: $(READY)
 	$(COMPILE) requirements/requirements.in -o requirements.txt
 	sed -E -e 's/^(paddlepaddle|paddle-serving-server)==/\1-gpu==/' -e 's/^(paddle-serving-server-gpu==.*)/\1.post1028/' \

@@ -3,6 +3,8 @@
 import contextlib
 import io
 import logging
+import os
+import sys
 import warnings
 
 from ernie_inference.errors import InputError
@@ -35,9 +37,23 @@ def import_paddle():
         InputError: it is not installed.
     """
     hide_import_warnings()
+    os.environ.setdefault("GLOG_minloglevel", "1")  # of its C++ part: warnings, but no notes on every program it runs
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             import paddle
     except ModuleNotFoundError as error:
         raise InputError(f"{error.name} is not installed: install paddlepaddle, or give a .onnx file") from None
     return paddle
+
+
+def import_openvino():
+    """OpenVINO without its telemetry.
+
+    Where the package openvino-telemetry is installed, openvino 2025.3 imports it, and it is made to report what is done
+    to a server on the Internet; a service could then not be ended by SIGTERM within 20 seconds. Where it cannot be
+    imported, openvino does without.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino

@@ -6,7 +6,7 @@ from importlib import metadata
 from typing import Optional, Tuple
 
 from ernie_inference.engines.backends import Backend
-from ernie_inference.quiet_imports import import_paddle
+from ernie_inference.quiet_imports import import_openvino, import_paddle
 
 CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"  # of ONNX Runtime
 TENSORRT_PROVIDER = "TensorrtExecutionProvider"
@@ -46,9 +46,7 @@ def installed_version(package: str) -> Optional[str]:
 def supports_bf16(backend: Backend) -> bool:
     """Whether a backend has bf16 kernels for this processor."""
     if backend.module == "openvino":
-        import openvino
-
-        return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     import_paddle()
     from paddle.base import core
 

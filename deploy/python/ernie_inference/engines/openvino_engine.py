@@ -11,6 +11,7 @@ from ernie_inference.engines.onnx_base import OnnxFileEngine
 from ernie_inference.engines.onnx_files import find_onnx
 from ernie_inference.engines.onnx_graph import DYNAMIC_QUANTIZE
 from ernie_inference.errors import InputError, reason_of
+from ernie_inference.quiet_imports import import_openvino
 
 DEVICE = "CPU"
 
@@ -28,12 +29,10 @@ class OpenVinoEngine(OnnxFileEngine):
         return find_onnx(model_path)
 
     def __init__(self, model_path: Union[str, Path], config: EngineConfig):
-        import openvino
-
         self.config = config
         self._open(model_path)
         self._check_precision()
-        core = openvino.Core()
+        core = import_openvino().Core()
         try:
             model = core.read_model(str(self.file))
             self._check_inputs([port.any_name for port in model.inputs])
