@@ -29,6 +29,7 @@ from ernie_suite.data import load_examples
 
 from benchmarks.serving_process import ServiceProcess
 from ernie_inference.console import Parser, number_above, number_from, print_table, run_command
+from ernie_inference.engine_choice import without_scores
 from ernie_inference.errors import InputError
 from ernie_inference.files import write_json
 from ernie_inference.predictor import ErniePredictor, load_predictor
@@ -38,7 +39,6 @@ from ernie_serving.model_to_serving import convert
 from ernie_serving.protocol import Code
 
 DATA = {"seq_cls": "sample_reviews", "token_cls": "sample_people_daily", "qa": "sample_reading"}
-SCORES = ("confidence", "score")  # their last digits depend on the batch
 SLICES = 4
 WARM_UP_SECONDS = 3.0
 LATE_CLIENTS = 64  # threads that send part 3's requests
@@ -69,7 +69,7 @@ class Texts:
     def __init__(self, predictor: ErniePredictor, most: int):
         examples = load_examples(DATA[predictor.task.name], "test")[:most]
         self.texts = [predictor.task.input_of(example) for example in examples]
-        self.expected = [without_scores(answer) for answer in predictor.predict_iter(self.texts)]
+        self.expected = without_scores(predictor.predict_iter(self.texts))
         self._numbers = count()
 
     def group(self, size: int) -> Tuple[List[Dict], List[Dict]]:
@@ -77,10 +77,6 @@ class Texts:
         begin = next(self._numbers) * size
         places = [(begin + i) % len(self.texts) for i in range(size)]
         return [self.texts[i] for i in places], [self.expected[i] for i in places]
-
-
-def without_scores(answer: Dict) -> Dict:
-    return {name: value for name, value in answer.items() if name not in SCORES}
 
 
 class Load:
@@ -143,7 +139,7 @@ def ask(client: Client, texts: List[Dict], expected: List[Dict]) -> Tuple[str, i
         return "refused" if error.code == Code.BUSY else "lost", 0
     if len(answers) != len(texts):
         return "lost", 0
-    return "answered", sum(without_scores(answer) != wanted for answer, wanted in zip(answers, expected))
+    return "answered", sum(answer != wanted for answer, wanted in zip(without_scores(answers), expected))
 
 
 def call_directly(predictor: ErniePredictor, texts: Texts, batch_size: int, seconds: float) -> float:

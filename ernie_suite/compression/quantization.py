@@ -10,9 +10,8 @@ activations.
 
 import contextlib
 import io
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 from ernie_suite.compression.config import PTQConfig
 from ernie_suite.compression.thresholds import SECOND_RUN, ActivationStatistics, all_thresholds
@@ -25,36 +24,13 @@ from paddle.framework import core
 from paddle.static.quantization import AddQuantDequantPassV2, QuantizationTransformPassV2, QuantWeightPass
 from tqdm import tqdm
 
+from ernie_inference.engines.static_program import LoadedProgram, loaded_program
 from ernie_inference.errors import InputError
 
 MATMULS = ("matmul_v2", "mul", "matmul")
 
 Candidate = Tuple[str, int]  # algorithm, number of calibration texts
 Thresholds = Dict[Candidate, Dict[str, float]]
-
-
-class LoadedProgram(NamedTuple):
-    """A static program with its parameters in a scope of its own."""
-
-    program: static.Program
-    feeds: List[str]
-    fetches: list
-    scope: static.Scope
-    executor: static.Executor
-
-
-@contextmanager
-def loaded_program(prefix: Path) -> Iterator[LoadedProgram]:
-    """Within the block Paddle is in static mode and PREFIX.pdmodel is loaded on the CPU."""
-    paddle.enable_static()
-    try:
-        scope = static.Scope()
-        with static.scope_guard(scope):
-            executor = static.Executor(paddle.CPUPlace())
-            program, feeds, fetches = static.load_inference_model(str(prefix), executor)
-            yield LoadedProgram(program, feeds, fetches, scope, executor)
-    finally:
-        paddle.disable_static()
 
 
 def folder_name(algorithm: str, calibration_texts: int) -> str:

@@ -11,13 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from ernie_suite.compression.quantization import loaded_program
 from ernie_suite.export import write_vocab
 from ernie_suite.runs import DIGEST, json_digest, weights_digest, what_changed
 
 import numpy as np
 
 from ernie_inference.engines.onnx_files import export_onnx
+from ernie_inference.engines.static_program import loaded_program
 from ernie_inference.errors import InputError
 from ernie_inference.files import TEMPORARY, digest_of, write_json
 from ernie_inference.inference_config import INFERENCE_FILE, VOCAB_FILE

@@ -91,13 +91,21 @@ def read_examples(task: Union[Task, Type[Task]], path: Union[str, Path]) -> Iter
     """
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
-            where = f"{path}, line {number}"
-            text = decode(line, path, first_line=number)
-            try:
-                given = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{where} is not JSON ({error})") from None
-            yield task.as_example(given, where)
+            _, given = parse_line(line, path, number)
+            yield task.as_example(given, f"{path}, line {number}")
+
+
+def parse_line(line: bytes, path: Union[str, Path], number: int) -> Tuple[str, Any]:
+    """A line of JSON lines as text, and the value that it is.
+
+    Raises:
+        InputError: it is not UTF-8 or not JSON; the message names file and line.
+    """
+    text = decode(line, path, first_line=number)
+    try:
+        return text, json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}, line {number} is not JSON ({error})") from None
 
 
 def count_lines(path: Path) -> Tuple[int, int]:

@@ -5,7 +5,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from operator import eq
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Sequence, Tuple, Union
 
 from ernie_inference.console import note
 from ernie_inference.engines.availability import is_installed
@@ -164,6 +164,6 @@ def probe_inputs(task: Task, count: int = PROBE_TEXTS) -> List[Dict]:
     return inputs
 
 
-def without_scores(answers: Sequence[Dict]) -> List[Dict]:
+def without_scores(answers: Iterable[Dict]) -> List[Dict]:
     """Answers without the figures whose last digits depend on how they were computed."""
     return [{name: value for name, value in answer.items() if name not in SCORES} for answer in answers]

@@ -268,7 +268,7 @@ def load_predictor(
     task = load_task(folder, max_seq_length)
     if task_name not in (None, task.name):
         raise InputError(f"{model} is a {task.name} model, not {task_name}: give its own task name, or another model")
-    config = EngineConfig(**{"max_seq_length": task.max_seq_length, **engine_options})
+    config.max_seq_length = task.max_seq_length
     return ErniePredictor(engine_class(model, config), task)
 
 

@@ -1,16 +1,15 @@
 """The two formats: rows are read and checked, and written again with their answers."""
 
 import hashlib
-import json
 from itertools import islice
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple, Type, Union
 
 import pyarrow as pa
 from pyarrow import parquet
 
+from ernie_inference.bulk import parse_line
 from ernie_inference.errors import InputError
 from ernie_inference.tasks.base import Task
-from ernie_inference.text_files import decode
 from ernie_inference.text_output import to_json
 from ernie_ray.store import BUFFER_BYTES, one_line, open_input
 
@@ -67,7 +66,7 @@ class JsonLines:
         digest, begins, position, number = hashlib.sha256(), [], 0, 0
         with open_input(path) as file:
             for number, line in enumerate(file, start=1):
-                cls._example(cls._parse(line, path, number), task, columns, f"{path}, line {number}")
+                cls._example(parse_line(line, path, number), task, columns, f"{path}, line {number}")
                 if (number - 1) % rows_per_part == 0:
                     begins.append(position)
                 digest.update(line)
@@ -80,7 +79,7 @@ class JsonLines:
         rows, examples = [], []
         with open_input(part.file, part.begin) as file:
             for number, line in enumerate(islice(file, part.rows), start=part.first_row + 1):
-                text, given = cls._parse(line, part.file, number)
+                text, given = parse_line(line, part.file, number)
                 rows.append((text, given))
                 examples.append(cls._example((text, given), task, columns, f"{part.file}, line {number}"))
         return rows, examples
@@ -96,14 +95,6 @@ class JsonLines:
             field = to_json({columns.answer: answer}).decode("utf-8")
             lines.append(f"{body}, {field[1:]}\n")
         return "".join(lines).encode("utf-8")
-
-    @staticmethod
-    def _parse(line: bytes, path: str, number: int) -> Tuple[str, Any]:
-        text = decode(line, path, first_line=number)
-        try:
-            return text, json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {number} is not JSON ({error})") from None
 
     @staticmethod
     def _example(row: Tuple[str, Any], task: AnyTask, columns: Columns, where: str) -> Dict:

@@ -5,8 +5,11 @@
     base                            what every engine can do
     paddle_engine, paddle_runtime   Paddle Inference, and every setting of it
     tensorrt_shapes, pass_log       what its TensorRT must know; what it would write to the screen
-    onnx_engine                     ONNX Runtime
+    onnx_engine, openvino_engine    ONNX Runtime; OpenVINO
+    onnx_base                       what these two have in common
     onnx_files, onnx_graph          the .onnx forms of a model; what such a file says of itself
+    onnx_quantized                  a quantized Paddle model as ONNX
+    static_program                  an exported Paddle model as a program that is run or rewritten
 
 Another engine is a class in a file of its own, with its backends in backends.py, what a machine needs for them in
 availability.py, its place in ENGINES, and the flags that choose it in the commands.

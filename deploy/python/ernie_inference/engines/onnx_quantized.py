@@ -13,6 +13,7 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 
+from ernie_inference.engines.static_program import loaded_program
 from ernie_inference.errors import InputError
 from ernie_inference.quiet_imports import import_paddle
 
@@ -31,23 +32,15 @@ def write_unquantized(prefix: Path, target: Path) -> Dict[str, float]:
     Raises:
         InputError: something else than products of activations with weights is quantized.
     """
-    paddle = import_paddle()
-    from paddle import static
-
-    paddle.enable_static()
-    try:
-        scope = static.Scope()
-        with static.scope_guard(scope):
-            executor = static.Executor(paddle.CPUPlace())
-            program, feeds, fetches = static.load_inference_model(str(prefix), executor)
-            block = program.global_block()
-            thresholds = _take_out(prefix, block, scope)
-            _store_whole_tables(block, scope)
-            inputs, outputs = [block.var(name) for name in feeds], [block.var(variable.name) for variable in fetches]
-            static.save_inference_model(str(target), inputs, outputs, executor, program=program)
-            return thresholds
-    finally:
-        paddle.disable_static()
+    with loaded_program(prefix) as model:
+        block = model.program.global_block()
+        thresholds = _take_out(prefix, block, model.scope)
+        _store_whole_tables(block, model.scope)
+        inputs = [block.var(name) for name in model.feeds]
+        outputs = [block.var(variable.name) for variable in model.fetches]
+        static = import_paddle().static
+        static.save_inference_model(str(target), inputs, outputs, model.executor, program=model.program)
+        return thresholds
 
 
 def _take_out(prefix: Path, block, scope) -> Dict[str, float]:
