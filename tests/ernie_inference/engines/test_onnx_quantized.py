@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,3 +145,15 @@ def test_columns_to_int8(weight):
     assert values.shape == weight.shape and scales.shape == weight.shape[1:]
     assert (np.abs(values.astype(int)) <= LEVELS).all()
     assert (np.abs(values * scales - weight) <= scales / 2 * 1.001).all()
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_onnx_runtime_runs_every_product_as_int8(int8, tmp_path, monkeypatch, task):
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    monkeypatch.setattr(onnxruntime, "SessionOptions", lambda: options)
+    load_onnx_predictor(int8(task), precision="int8")
+    graph = onnx.load(str(tmp_path / "optimized.onnx")).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    assert sum(node.op_type == "MatMulIntegerToFloat" for node in graph.node) == PRODUCTS[task]
+    assert not [node for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in weights]
