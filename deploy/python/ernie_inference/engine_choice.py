@@ -21,8 +21,8 @@ SCORES = ("confidence", "score")  # of an answer: their last digits depend on th
 
 PROBE_TEXTS = 64
 SHORTEST_PROBE = 8  # characters
-PROBE_SECONDS = 1.0  # for each engine
-LEAST_ROUNDS = 3
+PROBE_SECONDS = 1.0  # for each engine, its rests not counted
+LEAST_ROUNDS, MOST_ROUNDS = 3, 10  # a round of a small model is over in milliseconds, and then most of it is rest
 REST_SECONDS = 0.2  # threads of Paddle and ONNX Runtime wait busily for a while after a run, beside whoever is next
 # Of the probe's answers: INT8 of two engines rounds some products otherwise, and a text near a border may change sides.
 AGREEING_SHARE = 0.9
@@ -71,7 +71,7 @@ def load_with(engine: str, model_path: Union[str, Path], use_trt: bool = False, 
 def load_fastest(model_path: Union[str, Path], use_trt: bool = False, **options: Any) -> ErniePredictor:
     """The predictor with the engine that computes the most texts a second here, of those whose answers agree.
 
-    Each engine that is installed and runs this model so computes the same texts, in turn, for about a second. What it
+    Each engine that is installed and runs this model so computes the same texts, in turn, for up to a second. What it
     took is noted on stderr, and so is why another engine was left out.
 
     Raises:
@@ -131,11 +131,17 @@ def disagreeing(predictors: Dict[str, ErniePredictor], windows: Sequence[Window]
 def time_engines(
     predictors: Dict[str, ErniePredictor], windows: Sequence[Window], seconds: float = PROBE_SECONDS
 ) -> Dict[str, float]:
-    """Windows a second of each predictor, the median of rounds in which all compute the same windows, in turn."""
+    """Windows a second of each predictor, the median of rounds in which all compute the same windows, in turn.
+
+    Args:
+        seconds: after which no further round begins; they are counted for the slowest predictor, without its rests.
+    """
     took: Dict[str, List[float]] = {name: [] for name in predictors}
     for predictor in predictors.values():
         predictor.run_windows(windows)  # what is made at the first time is not counted
-    while min(map(len, took.values())) < LEAST_ROUNDS or max(map(sum, took.values())) < seconds:
+    for number in range(MOST_ROUNDS):
+        if number >= LEAST_ROUNDS and max(map(sum, took.values())) >= seconds:
+            break
         for name, predictor in predictors.items():
             time.sleep(REST_SECONDS)
             started = time.perf_counter()
