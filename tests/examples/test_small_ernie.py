@@ -11,7 +11,7 @@ from paddlenlp.transformers import ErnieModel
 
 from ernie_inference.errors import InputError
 from ernie_inference.wordpiece import WordPiece
-from examples import e5_ernie
+from examples import e5_ernie, make_small_ernie
 from examples.structured_heads import NEIGHBOUR_OFFSETS
 from tests.support.scripts import run_here
 from tests.support.trainers import tiny_trainer
@@ -133,19 +133,28 @@ def test_the_vocabulary_of_pretrained_weights(e5):
     assert tokens.index("[UNK]") not in ids
 
 
-def test_alignment_brings_texts_nearer_to_e5s_vectors(e5, tmp_path):
-    """The option as a user gives it, with two layers and few steps; the second call finds what the first has made."""
+def test_alignment_brings_texts_nearer_to_e5s_vectors(e5, tmp_path, monkeypatch, capsys):
+    """The option as a user gives it, with two layers and few texts; the second call finds what the first has made."""
+
+    def make(*flags):
+        monkeypatch.setattr("sys.argv", ["make_small_ernie.py", *map(str, flags)])
+        make_small_ernie.main()
+        return capsys.readouterr().out
+
+    texts = make_small_ernie.sample_texts()[::10]
+    monkeypatch.setattr(make_small_ernie, "sample_texts", lambda: texts)
+    monkeypatch.setattr(make_small_ernie, "ALIGN_TOKENS_PER_BATCH", 512)
     package, _ = e5
     shared = tmp_path / package.name
     shared.mkdir()
     (shared / e5_ernie.PACKAGE).symlink_to(package / e5_ernie.PACKAGE)
     few = ("--pretrained", "--num_hidden_layers", 2, "--align_steps", 12, "--max_seq_length", 16)
-    argv = ("examples/make_small_ernie.py", *few, "--package_dir", tmp_path)
-    printed = run_here(*argv, "--output_dir", tmp_path / "ernie").stdout
+    argv = (*few, "--package_dir", tmp_path)
+    printed = make(*argv, "--output_dir", tmp_path / "ernie")
     line = next(line for line in printed.splitlines() if line.startswith("cosine"))
     first, last = (float(number) for number in line.split(": ")[1].split(" -> "))
     assert last > first
-    again = run_here(*argv, "--fresh_layers", 1, "--output_dir", tmp_path / "fresh").stdout
+    again = make(*argv, "--fresh_layers", 1, "--output_dir", tmp_path / "fresh")
     assert "cosine" not in again and "weights of multilingual-e5-small" in again
     old, fresh = (ErnieModel.from_pretrained(str(tmp_path / name)).state_dict() for name in ("ernie", "fresh"))
     changed = {name for name in old if not np.array_equal(old[name].numpy(), fresh[name].numpy())}
