@@ -1,4 +1,8 @@
-"""What the tests share: a small ERNIE and one model fine-tuned for each task, made once a session by the scripts."""
+"""What the tests share: a small ERNIE and one model fine-tuned for each task, made once a session by the scripts.
+
+Where pytest-xdist runs the tests in several workers (make test), they share these too, through files; what a worker
+makes in a second or two it makes for itself.
+"""
 
 import os
 from pathlib import Path
@@ -9,41 +13,47 @@ import pytest
 # Before grpc is imported: what it does before a fork can wait for ever while clients are at work (grpcio 1.80), and the
 # tests start processes beside clients.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 from ernie_serving.model_to_serving import convert
 from tests.support.models import TinyModels
-from tests.support.scripts import SAMPLES, SCRIPTS, run_script
+from tests.support.scripts import LEARNING_RATE, MAX_SEQ_LENGTH, SAMPLES, SCRIPTS, TRAINING, run_script
 from tests.support.services import RunningService
-
-TRAIN_EXAMPLES = {"seq_cls": 4000, "token_cls": 1500, "qa": 400}
+from tests.support.sharing import SharedFolders
 
 
 @pytest.fixture(scope="session")
-def small_ernie(tmp_path_factory) -> Path:
+def shared(tmp_path_factory) -> SharedFolders:
+    """What all workers of a session share."""
+    folder = tmp_path_factory.getbasetemp()  # below xdist a worker's own, beside those of the others
+    return SharedFolders(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
+
+
+@pytest.fixture(scope="session")
+def small_ernie(shared) -> Path:
     """A two-layer ERNIE with random weights and the vocabulary of the sample text."""
-    folder = tmp_path_factory.mktemp("small") / "ernie"
     size = ("--num_hidden_layers", 2, "--hidden_size", 64, "--num_attention_heads", 4)
-    run_script("examples/make_small_ernie.py", "--num_train_epochs", 0, *size, "--output_dir", folder)
-    return folder
+
+    def make(folder: Path) -> None:
+        run_script("examples/make_small_ernie.py", "--num_train_epochs", 0, *size, "--output_dir", folder)
+
+    return shared.made("ernie", make)
 
 
 @pytest.fixture(scope="session")
-def finetuned(small_ernie, tmp_path_factory):
+def finetuned(small_ernie, shared):
     """The folder of the model fine-tuned for a task on a part of its sample set, trained when first asked for."""
-    folders = {}
 
     def get(task: str) -> Path:
-        if task not in folders:
-            folder = tmp_path_factory.mktemp("finetuned") / task
+        def train(folder: Path) -> None:
             run_script(
                 SCRIPTS[task], "--task_name", SAMPLES[task], "--model_name_or_path", small_ernie,
-                "--output_dir", folder, "--max_train_samples", TRAIN_EXAMPLES[task], "--max_eval_samples", 300,
-                "--num_train_epochs", 2, "--learning_rate", 2e-3, "--max_seq_length", 96,
-                "--per_device_train_batch_size", 32, "--do_train", "--do_eval", "--do_predict", "--do_export",
+                "--output_dir", folder, "--max_eval_samples", 300, "--learning_rate", LEARNING_RATE,
+                "--max_seq_length", MAX_SEQ_LENGTH[task], *TRAINING[task],
+                "--do_train", "--do_eval", "--do_predict", "--do_export",
             )  # fmt: skip
-            folders[task] = folder
-        return folders[task]
+
+        return shared.made(f"finetuned-{task}", train)
 
     return get
 

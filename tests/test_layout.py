@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Set
 
 import pytest
+import tomli
 
 from tests.support.scripts import ROOT
 
@@ -189,6 +190,19 @@ def test_what_ruff_shall_not_see_is_rare_and_has_a_reason():
 def comments(path: Path) -> Iterator[tokenize.TokenInfo]:
     with tokenize.open(path) as file:
         yield from (token for token in tokenize.generate_tokens(file.readline) if token.type == tokenize.COMMENT)
+
+
+def test_what_is_installed_is_all_that_is_deployed():
+    """By `pip install .`: each package of deploy/, and what lies within it."""
+    settings = tomli.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    deployed = {name: HOMES[name] / name for name in HOMES if (ROOT / "deploy") in HOMES[name].parents}
+    assert {name: ROOT / folder for name, folder in settings["package-dir"].items()} == deployed
+    found = {
+        ".".join(path.parent.relative_to(folder.parent).parts)
+        for folder in deployed.values()
+        for path in folder.rglob("__init__.py")
+    }
+    assert set(settings["packages"]) == found and len(deployed) == 3
 
 
 # ---------------------------------------------------------------- imports

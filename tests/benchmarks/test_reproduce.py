@@ -12,7 +12,7 @@ from benchmarks.report import PUBLISHED_SPEED, Report
 from benchmarks.reproduce import Grid, Reproduction
 from benchmarks.steps import Runner
 from benchmarks.subjects import Candidates
-from tests.support.scripts import ROOT, run_script
+from tests.support.scripts import ROOT, run_here, run_script
 
 SCRIPT = "benchmarks/reproduce.py"
 
@@ -96,7 +96,7 @@ def test_the_points_of_a_grid():
     ],
 )
 def test_what_is_wrong_is_one_line(flags, message):
-    done = run_script(SCRIPT, *flags, check=False)
+    done = run_here(SCRIPT, *flags, check=False)
     assert done.returncode == 2 and done.stderr.startswith("error: ") and message in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
@@ -231,7 +231,7 @@ def test_a_second_call_runs_nothing(reproduced):
     before = {path: path.stat().st_mtime_ns for path in (folder / "ernie").rglob("*") if path.is_file()}
     same = [word for word in argv if word not in ("--learning_rate", "1e-3")]
     same += ["--learning_rate=0.001", "--logging_steps", "1", "--config", "config.yml"]
-    printed = run_script(*same).stdout
+    printed = run_here(*same).stdout
     assert "nothing to run: all 6 steps were finished before" in printed and "$ python" not in printed
     assert before == {path: path.stat().st_mtime_ns for path in (folder / "ernie").rglob("*") if path.is_file()}
 
@@ -239,7 +239,7 @@ def test_a_second_call_runs_nothing(reproduced):
 def test_a_failing_model_does_not_stop_the_others(reproduced):
     argv, folder, _ = reproduced
     both = [*argv[: argv.index("--models") + 1], ROOT / "samples" / "nowhere", *argv[argv.index("--models") + 1 :]]
-    done = run_script(*both, check=False)
+    done = run_here(*both, check=False)
     assert done.returncode == 1 and "0 steps run, 6 finished before, 1 failed" in done.stdout
     failures = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
     assert failures == ["failed: fine-tune sample_reviews, nowhere (exit status 2); what needs it is left out"]

@@ -7,6 +7,7 @@ from argparse import Namespace
 import pytest
 
 from benchmarks import speed
+from ernie_inference.engines import availability
 from ernie_inference.engines.availability import supports_bf16
 from ernie_inference.engines.backends import BACKENDS
 from ernie_inference.errors import InputError
@@ -149,6 +150,17 @@ def test_what_is_wrong_is_said_before_any_work(monkeypatch, flags, message):
     monkeypatch.setattr(sys, "argv", ["speed.py", *flags])
     with pytest.raises(InputError, match=message):
         speed.parse_arguments()
+
+
+@pytest.mark.parametrize("engine", BACKENDS)
+def test_an_engine_that_is_not_here_is_refused_without_a_flag_of_other_commands(tiny, arguments, monkeypatch, engine):
+    """speed.py has no --use_openvino to leave out."""
+    monkeypatch.setattr(availability, "is_installed", lambda backend: False)
+    (device,) = list(BACKENDS[engine].precisions)[:1]
+    arguments = Namespace(**{**vars(arguments), "device": device})
+    with pytest.raises(InputError, match=f"is not installed: install {BACKENDS[engine].package}, or ") as refusal:
+        speed.wanted_config(engine, "fp32", tiny["seq_cls"], arguments, 8)
+    assert "--" not in str(refusal.value)
 
 
 def test_without_nncf_its_row_is_left_out_with_a_note(tiny, arguments, monkeypatch, capsys):

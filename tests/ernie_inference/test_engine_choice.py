@@ -1,12 +1,22 @@
 """Which engine runs: as flags say, or the fastest whose answers agree."""
 
+import shutil
 from argparse import Namespace
 
 import pytest
 
 from ernie_inference import engine_choice
 from ernie_inference.console import Parser
-from ernie_inference.engine_choice import AUTO, add_engine_flags, engine_of, load_fastest, load_with, probe_inputs
+from ernie_inference.engine_choice import (
+    AUTO,
+    add_engine_flags,
+    engine_of,
+    load_fastest,
+    load_with,
+    probe_inputs,
+    time_engines,
+)
+from ernie_inference.engines.onnx_files import export_onnx
 from ernie_inference.errors import InputError
 from tests.support.models import MAX_SEQ_LENGTH, TASK_NAMES
 
@@ -88,6 +98,46 @@ def test_the_engines_are_really_timed(tiny):
     """Each once at least three times, and the answer is a predictor that answers."""
     predictor = load_with(AUTO, tiny["qa"])
     assert predictor.predict([("谁？", "王小明在北京。")])[0]["pos"]
+
+
+@pytest.mark.parametrize("engine", [AUTO, "onnxruntime", "openvino"])
+def test_an_onnx_file_that_is_not_there_is_asked_for_by_its_name(tiny, tmp_path, engine):
+    """Also in the folder of a Paddle model, which is not what the name means."""
+    shutil.copytree(tiny["seq_cls"].parent, tmp_path / "model", ignore=shutil.ignore_patterns("*.onnx"))
+    for folder in (tmp_path, tmp_path / "model"):
+        with pytest.raises(InputError, match=rf"^{folder} holds no \.onnx file") as refusal:
+            load_with(engine, folder / "name.onnx")
+        assert "pdmodel" not in str(refusal.value)
+
+
+def test_paddle_is_not_asked_for_an_onnx_file(tiny, monkeypatch, capsys):
+    file = export_onnx(tiny["seq_cls"])
+    monkeypatch.setattr(engine_choice, "time_engines", lambda predictors, windows: dict.fromkeys(predictors, 1.0))
+    assert load_fastest(file).engine.config.backend in ("onnxruntime", "openvino")
+    assert "paddle" not in capsys.readouterr().err
+    line = "model.onnx is named as an ONNX file: give the prefix or the folder of an exported Paddle model"
+    with pytest.raises(InputError, match=line):
+        load_with("paddle", file)
+    monkeypatch.setattr(engine_choice, "is_installed", lambda backend: backend.name == "paddle")
+    with pytest.raises(InputError, match="no installed engine runs fp32 on cpu: install one of onnxruntime, openvino"):
+        load_fastest(file)
+
+
+def test_a_small_model_is_not_timed_for_long(monkeypatch):
+    """Most of a round of it is rest."""
+
+    class Fast:
+        runs = 0
+
+        def run_windows(self, windows):
+            self.runs += 1
+
+    rests = []
+    monkeypatch.setattr(engine_choice.time, "sleep", rests.append)
+    predictors = {"a": Fast(), "b": Fast()}
+    assert set(time_engines(predictors, ["window"], seconds=60)) == {"a", "b"}
+    assert [predictor.runs for predictor in predictors.values()] == [1 + engine_choice.MOST_ROUNDS] * 2
+    assert sum(rests) <= 5
 
 
 def test_where_none_can_the_first_says_why(tiny):

@@ -160,8 +160,8 @@ def test_paddle_files_that_were_copied_along_do_no_harm(elsewhere, tiny):
     [
         (
             ("--model_path", "fp32"),
-            "paddle is not installed: install paddlepaddle, or give a .onnx file and "
-            "--use_onnxruntime or --use_openvino",
+            "paddle is not installed: install paddlepaddle, or give a .onnx file and choose the engine "
+            "onnxruntime or openvino",
         ),
         (
             ("--model_path", "fp32", "--precision_mode", "int8", "--use_onnxruntime"),

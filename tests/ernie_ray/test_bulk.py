@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,8 +16,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from ernie_inference.errors import InputError
 from ernie_inference.predictor import load_predictor
 from ernie_inference.text_output import to_json
+from ernie_ray.address import check_address
 from tests.support.models import corpus
 from tests.support.scripts import ENVIRONMENT, ROOT
 
@@ -25,6 +28,7 @@ pytestmark = pytest.mark.skipif(
     reason="ray is not installed (requirements/ray.txt); test_rows.py and test_job.py need none",
 )
 ROWS, ROWS_PER_PART = 3000, 50
+LOOPBACK = "127.0.0.1"
 
 
 def bulk_command(model, source, target, *flags) -> List[str]:
@@ -196,3 +200,31 @@ def test_what_is_wrong_is_one_line(model, source, tmp_path):
         assert len([line for line in errors if "reading" not in line]) == 1 and "Traceback" not in done.stderr
         assert re.search(message, errors[-1]), errors[-1]
     assert not parts_in(tmp_path / "out")
+
+
+@pytest.fixture
+def cluster():
+    """(host:port, ray://host:port) of a cluster of this machine."""
+    with socket.create_server((LOOPBACK, 0)) as one, socket.create_server((LOOPBACK, 0)) as other:
+        control, clients = one.getsockname()[1], other.getsockname()[1]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=1"]
+    command += ["--include-dashboard=false", f"--node-ip-address={LOOPBACK}"]
+    command += [f"--port={control}", f"--ray-client-server-port={clients}"]
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+    yield f"{LOOPBACK}:{control}", f"ray://{LOOPBACK}:{clients}"
+    process.terminate()
+    process.wait(60)
+
+
+def test_a_cluster_is_known_by_its_answer(cluster):
+    """Both kinds of address, when the cluster is up."""
+    for where in cluster:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                check_address(where)
+                break
+            except InputError as refusal:
+                assert time.monotonic() < deadline, refusal
+                time.sleep(0.5)

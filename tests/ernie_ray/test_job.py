@@ -1,14 +1,19 @@
 """What an output folder was begun from, and which parts are complete; a worker alone. No Ray is needed."""
 
+import http.server
 import json
 import os
+import socket
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 
 from ernie_inference.engine_choice import load_with
 from ernie_inference.errors import InputError
-from ernie_ray import command, job
+from ernie_ray import address, command, job
 from ernie_ray.rows import JsonLines
 from ernie_ray.store import Store, stat_of
 from ernie_ray.worker import AnswerParts, ScanFiles
@@ -148,3 +153,43 @@ def test_what_is_not_installed_is_named(monkeypatch, missing):
     monkeypatch.setattr(sys, "argv", ["bulk.py", "--model_path", "m", "--input_path", "a", "--output_dir", "b"])
     with pytest.raises(InputError, match=f"{missing} is not installed: pip install -r requirements/ray.txt"):
         command.main("")
+
+
+# ---------------------------------------------------------------- the address of a cluster
+
+
+@pytest.fixture
+def listening():
+    """{what: port} of servers that are no Ray: one that says nothing, one of HTTP, one of gRPC for something else."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    web = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    rpc = grpc.server(ThreadPoolExecutor(1))
+    ports = {"silent": silent.getsockname()[1], "web": web.server_port, "rpc": rpc.add_insecure_port("127.0.0.1:0")}
+    rpc.start()
+    yield ports
+    rpc.stop(None)
+    web.shutdown()
+    silent.close()
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+@pytest.mark.parametrize("what", ["silent", "web", "rpc"])
+def test_something_else_than_ray_at_the_address_is_one_line_soon(listening, monkeypatch, what, scheme):
+    monkeypatch.setattr(address, "CONNECT_SECONDS", 1)
+    where = f"{scheme}127.0.0.1:{listening[what]}"
+    with pytest.raises(InputError, match=f"^--address {where}: something else than .*Ray.* listens there$"):
+        address.check_address(where)
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("somewhere", "give auto, host:port or ray://host:port"),
+        ("ray://somewhere:70000", "give auto, host:port"),
+        ("127.0.0.1:9", r"no Ray cluster is there \(Connection refused\)"),
+    ],
+)
+def test_an_address_where_nobody_is(where, said):
+    with pytest.raises(InputError, match=f"^--address {where}: {said}"):
+        address.check_address(where)

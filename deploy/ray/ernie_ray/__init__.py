@@ -3,6 +3,7 @@
     command     the command: its flags, and all that is said before and after
     run         the run itself: the driver, which hands out parts and sees them come back
     cluster     Ray, started here or found elsewhere
+    address     whether there is a cluster where --address says
     worker      what runs on the workers: reading files through, and answering parts
     rows        JSON lines and Parquet: rows in, the same rows with answers out
     store       folders and files, wherever they are (pyarrow's file systems)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +16,10 @@ from ray.exceptions import RayError
 
 import ernie_inference
 from ernie_inference.errors import InputError
+from ernie_ray.address import check_address
 from ernie_ray.store import one_line
 
 LOOPBACK = "127.0.0.1"
-CONNECT_SECONDS = 10
 
 
 @contextmanager
@@ -39,7 +38,7 @@ def connected(address: Optional[str], cpus: int) -> Iterator[int]:
         here = {"num_cpus": cpus, "num_gpus": 0, "include_dashboard": False, "_node_ip_address": LOOPBACK}
         options.update(address="local", **here)  # "local": else RAY_ADDRESS would decide
     else:
-        check_reachable(address)
+        check_address(address)
         # The workers of other machines get the code from here.
         folders = [Path(__file__).resolve().parent, Path(ernie_inference.__file__).resolve().parent]
         environment = {"py_modules": [str(folder) for folder in folders], "env_vars": {"RAY_USAGE_STATS_ENABLED": "0"}}
@@ -71,20 +70,3 @@ def quiet() -> Iterator[None]:
             os.dup2(saved, number)
             os.close(saved)
         os.close(nothing)
-
-
-def check_reachable(address: str) -> None:
-    """Ray itself waits long for a cluster that is not there, and then ends the process.
-
-    Raises:
-        InputError: nobody listens at the address, or it is none.
-    """
-    host, _, port = address.replace("ray://", "").rpartition(":")
-    if address == "auto":
-        return
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise InputError(f"--address {address}: give auto, host:port or ray://host:port")
-    try:
-        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-    except OSError as error:
-        raise InputError(f"--address {address}: no Ray cluster is there ({error.strerror or error})") from None

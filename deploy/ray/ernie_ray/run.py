@@ -11,13 +11,13 @@ from tqdm import tqdm
 
 from ernie_inference.errors import InputError
 from ernie_ray import job
+from ernie_ray.address import AUTO, CLIENT
 from ernie_ray.cluster import connected
 from ernie_ray.job import InputFile, Piece
 from ernie_ray.rows import Columns, Format
 from ernie_ray.store import Store, one_line
 from ernie_ray.worker import AnswerParts, ScanFiles
 
-CLIENT = "ray://"
 MOST_DEATHS = 5  # of workers over the same part: it is then likely that the part is what kills them
 
 
@@ -66,7 +66,7 @@ def answer(run: Run) -> Written:
         return answer_from_here(run)
     with connected(run.address, 0):
         try:  # Ray Data 2.49 cannot be driven by a Ray client ('Worker' object has no attribute 'core_worker')
-            result = ray.get(ray.remote(num_cpus=0)(answer_there).remote(replace(run, address="auto")))
+            result = ray.get(ray.remote(num_cpus=0)(answer_there).remote(replace(run, address=AUTO)))
         except RayError as error:
             raise ended(error) from None
     if isinstance(result, str):

@@ -60,7 +60,7 @@ def test_a_card_without_machine_code_is_never_chosen(machine, capability, runs):
 
 def test_paddle_without_tensorrt(machine):
     machine.setattr(inference, "get_trt_compile_version", lambda: (0, 0, 0))
-    assert "built without TensorRT: install one with TensorRT, or leave out --use_trt" in refusal(
+    assert "built without TensorRT: install one with TensorRT, or run without TensorRT" in refusal(
         device="gpu", backend="tensorrt"
     )
 
@@ -70,7 +70,7 @@ def test_tensorrt_is_not_installed(machine):
         raise OSError(name)
 
     machine.setattr(ctypes, "CDLL", missing)
-    message = "libnvinfer.so.8 was not found: put TensorRT 8.5.3 on LD_LIBRARY_PATH, or leave out --use_trt"
+    message = "libnvinfer.so.8 was not found: put TensorRT 8.5.3 on LD_LIBRARY_PATH, or run without TensorRT"
     assert refusal(device="gpu", backend="tensorrt", precision="fp16") == message
 
 
@@ -80,7 +80,7 @@ def test_tensorrt_is_not_installed(machine):
         ({"precision": "fp16"}, "use bf16, int8 or --device gpu"),
         ({"precision": "int8", "device": "gpu"}, "INT8 on a GPU needs TensorRT: add --use_trt"),
         ({"precision": "bf16", "device": "gpu"}, "use fp32 or fp16"),
-        ({"backend": "tensorrt"}, "use --device gpu, or leave out --use_trt"),
+        ({"backend": "tensorrt"}, "use --device gpu, or run without TensorRT"),
         ({"backend": "onnxruntime", "device": "gpu", "precision": "int8"}, "use fp32 or fp16"),
         ({"device": "npu"}, "neither cpu nor gpu"),
         ({"backend": "tflite"}, "not one of paddle, tensorrt, onnxruntime, onnxruntime_tensorrt, openvino"),

@@ -1,18 +1,17 @@
 """deploy/paddle2onnx/export.py: the .onnx files of models and of folders of models."""
 
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from ernie_inference.engines.onnx_graph import read_graph
-from tests.support.scripts import ROOT
+from tests.support.scripts import run_here, run_script
+
+EXPORT = "deploy/paddle2onnx/export.py"
 
 
 def export(*paths):
-    command = [sys.executable, "deploy/paddle2onnx/export.py", "--model_path", *map(str, paths)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return run_here(EXPORT, "--model_path", *paths, check=False)
 
 
 @pytest.fixture
@@ -26,9 +25,9 @@ def models(tiny, tmp_path):
 def test_a_folder_is_searched_and_what_is_there_is_kept(models):
     (models / "hist16" / ".writing-1").mkdir()
     (models / "hist16" / ".writing-1" / "int8.pdmodel").write_text("half")
-    done = export(models, models / "inference" / "mod")
+    done = run_script(EXPORT, "--model_path", models, models / "inference" / "mod")
     fp32, int8 = models / "inference" / "model.onnx", models / "hist16" / "int8.onnx"
-    assert (done.returncode, done.stdout) == (0, f"{int8}  INT8 (QDQ)\n{fp32}  FP32\n"), done.stderr
+    assert done.stdout == f"{int8}  INT8 (QDQ)\n{fp32}  FP32\n"
     assert done.stderr == f"wrote {int8}\nwrote {fp32}\n"
     assert (read_graph(fp32).precision, read_graph(int8).precision) == ("fp32", "int8")
     again = export(fp32.with_suffix(""), int8.with_suffix(".pdmodel"))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from collections import Counter
@@ -22,6 +21,7 @@ import pytest
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import load_predictor
 from ernie_inference.tasks.qa import QuestionAnswering
+from tests.support.disk import full_disk
 from tests.support.scripts import ROOT
 from tests.support.trainers import HIDDEN, LAYERS, NEURONS, exported_parameters, tiny_trainer
 
@@ -212,19 +212,13 @@ def test_a_model_of_the_users_own_is_quantized(tmp_path, compressed):
 
 
 def test_full_disk_while_an_int8_model_is_written(tmp_path, compressed):
-    """A limit on the size of files stands for a disk that is full before the parameters, the larger file, are whole;
-    of that Paddle itself says nothing."""
+    """Before the parameters, the larger file, are whole; of that Paddle itself says nothing."""
     trainer, output, _ = compressed
     original, config = output / "inference" / "infer", PTQConfig(batch_size_list=[2])
     thresholds = calibrate(original, calibration_texts(trainer, 2), config)["hist", 2]
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     enough = (output / "hist2" / "int8.pdiparams").stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (enough - 4096, hard))
-    try:
-        with pytest.raises(InputError, match="hist2 cannot be written to"):
-            export_int8(trainer, original, thresholds, config, tmp_path / "hist2" / "int8")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(enough - 4096), pytest.raises(InputError, match="hist2 cannot be written to"):
+        export_int8(trainer, original, thresholds, config, tmp_path / "hist2" / "int8")
     assert not all_files(tmp_path / "hist2")
 
 

@@ -292,9 +292,10 @@ sys.path.insert(0, {str(ROOT)!r})
 from tests.support.trainers import tiny_trainer
 from ernie_suite.compression.config import CompressConfig, DynabertConfig
 config = CompressConfig(DynabertConfig({TWO_WIDTHS.prune_config.width_mult_list}))
-trainer = tiny_trainer(sys.argv[1] + "/state", **{LONGER})
-trainer.metric = lambda examples, results: {{"accuracy": time.time()}}  # the last state is the best
-trainer.compress("x", sys.argv[1], quantization=False, compress_config=config)
+for folder in sys.argv[1:]:
+    trainer = tiny_trainer(folder + "/state", **{LONGER})
+    trainer.metric = lambda examples, results: {{"accuracy": time.time()}}  # the last state is the best
+    trainer.compress("x", folder, quantization=False, compress_config=config)
 """
 
 
@@ -315,9 +316,8 @@ def test_a_killed_run_goes_on_to_the_same_result(tmp_path):
     assert states() and not (killed / "0.5").exists(), "it ended before it was killed"
     shutil.rmtree(killed / "inference")  # as one does who starts anew
 
-    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert "pruning goes on from step" in again.stdout
-    subprocess.run([*command[:-1], str(whole)], env=environment, capture_output=True, check=True)
+    again = subprocess.run([*command, str(whole)], env=environment, capture_output=True, text=True, check=True)
+    assert again.stdout.count("pruning goes on from step") == 1
     for model in ("0.5/float32", "0.75/float32", "inference/infer"):
         assert exported_parameters(killed / model) == exported_parameters(whole / model), model
     assert not list(output_dir.glob("compress_state-*"))

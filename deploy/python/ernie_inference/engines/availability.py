@@ -102,13 +102,13 @@ def paddle_gpu_problem(device_id: int, tensorrt: bool) -> Optional[str]:
         return problem
     version = inference.get_trt_compile_version()
     if version[0] == 0:
-        return "the installed paddlepaddle is built without TensorRT: install one with TensorRT, or leave out --use_trt"
+        return "the installed paddlepaddle is built without TensorRT: install one with it, or run without TensorRT"
     library = f"libnvinfer.so.{version[0]}"
     try:
         ctypes.CDLL(library)
     except OSError:
         wanted = ".".join(map(str, version))
-        return f"{library} was not found: put TensorRT {wanted} on LD_LIBRARY_PATH, or leave out --use_trt"
+        return f"{library} was not found: put TensorRT {wanted} on LD_LIBRARY_PATH, or run without TensorRT"
     return None
 
 

@@ -23,7 +23,7 @@ class Backend:
         int8: which products are INT8 on a processor, and how, for people.
         module: that it needs.
         package: that has it, as pip knows it.
-        without: what to do where it is not installed.
+        without: what to do where it is not installed; flags differ from command to command, so it names none.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Backend:
     runner: Dict[str, str]
     module: str
     package: str
-    without: str
+    without: str = "choose another engine"
     int8: str = ""
 
     @property
@@ -48,7 +48,7 @@ BACKENDS = {
             PADDLE,
             library="Paddle Inference",
             module="paddle",
-            without="give a .onnx file and --use_onnxruntime or --use_openvino",
+            without="give a .onnx file and choose the engine onnxruntime or openvino",
             package="paddlepaddle",
             suffix=PROGRAM,
             precisions={"cpu": ("fp32", "int8", "bf16"), "gpu": ("fp32", "fp16")},
@@ -59,7 +59,7 @@ BACKENDS = {
             TENSORRT,
             library="Paddle Inference",
             module="paddle",
-            without="give a .onnx file and --use_onnxruntime or --use_openvino",
+            without="give a .onnx file and choose the engine onnxruntime or openvino",
             package="paddlepaddle",
             suffix=PROGRAM,
             precisions={"gpu": ("fp32", "fp16", "int8")},
@@ -69,7 +69,6 @@ BACKENDS = {
             ONNX,
             library="ONNX Runtime",
             module="onnxruntime",
-            without="leave out --use_onnxruntime",
             package="onnxruntime",
             suffix=ONNX_FILE,
             precisions={"cpu": ("fp32", "int8"), "gpu": ("fp32", "fp16")},
@@ -80,7 +79,6 @@ BACKENDS = {
             ONNX_TENSORRT,
             library="ONNX Runtime",
             module="onnxruntime",
-            without="leave out --use_onnxruntime",
             package="onnxruntime",
             suffix=ONNX_FILE,
             precisions={"gpu": ("fp32", "fp16")},
@@ -90,7 +88,6 @@ BACKENDS = {
             OPENVINO,
             library="OpenVINO",
             module="openvino",
-            without="leave out --use_openvino",
             package="openvino",
             suffix=ONNX_FILE,
             precisions={"cpu": ("fp32", "int8", "bf16")},

@@ -64,7 +64,7 @@ class EngineConfig:
         if allowed is None:
             if self.device == "gpu":
                 raise InputError(f"{self.backend} runs on processors only: use --device cpu")
-            raise InputError(f"{self.backend} runs on a GPU only: use --device gpu, or leave out --use_trt")
+            raise InputError(f"{self.backend} runs on a GPU only: use --device gpu, or run without TensorRT")
         if self.precision not in allowed:
             instead = INSTEAD.get((self.backend, self.device, self.precision), f"use {' or '.join(allowed)}")
             raise InputError(f"{self.backend} on {self.device} does not run {self.precision}: {instead}")
