@@ -33,7 +33,7 @@ def plan(lengths: Sequence[int], shapes: Shapes, run_overhead: float) -> Iterato
         while end < len(lengths):
             length = shapes.length(lengths[end])
             padding += max(longest, length) - length
-            if end - begin == shapes.rows(max(longest, length))[-1] or padding > run_overhead:
+            if end - begin >= shapes.rows(max(longest, length))[-1] or padding > run_overhead:
                 break
             longest = max(longest, length)
             end += 1
