@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -14,9 +15,9 @@ import pytest
 from benchmarks.serving_process import wait_until
 from ernie_serving.client import Client, RequestError
 from ernie_serving.metrics import Metrics, prometheus_text
-from ernie_serving.pipeline_ops import EXIT_DEAF, RequestOp
+from ernie_serving.pipeline_ops import EXIT_DEAF, Batching, RequestOp, build_pipeline
 from ernie_serving.ports import reserve
-from ernie_serving.protocol import TEXTS, Code, Refusal, fields_of_rpc, parse_json, read_request
+from ernie_serving.protocol import TEXTS, Accepted, Code, Refusal, fields_of_rpc, parse_json, read_request
 from ernie_serving.service import Service, rpc_server
 from ernie_serving.service_config import ServiceConfig
 from ernie_serving.serving_library import pb2
@@ -332,6 +333,24 @@ def test_grpc_is_the_health_check_of_kubernetes():
         service.stopping = True
         assert check(b"") == b"\x08\x02"
     server.stop(None).wait()
+
+
+def test_model_threads_run_every_shape_before_they_take_requests():
+    predictor, shapes, threads = toy_predictor(0), [], set()
+
+    def run(input_ids, token_type_ids, run=predictor.engine.run):
+        shapes.append(input_ids.shape)
+        threads.add(threading.get_ident())
+        return run(input_ids, token_type_ids)
+
+    predictor.engine.run = run
+    call, model_op = build_pipeline(predictor, Batching(8, True, 0.0), 2, Metrics(), warm_up=True)
+    assert model_op.wait_until_warm(60)
+    assert sorted(shapes) == sorted([*predictor.shapes()] * 2)
+    assert len(threads) == 2 and threading.get_ident() not in threads
+    window = predictor.task.windows({"text": "好"})
+    assert call(Accepted([{"text": "好"}], [window], time.monotonic() + 60)).err_no == Code.OK
+    assert not model_op.wait_until_warm(0.01), "that is told once"
 
 
 def test_a_process_whose_model_thread_ends_ends_too():
