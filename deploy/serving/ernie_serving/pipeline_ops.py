@@ -107,7 +107,7 @@ class ModelOp(pipeline.Op):
         has given up.
         """
         windows, deadlines = list(feed_batch[0]["windows"]), feed_batch[0]["deadlines"]
-        self._metrics.batch(len(windows))
+        self._metrics.batch(self.name, len(windows))
         outputs: List[Any] = []
         for begin in range(0, len(windows), self._batching.size):
             part = slice(begin, begin + self._batching.size)

@@ -62,7 +62,7 @@ class Service:
         except Exception:
             logging.exception("a request failed")
             response = pb2.Response(err_no=Code.FAILED, err_msg="the service failed on this request")
-        self.metrics.request(response.err_no, texts, time.monotonic() - started)
+        self.metrics.request(self.name, response.err_no, texts, time.monotonic() - started)
         return response
 
     @contextmanager
@@ -72,13 +72,17 @@ class Service:
                 raise Refusal(Code.STOPPING, "the service is stopping: ask another, or again later")
             if self.in_flight >= self.config.queue_size:
                 raise Refusal(Code.BUSY, f"{self.in_flight} requests are waiting already: ask again later")
-            self.in_flight += 1
+            self._count(1)
         try:
             yield
         finally:
             with self._changed:
-                self.in_flight -= 1
+                self._count(-1)
                 self._changed.notify_all()
+
+    def _count(self, step: int) -> None:
+        self.in_flight += step
+        self.metrics.in_flight(self.name, self.in_flight, self.config.queue_size)
 
     @property
     def is_stuck(self) -> bool:
