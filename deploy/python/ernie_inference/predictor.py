@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
+from ernie_inference.answer_options import AnswerOptions
 from ernie_inference.engines import ENGINES
 from ernie_inference.engines.backends import ONNX, ONNX_TENSORRT
 from ernie_inference.engines.base import Engine
@@ -53,31 +54,47 @@ class ErniePredictor:
                 self._engines.own = self._engine.clone()
         return self._engines.own
 
-    def predict(self, inputs: Union[Iterable[Any], str, Dict], batch_size: Optional[int] = None) -> List[Dict]:
+    def predict(
+        self,
+        inputs: Union[Iterable[Any], str, Dict],
+        batch_size: Optional[int] = None,
+        top_k: Optional[int] = None,
+        threshold: Optional[float] = None,
+    ) -> List[Dict]:
         """The answers to all inputs, in their order. Task.decode says what an answer holds.
 
         Args:
             inputs: any number of inputs. A single str or dict is one input, and gets a list of one answer; a list or
                 tuple is always several, so one pair or one list of tokens stands in a list: [(question, context)].
             batch_size: windows a run; by default what the engine was made for (EngineConfig.batch_size).
+            top_k: give so many of the likeliest labels, entities or answers, from 1 on, with the confidence of each.
+            threshold: from 0 to 1; what the model is less certain of than this is no answer.
 
         Raises:
-            InputError: an input is not what the task takes, or the model computed no numbers.
+            InputError: an input is not what the task takes, an option is out of its range, or the model computed no
+                numbers.
         """
-        return list(self.predict_iter(inputs, batch_size))
+        return list(self.predict_iter(inputs, batch_size, top_k, threshold))
 
-    def predict_iter(self, inputs: Union[Iterable[Any], str, Dict], batch_size: Optional[int] = None) -> Iterator[Dict]:
+    def predict_iter(
+        self,
+        inputs: Union[Iterable[Any], str, Dict],
+        batch_size: Optional[int] = None,
+        top_k: Optional[int] = None,
+        threshold: Optional[float] = None,
+    ) -> Iterator[Dict]:
         """Like predict, for any number of inputs: reads them as it goes and holds only a few batches.
 
         The next inputs are read and tokenized in a second thread while the engine runs.
         """
         batch_size = self._allowed(batch_size)
+        options = self.task.answer_options(top_k, threshold)
         groups = self._prepare(as_inputs(inputs), batch_size * self.batches_ahead)
         with ThreadPoolExecutor(max_workers=1) as tokenizing:
             group = next(groups, None)
             while group is not None:
                 following = tokenizing.submit(next, groups, None)
-                yield from self._answers(group, batch_size)
+                yield from self._answers(group, batch_size, options)
                 group = following.result()
 
     def run_windows(
@@ -161,10 +178,10 @@ class ErniePredictor:
         if group:
             yield group
 
-    def _answers(self, group: List[Prepared], batch_size: int) -> Iterator[Dict]:
+    def _answers(self, group: List[Prepared], batch_size: int, options: AnswerOptions) -> Iterator[Dict]:
         examples, windows = zip(*group)
         outputs = self.run_windows([window for of_one in windows for window in of_one], batch_size)
-        return self.task.answers(examples, windows, outputs)
+        return self.task.answers(examples, windows, outputs, options)
 
     def _check_match(self) -> None:
         """The files beside a model must belong to it."""

@@ -31,7 +31,12 @@ class Service:
         self.metrics = metrics
         self.in_flight = 0
         self.stopping = False
-        self._limits = Limits(texts=config.max_texts, chars=config.max_chars, windows=config.max_windows)
+        self._limits = Limits(
+            texts=config.max_texts,
+            chars=config.max_chars,
+            request_chars=config.max_request_chars,
+            windows=config.max_windows,
+        )
         self._task = predictor.task
         self._changed = threading.Condition()
         batching = Batching(config.batch_size, config.auto_batching, config.auto_batching_timeout / 1000)

@@ -52,6 +52,7 @@ class ServiceConfig:
     max_request_bytes: int = option("bytes of a request", 1 << 20, least=1)
     max_texts: int = option("texts of a request", 64, least=1)
     max_chars: int = option("characters of a text", 10_000, least=1)
+    max_request_chars: int = option("characters of a request, all its texts together", 200_000, least=1)
     max_windows: int = option("windows of a request", 256, least=1)
     max_connections: int = option("connections of one worker, over HTTP and over gRPC each", 512, least=1)
 
