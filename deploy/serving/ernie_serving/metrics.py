@@ -36,6 +36,7 @@ OF_THE_ENDED = "ended"  # stands for the process id in the names of the files of
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 WINDOWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 GRPC, HTTP = "grpc", "http"  # the ways in
+FORESEEN = {GRPC: ("INTERNAL", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED"), HTTP: ("400", "401", "404", "413", "503")}
 
 
 class Metrics:
@@ -72,6 +73,9 @@ class Metrics:
         )
         self._in_flight = gauge("ernie_requests_in_flight", "Requests accepted and not yet answered")
         self._limit = gauge("ernie_requests_limit", "Requests in flight at which further ones are refused")
+        for way, statuses in FORESEEN.items():
+            for status in statuses:
+                self._refusals.labels(way, status)
         for model in self._models:  # from 0 on, so that the first of a kind is an increase too
             for code in Code:
                 self._requests.labels(model, int(code))
