@@ -67,7 +67,7 @@ def serving_config(prefix: Path) -> str:
 def check_serving_folder(folder: Union[str, Path]) -> Path:
     """The folder, if it is one that convert() wrote.
 
-    Where Paddle is not installed, and another engine runs a .onnx file of the folder, nothing can read the Paddle model,
+    Where Paddle is not installed, another engine runs a .onnx file of the folder: nothing can read the Paddle model,
     and whether the .onnx file belongs to it is that engine's to say.
 
     Raises:
