@@ -15,7 +15,7 @@ from ernie_serving.client import Client, RequestError
 from ernie_serving.metrics import Metrics
 from ernie_serving.pipeline_ops import EXIT_DEAF, RequestOp
 from ernie_serving.ports import reserve
-from ernie_serving.protocol import TEXTS, Code, fields_of_rpc
+from ernie_serving.protocol import TEXTS, Code, Refusal, fields_of_rpc, parse_json, read_request
 from ernie_serving.service import Service, rpc_server
 from ernie_serving.service_config import ServiceConfig
 from ernie_serving.serving_library import pb2
@@ -70,6 +70,89 @@ def test_a_request_is_computed_no_further_than_its_client_waits():
     assert ask(service, [SLOW] * 20).err_no == Code.TIMEOUT
     wait_until(lambda: ask(service, ["好"]).err_no == Code.OK, 30)
     assert service.toy.runs < 20
+
+
+def test_requests_take_turns_a_batch_each():
+    """A small request that comes while the first batch of a large one is computed is the next."""
+    service = toy_service(seconds=60, batch_size=4)
+    runs, run, parts = [], service.toy.run, service._call.__self__._in_channel
+
+    def counted(input_ids, token_type_ids):
+        runs.append(len(input_ids))
+        return run(input_ids, token_type_ids)
+
+    service.toy.run = counted
+    large = [SLOW + "好" * (number % 5) for number in range(38)]
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(ask, service, large)
+        wait_until(lambda: runs == [4], 30)
+        second, third = (pool.submit(ask, service, texts) for texts in (["好"], ["坏", "b"]))
+        wait_until(lambda: parts.qsize() == 2, 30)
+        service.toy.gate.set()
+        responses = [each.result() for each in (first, second, third)]
+    assert sum(runs) == 41 + 1 and 4 in (runs[1], sum(runs[1:3])), "both small ones, with a padding row, come second"
+    assert runs[-1] == 2, "and the large one last"
+    predictor = toy_predictor(0)
+    for texts, response in zip((large, ["好"], ["坏", "b"]), responses):
+        assert json.loads(response.value[0]) == predictor.predict(texts), "in the order of the texts"
+
+
+def test_a_request_is_read_no_longer_than_its_client_waits():
+    service, task = toy_service(), toy_predictor().task
+    limits = service._limits
+    with pytest.raises(Refusal, match="no time is left at text 1 of 2") as refusal:
+        read_request(task, {TEXTS: ["好", "坏"]}, limits, time.monotonic())
+    assert refusal.value.code == Code.TIMEOUT
+    assert service.answer(lambda: {TEXTS: ["好"]}, seconds=0.0).err_no == Code.TIMEOUT
+    assert service.toy.runs == 0
+
+
+def test_the_characters_of_a_whole_request_are_bounded():
+    service = toy_service(max_request_chars=20, max_chars=15)
+    assert ask(service, ["好" * 15, "好" * 5]).err_no == Code.OK
+    response = ask(service, ["好" * 15, "好" * 6])
+    assert (response.err_no, response.err_msg) == (
+        Code.TOO_LARGE,
+        "text 2 brings the request to 21 characters, the limit is 20",
+    )
+
+
+def test_options_of_the_answers():
+    service, predictor = toy_service(), toy_predictor(0)
+    plain, options = predictor.predict(["好a"]), {"top_k": 2, "threshold": 1}
+    response = service.answer(lambda: {TEXTS: ["好a"], **options})
+    (answer,) = json.loads(response.value[0])
+    assert [answer] == predictor.predict(["好a"], **options) and answer["label"] is None
+    assert answer["scores"][0] == {"label": plain[0]["label"], "confidence": plain[0]["confidence"]}
+    none_given = service.answer(lambda: {TEXTS: ["好a"], "top_k": None, "threshold": None})
+    assert json.loads(none_given.value[0]) == plain
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_k": 0}, "top_k is 0: give a whole number from 1 on"),
+        ({"top_k": True}, "top_k is a bool: give a whole number from 1 on"),
+        ({"top_k": 1.5}, "top_k is 1.5: give a whole number from 1 on"),
+        ({"top_k": "3"}, "top_k is a str: give a whole number from 1 on"),
+        ({"threshold": -0.1}, "threshold is -0.1: give a number from 0 to 1"),
+        ({"threshold": float("inf")}, "threshold is inf: give a number from 0 to 1"),
+        ({"threshold": [0.5]}, "threshold is a list: give a number from 0 to 1"),
+        ({"top-k": 1}, "unknown field top-k"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options, message):
+    response = toy_service().answer(lambda: {TEXTS: ["好"], **options})
+    assert (response.err_no, response.err_msg) == (Code.INVALID, message)
+
+
+@pytest.mark.parametrize("number", ["9" * 33, "0." + "9" * 500_000, "1e" + "9" * 400_000, "NaN", "-Infinity"])
+def test_numbers_are_read_up_to_a_bound(number):
+    assert parse_json('{"top_k": 3, "threshold": 0.25}', "the body") == {"top_k": 3, "threshold": 0.25}
+    for body in (f'{{"threshold": {number}}}', f"[{number}]", number):
+        with pytest.raises(Refusal, match="^the body is not JSON") as refusal:
+            parse_json(body, "the body")
+        assert len(refusal.value.message) < 150
 
 
 def test_the_clients_own_deadline_counts():

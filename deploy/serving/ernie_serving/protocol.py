@@ -89,10 +89,6 @@ class Accepted:
     deadline: float
     options: AnswerOptions = PLAIN
 
-    @property
-    def expired(self) -> bool:
-        return time.monotonic() >= self.deadline
-
 
 def fields_of_rpc(request) -> Dict[str, Any]:
     """The fields of a pipeline Request.

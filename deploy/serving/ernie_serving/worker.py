@@ -61,6 +61,7 @@ def load(config: ServiceConfig) -> ErniePredictor:
         precision=config.precision,
         num_threads=config.thread_num,
         batch_size=config.batch_size,
+        few_shapes=config.few_shapes,
     )
     predictor.predict(predictor.task.sample_inputs)
     return predictor
