@@ -101,7 +101,7 @@ def pieces_in(source):
 def make_worker(tiny, store, **changes):
     model = {"engine": "paddle", "model_path": str(tiny["seq_cls"]), "num_threads": 1}
     expected = {**load_with(**model).depends_on(), **changes}
-    return AnswerParts(expected, store.path, "jsonl", COLUMNS, model, 8)
+    return AnswerParts(expected, store.path, "jsonl", COLUMNS, model, 8, {})
 
 
 def test_a_worker_makes_parts_with_the_answers_of_its_model(tiny, store, source):
@@ -129,7 +129,7 @@ def test_an_input_that_changes_is_not_answered(tiny, store, source):
 def test_a_worker_with_another_model_says_so(tiny, store, source):
     (problem,) = call(make_worker(tiny, store, model="0", labels=[]), pieces_in(source)[0])
     assert problem.startswith("the model here has another model, labels than where the run was started")
-    worker = AnswerParts({}, store.path, "jsonl", COLUMNS, {"engine": "paddle", "model_path": "/nowhere/m"}, 8)
+    worker = AnswerParts({}, store.path, "jsonl", COLUMNS, {"engine": "paddle", "model_path": "/nowhere/m"}, 8, {})
     (problem,) = call(worker, pieces_in(source)[0])
     assert problem.startswith("the model cannot be loaded here (") and "\n" not in problem
 

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Optional
 
 from ernie_serving.bounded_server import BoundedServer
+from ernie_serving.metrics import HTTP
 from ernie_serving.protocol import HTTP_STATUS, RESULTS, Code, Refusal, fields_of_http, http_body, shown
 from ernie_serving.service import Service
 
@@ -43,6 +44,7 @@ class HttpFront(BoundedServer):
             super().refuse(request, client_address)
 
     def _say_busy(self, request: socket.socket, client_address) -> None:
+        self.service.metrics.refusal(HTTP, "503")
         body = http_body(Code.BUSY, "too many connections: ask again later")
         head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n"
         head += f"Content-Length: {len(body)}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
@@ -119,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
     def _refuse(self, code: Code, message: str) -> None:
-        self.server.service.metrics.refusal(code)
+        self._count_refusal(HTTP_STATUS[code])
         self._send(HTTP_STATUS[code], http_body(code, message))
         if self.close_connection:
             discard_input(self.connection)
@@ -140,8 +142,12 @@ class Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: Optional[str] = None, explain: Optional[str] = None) -> None:
         """What http.server itself refuses (a bad request line, an unknown method ...), as JSON too."""
         self.close_connection = True
+        self._count_refusal(code)
         self._send(code, http_body(Code.INVALID, shown(message or "not an HTTP request")))
         discard_input(self.connection)
+
+    def _count_refusal(self, status: int) -> None:
+        self.server.service.metrics.refusal(HTTP, str(int(status)))
 
     def log_message(self, *args) -> None:
         """Requests are counted, not logged."""

@@ -31,7 +31,12 @@ class Service:
         self.metrics = metrics
         self.in_flight = 0
         self.stopping = False
-        self._limits = Limits(texts=config.max_texts, chars=config.max_chars, windows=config.max_windows)
+        self._limits = Limits(
+            texts=config.max_texts,
+            chars=config.max_chars,
+            request_chars=config.max_request_chars,
+            windows=config.max_windows,
+        )
         self._task = predictor.task
         self._changed = threading.Condition()
         batching = Batching(config.batch_size, config.auto_batching, config.auto_batching_timeout / 1000)
@@ -62,7 +67,7 @@ class Service:
         except Exception:
             logging.exception("a request failed")
             response = pb2.Response(err_no=Code.FAILED, err_msg="the service failed on this request")
-        self.metrics.request(response.err_no, texts, time.monotonic() - started)
+        self.metrics.request(self.name, response.err_no, texts, time.monotonic() - started)
         return response
 
     @contextmanager
@@ -72,13 +77,17 @@ class Service:
                 raise Refusal(Code.STOPPING, "the service is stopping: ask another, or again later")
             if self.in_flight >= self.config.queue_size:
                 raise Refusal(Code.BUSY, f"{self.in_flight} requests are waiting already: ask again later")
-            self.in_flight += 1
+            self._count(1)
         try:
             yield
         finally:
             with self._changed:
-                self.in_flight -= 1
+                self._count(-1)
                 self._changed.notify_all()
+
+    def _count(self, step: int) -> None:
+        self.in_flight += step
+        self.metrics.in_flight(self.name, self.in_flight, self.config.queue_size)
 
     @property
     def is_stuck(self) -> bool:

@@ -1,7 +1,7 @@
 """One worker process of a service: loads the model, answers requests, and reports to the supervisor that started it.
 
 It reads its settings as one line of JSON from stdin, where the end of input means that the supervisor is gone, and
-writes lines of JSON to stdout: what is wrong with the settings, or every second its state and counts.
+writes lines of JSON to stdout: what is wrong with the settings, or every second its state.
 """
 
 import json
@@ -20,7 +20,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "python"))
 from ernie_inference.engine_choice import load_with
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import ErniePredictor
-from ernie_serving.metrics import Metrics
+from ernie_serving.metrics import Metrics, remove_abandoned_files
 from ernie_serving.model_to_serving import check_serving_folder
 from ernie_serving.service_config import ServiceConfig
 
@@ -61,16 +61,24 @@ def load(config: ServiceConfig) -> ErniePredictor:
         precision=config.precision,
         num_threads=config.thread_num,
         batch_size=config.batch_size,
+        few_shapes=config.few_shapes,
     )
     predictor.predict(predictor.task.sample_inputs)
     return predictor
+
+
+def wait_for_the_end(stop: threading.Event) -> None:
+    """Set the event when the supervisor is gone, and tidy up in its place."""
+    sys.stdin.read()
+    remove_abandoned_files()
+    stop.set()
 
 
 def main() -> None:
     reports = take_stdout()
     settings: Dict[str, Any] = json.loads(sys.stdin.readline())
     stop = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+    threading.Thread(target=wait_for_the_end, args=(stop,), daemon=True).start()
 
     config = ServiceConfig(**settings["config"])
     try:
@@ -89,7 +97,7 @@ def main() -> None:
     from ernie_serving.http_front import HttpFront
     from ernie_serving.service import Service, rpc_server
 
-    metrics = Metrics()
+    metrics = Metrics([predictor.task.name])
     service = Service(config, predictor, metrics)
     server = rpc_server(service, settings["rpc_address"])
     front = None
@@ -98,10 +106,7 @@ def main() -> None:
         threading.Thread(target=front.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
 
     def send(state: str) -> None:
-        report(
-            reports, state=state, engine=predictor.engine.describe(),
-            in_flight=service.in_flight, counts=metrics.snapshot(),
-        )  # fmt: skip
+        report(reports, state=state, engine=predictor.engine.describe())
 
     while not stop.is_set():
         send("ready")
