@@ -1,7 +1,6 @@
 """A service with an engine of a few lines: its queue, time limit, batching and errors, and what it makes of Serving."""
 
 import json
-import re
 import subprocess
 import sys
 import threading
@@ -14,11 +13,13 @@ import pytest
 
 from benchmarks.serving_process import wait_until
 from ernie_serving.client import Client, RequestError
-from ernie_serving.metrics import Metrics, prometheus_text
+from ernie_serving.metrics import Metrics
+from ernie_serving.models import Models
 from ernie_serving.pipeline_ops import EXIT_DEAF, Batching, RequestOp, build_pipeline
 from ernie_serving.ports import reserve
 from ernie_serving.protocol import TEXTS, Accepted, Code, Refusal, fields_of_rpc, parse_json, read_request
-from ernie_serving.service import Service, rpc_server
+from ernie_serving.rpc_front import rpc_server
+from ernie_serving.service import Service
 from ernie_serving.service_config import ServiceConfig
 from ernie_serving.serving_library import pb2
 from ernie_serving.supervisor import Supervisor
@@ -29,9 +30,14 @@ from tests.support.services import ENDLESS, POISON, SLOW, toy_predictor
 
 def toy_service(seconds=0.5, **options) -> Service:
     predictor = toy_predictor(seconds)
-    service = Service(ServiceConfig("toy", **options), predictor, Metrics())
+    name = predictor.task.name
+    service = Service(name, ServiceConfig("toy", **options), predictor, Metrics([name]))
     service.toy = predictor.engine
     return service
+
+
+def serve_rpc(service: Service, address: str):
+    return rpc_server(Models({service.name: service}), service.config, service.metrics, address)
 
 
 def ask(service: Service, texts):
@@ -186,15 +192,15 @@ def check_answers(service, requests, responses):
     for texts, response in zip(requests, responses):
         if response.err_no == Code.OK:
             assert json.loads(response.value[0]) == predictor.predict(texts)
-    assert service.metrics.snapshot()["ernie_batch_windows_count"] == 1
+    assert service.metrics.value("ernie_batch_windows_count") == 1
 
 
 @pytest.mark.parametrize(("on", "batches"), [(True, 1), (False, 6)])
 def test_batching_can_be_turned_off(on, batches):
     service = toy_service(auto_batching=on, auto_batching_timeout=60_000.0, timeout=120_000, batch_size=12)
     assert {response.err_no for response in ask_all(service, [["好", "坏"]] * 6)} == {Code.OK}
-    snapshot = service.metrics.snapshot()
-    assert snapshot["ernie_batch_windows_count"] == batches and snapshot["ernie_batch_windows_sum"] == 12
+    assert service.metrics.value("ernie_batch_windows_count") == batches
+    assert service.metrics.value("ernie_batch_windows_sum") == 12
 
 
 def test_draining_answers_what_was_accepted():
@@ -211,7 +217,7 @@ def test_draining_answers_what_was_accepted():
 def test_more_calls_than_the_queue_takes_are_refused_over_grpc():
     service = toy_service(seconds=1.0, queue_size=2)
     _, address = reserve("127.0.0.1", 0)
-    server = rpc_server(service, address)
+    server = serve_rpc(service, address)
     client = Client([address], retries=0)
 
     def code(_):
@@ -229,7 +235,7 @@ def test_more_calls_than_the_queue_takes_are_refused_over_grpc():
 def test_the_client_asks_again_where_a_server_is_full():
     service = toy_service(seconds=0.3, queue_size=1)
     _, address = reserve("127.0.0.1", 0)
-    server = rpc_server(service, address)
+    server = serve_rpc(service, address)
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: Client([address], retries=8).predict([SLOW]), range(4)))
     server.stop(None).wait()
@@ -245,19 +251,6 @@ def test_the_pipeline_takes_only_what_was_read():
         RequestOp().proto_tensor_2_numpy(request.tensors[0])
     with pytest.raises(Exception, match="tensors are not taken"):
         fields_of_rpc(request)
-
-
-def test_metrics_are_prometheus_text():
-    metrics = Metrics()
-    metrics.request(Code.OK, texts=3, seconds=0.03)
-    metrics.request(Code.BUSY, texts=0, seconds=0.0)
-    metrics.batch(3)
-    text = prometheus_text(metrics.snapshot())
-    assert 'ernie_requests_total{err_no="0"} 1\n' in text and "ernie_texts_total 3\n" in text
-    assert (
-        'ernie_request_seconds_bucket{le="0.02"} 1\n' in text and 'ernie_request_seconds_bucket{le="0.05"} 2\n' in text
-    )
-    assert re.fullmatch(r"(# (HELP|TYPE) \w+ .+\n|\w+(\{\w+=\"[^\"]+\"\})? [0-9.e-]+\n)+", text)
 
 
 def test_the_log_folder_of_serving_is_not_left_behind():
@@ -301,7 +294,7 @@ class StandIn(Worker):
         self.heard = time.monotonic() - silent_seconds
         self.killed = []
         self.process = SimpleNamespace(
-            poll=lambda: returncode, returncode=returncode, kill=lambda: self.killed.append(True)
+            pid=0, poll=lambda: returncode, returncode=returncode, kill=lambda: self.killed.append(True)
         )
 
 
@@ -309,7 +302,7 @@ def test_a_worker_that_hangs_is_not_ready_and_then_killed():
     supervisor = Supervisor("seq_cls", ServiceConfig("x"))
     supervisor.workers = [StandIn(0.1, state="ready"), StandIn(SILENT_SECONDS + 1, state="ready")]
     supervisor.workers += [StandIn(LOST_SECONDS + 1, state="ready"), StandIn(LOST_SECONDS + 1)]  # one is still loading
-    assert supervisor.ready == 1 and supervisor.values()["ernie_workers_ready"] == 1
+    assert supervisor.ready == 1 and supervisor.metrics.value("ernie_workers_ready") == 1
     supervisor._end_lost_workers()
     assert [bool(worker.killed) for worker in supervisor.workers] == [False, False, True, False]
 
@@ -320,17 +313,18 @@ def test_the_second_event_of_a_worker_that_ended_is_nothing_new(monkeypatch):
     supervisor.workers, supervisor._announced = [ended], True
     for _ in range(2):
         supervisor._look_after(ended)
-    assert ended not in supervisor.workers and supervisor._ended["ernie_worker_restarts_total"] == 1
+    assert ended not in supervisor.workers and supervisor.metrics.value("ernie_worker_restarts_total") == 1
 
 
 def test_grpc_is_the_health_check_of_kubernetes():
     service = toy_service()
     _, address = reserve("127.0.0.1", 0)
-    server = rpc_server(service, address)
+    models = Models({service.name: service})
+    server = rpc_server(models, service.config, service.metrics, address)
     with grpc.insecure_channel(address) as channel:
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
         assert check(b"") == b"\x08\x01"
-        service.stopping = True
+        models.stop()
         assert check(b"") == b"\x08\x02"
     server.stop(None).wait()
 
@@ -344,7 +338,7 @@ def test_model_threads_run_every_shape_before_they_take_requests():
         return run(input_ids, token_type_ids)
 
     predictor.engine.run = run
-    call, model_op = build_pipeline(predictor, Batching(8, True, 0.0), 2, Metrics(), warm_up=True)
+    call, model_op = build_pipeline(predictor, Batching(8, True, 0.0), 2, Metrics(["seq_cls"]), warm_up=True)
     assert model_op.wait_until_warm(60)
     assert sorted(shapes) == sorted([*predictor.shapes()] * 2)
     assert len(threads) == 2 and threading.get_ident() not in threads

@@ -223,9 +223,9 @@ def test_health_and_metrics(services):
     assert service.get("/else")[0] == 404
     with grpc.insecure_channel(service.endpoint) as channel:
         assert channel.unary_unary(HEALTH_METHOD)(b"") == SERVING
-    wait_until(lambda: service.metric('ernie_requests_total{err_no="0"}') >= 1)
+    wait_until(lambda: service.metric("ernie_requests_total", model="seq_cls", err_no="0") >= 1)
     assert service.metric("ernie_workers_ready") == 1 and service.metric("ernie_worker_restarts_total") == 0
-    assert service.metric('ernie_request_seconds_bucket{le="+Inf"}') == service.metric("ernie_request_seconds_count")
+    assert service.metric("ernie_request_seconds_bucket", le="+Inf") == service.metric("ernie_request_seconds_count")
 
 
 def test_replicas_share_the_ports(serving_dir):

@@ -130,7 +130,7 @@ class ModelOp(pipeline.Op):
     def process(self, feed_batch: List[Dict], typical_logid: int = 0) -> Tuple[Dict, int, str]:
         """Outputs for all windows of a batch; for one that cannot be computed, the exception stands in its place."""
         windows = list(feed_batch[0]["windows"])
-        self._metrics.batch(len(windows))
+        self._metrics.batch(self.name, len(windows))
         return {"outputs": object_array(self._run_batch(windows))}, Code.OK, ""
 
     def _run_batch(self, windows: List[Window]) -> List[Any]:
