@@ -15,10 +15,14 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
+MANIFESTS := $(filter-out %/kustomization.yml %/service.yml,$(wildcard deploy/serving/kubernetes/*.yml))
 quality: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/yamllint --strict -c deploy/.yamllint deploy
+	$(BIN)/hadolint deploy/serving/Dockerfile
+	$(BIN)/kubernetes-validate --strict --quiet $(MANIFESTS)
 
 style: $(READY)
 	$(BIN)/ruff check --fix .
@@ -28,12 +32,17 @@ style: $(READY)
 # Paddle's GPU package is built for CUDA 11.8; of onnxruntime-gpu, 1.18.1 is the last version in the registry that is too.
 COMPILE := $(BIN)/uv pip compile -q --upgrade --python-version 3.9 --python-platform x86_64-manylinux_2_28 \
 	--custom-compile-command "make lock" --override requirements/overrides.txt --no-emit-package openvino-telemetry
+# What paddle-serving-app wants for pictures: nothing that a service imports uses it.
+NO_PICTURES := $(addprefix --no-emit-package ,opencv-python pyclipper shapely sentencepiece)
 lock: $(READY)
 	$(COMPILE) requirements/requirements.in -o requirements.txt
 	sed -E -e 's/^(paddlepaddle|paddle-serving-server)==/\1-gpu==/' -e 's/^(paddle-serving-server-gpu==.*)/\1.post1028/' \
 		-e 's/^onnxruntime==.*/onnxruntime-gpu==1.18.1/' requirements/requirements.in | \
 	$(COMPILE) - -o requirements-gpu.txt
 	$(COMPILE) requirements/ray.in -c requirements.txt -o requirements/ray.txt
+	for engine in paddle onnxruntime openvino; do \
+		$(COMPILE) requirements/serving-$$engine.in -c requirements.txt $(NO_PICTURES) -o requirements/serving-$$engine.txt || exit 1; \
+	done
 
 $(READY): requirements.txt
 	@python="$$($(FIND_PYTHON))"; \
@@ -45,5 +54,5 @@ $(READY): requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) samples best_models reproduce speed serving_load compress_state-* log profiler_log \
+	rm -rf $(VENV) samples best_models reproduce speed serving_load serving_soak compress_state-* log profiler_log \
 		.pytest_cache .ruff_cache .mypy_cache .hypothesis

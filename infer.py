@@ -24,6 +24,7 @@ from ernie_suite.tasks import TaskFamily
 import numpy as np
 from tqdm import tqdm
 
+from ernie_inference.answer_options import add_answer_flags, answer_options_of
 from ernie_inference.console import Parser, number_from, print_row, run_command
 from ernie_inference.engine_choice import add_engine_flags, engine_of, load_with, without_scores
 from ernie_inference.engines.availability import gpu_is_usable
@@ -54,7 +55,11 @@ def parse_arguments() -> Namespace:
     parser.add_argument("--max_samples", type=number_from(1), help="use only the first so many examples")
     parser.add_argument("--perf", action="store_true", help="measure the speed too")
     parser.add_argument("--show", type=number_from(0), default=0, metavar="N", help="print N texts with their answers")
+    add_answer_flags(parser)
     args = parser.parse_args()
+    args.answer_options = answer_options_of(args)
+    if args.answer_options.given and not args.show:
+        raise InputError("--top_k and --threshold are for the answers that --show prints: add it; metrics are without")
     args.engine = engine_of(args)
     if args.device is None:
         # Whoever asks for TensorRT wants a GPU; what is missing for it is then said by name.
@@ -97,13 +102,19 @@ def answer_all(predictor: ErniePredictor, examples: List[Example], batch_size: i
     return results, len(examples) / (time.perf_counter() - started)
 
 
-def show(family: TaskFamily, examples: List[Example], results: List[Dict], count: int) -> None:
-    """Print `count` texts, evenly drawn, with the model's answer, its confidence and the right answer."""
-    step = max(1, len(examples) // count)
-    for example, result in list(zip(examples, results))[::step][:count]:
+def show(predictor: ErniePredictor, examples: List[Example], results: List[Dict], args: Namespace) -> None:
+    """Print args.show texts, evenly drawn, with the model's answer, its confidence and the right answer."""
+    family, options = find_dataset(args.task_name).family, args.answer_options.given
+    step = max(1, len(examples) // args.show)
+    examples, results = (items[::step][: args.show] for items in (examples, results))
+    if options:  # all were answered without, for the metrics
+        results = predictor.predict(examples, args.batch_size, **options)
+    for example, result in zip(examples, results):
         text, found, wanted = family.shown(example, result)
         mark = "right" if found == wanted else f"wrong, it is {wanted}"
         print(f"\n{shorten(text)}\n    {found or 'nothing'}{confidence(result)}   ({mark})")
+        for line in predictor.task.describe(result)[1:] if options else []:
+            print(f"    {line}")
 
 
 def shorten(text: str, width: int = 70) -> str:
@@ -239,7 +250,7 @@ def main() -> None:
     check_labels(predictor, examples, dataset.family, args)
     results, speed = answer_all(predictor, examples, args.batch_size)
     if args.show:
-        show(dataset.family, examples, results, args.show)
+        show(predictor, examples, results, args)
         print()
     figures: Dict[str, Any] = {"metrics": dataset.family.metric(examples, results), "texts_per_second": speed}
     if args.perf:

@@ -3,10 +3,12 @@
     python benchmarks/plot.py speed speed/speed.png speed/speed.json
     python benchmarks/plot.py compression compression.png best_models/TNEWS/compress/report.json
     python benchmarks/plot.py training training.png ernie=best_models/TNEWS/results.json
+    python benchmarks/plot.py memory memory.png serving_soak/serving_soak.json
 
 speed: one bar a row and one panel a length. compression: accuracy against speed of every compressed
 model, one panel a report. training: losses and dev metric over the steps, one column a data set and
-one line a file. A file may be NAME=FILE; its name is its folder's otherwise.
+one line a file. memory: of every process of a service over the time, one panel a file. A file may be
+NAME=FILE; its name is its folder's otherwise.
 """
 
 import json
@@ -197,7 +199,35 @@ def draw_training(sources: List[Source]):
     return figure
 
 
-KINDS = {"speed": draw_speed, "compression": draw_compression, "training": draw_training}
+def draw_memory(sources: List[Source]):
+    """What every process holds, on top of one another, and where models were reloaded."""
+    size = (9, 4 * len(sources))
+    figure, panels = pyplot.subplots(len(sources), 1, figsize=size, squeeze=False)
+    for panel, source in zip(panels[:, 0], sources):
+        content = source.content
+        samples, memory = content["memory"]["samples"], content["memory"]
+        names = list(dict.fromkeys(name for sample in samples for name in sample["mb"]))
+        minutes = [sample["seconds"] / 60 for sample in samples]
+        held = [[sample["mb"].get(name, 0.0) for sample in samples] for name in names]
+        colours = [LINES[number % len(LINES)] for number in range(len(names))]
+        panel.stackplot(minutes, held, labels=names, colors=colours, alpha=0.75, step="post")
+        settled = memory["settled_after_seconds"] / 60
+        panel.hlines(memory["settled_mb"], settled, minutes[-1], color="#000000", linewidth=0.8, linestyle="--")
+        for entry in content["reloads"]:
+            panel.axvline(entry["seconds"] / 60, color="#000000", linewidth=0.6, linestyle=":")
+        panel.set_title(
+            f"{source.name}: {memory['settled_mb']:.0f} MB after {settled:.1f} min (dashed), "
+            f"{memory['end_mb']:.0f} MB at the end; dotted: reloads"
+        )
+        panel.set_xlabel("minutes of full load")
+        panel.set_ylabel("resident memory, MB")
+        panel.set_xlim(left=0)
+        panel.set_ylim(bottom=0)
+        panel.legend(loc="lower right", fontsize=8)
+    return figure
+
+
+KINDS = {"speed": draw_speed, "compression": draw_compression, "training": draw_training, "memory": draw_memory}
 
 
 def main() -> None:

@@ -35,6 +35,7 @@ from ernie_inference.files import write_json
 from ernie_inference.predictor import ErniePredictor, load_predictor
 from ernie_inference.processors import describe_processor, usable_processors
 from ernie_serving.client import Client, RequestError
+from ernie_serving.metrics import resident_bytes
 from ernie_serving.model_to_serving import convert
 from ernie_serving.protocol import Code
 
@@ -162,7 +163,7 @@ class MemoryWatch:
 
     def _watch(self) -> None:
         while not self._end.wait(1.0):
-            self.samples.append(sum(resident_kilobytes(pid) for pid in self.pids))
+            self.samples.append(sum(resident_bytes(pid) for pid in self.pids))
 
     def __enter__(self) -> "MemoryWatch":
         self._thread.start()
@@ -176,15 +177,8 @@ class MemoryWatch:
         """Medians of the second and of the last tenth of the samples, in MB, and the latter over the former."""
         tenth = max(1, len(self.samples) // 10)
         parts = (self.samples[tenth : 2 * tenth + 1], self.samples[-tenth:])
-        early, late = (statistics.median(part) / 1024 for part in parts)
+        early, late = (statistics.median(part) / 1e6 for part in parts)
         return {"early_mb": early, "late_mb": late, "ratio": late / early}
-
-
-def resident_kilobytes(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1])
-    return 0
 
 
 def percentiles(seconds: List[float]) -> Dict[str, float]:

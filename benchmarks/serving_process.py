@@ -24,14 +24,17 @@ class ServiceProcess:
     Attributes:
         endpoint, http, monitor: host:port of gRPC, HTTP and the monitor; empty where it is off.
         lines, errors: what it has printed so far, on stdout and stderr.
+
+    Args:
+        root: the folder that holds deploy.
     """
 
-    def __init__(self, task: str, model_dir, *flags: str):
+    def __init__(self, task: str, model_dir, *flags: str, root: Path = ROOT):
         self.task = task
-        command = [sys.executable, SERVING / f"{task}_service.py", f"--model_dir={model_dir}"]
+        command = [sys.executable, root / "deploy" / "serving" / f"{task}_service.py", f"--model_dir={model_dir}"]
         command += [f"--{name}=0" for name in ("rpc_port", "http_port", "monitor_port")] + list(flags)
         self.process = subprocess.Popen(
-            list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            list(map(str, command)), cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self.lines: List[str] = []
         self.errors: List[str] = []

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from ernie_inference.answer_options import AnswerOptions
 from ernie_inference.bulk import answer_file, count_lines
+from ernie_inference.commands import ModelAnswerer
 from ernie_inference.errors import InputError
+from ernie_inference.files import digest_of
 from ernie_inference.predictor import ErniePredictor, load_predictor
 from ernie_inference.text_output import to_json
 from tests.support.models import TASK_NAMES, corpus, example_inputs
@@ -118,6 +121,29 @@ def test_lines_that_are_no_input(predictor, files, line, message):
     with pytest.raises(InputError, match=f"in.jsonl, line 2 {message}") as refusal:
         answer_file(predictor, source, target)
     assert "\n" not in str(refusal.value)
+
+
+def test_answers_with_options_are_another_run(predictor, files):
+    source, target = files
+    write_lines(source, ["房间很大", "鱼是凉的", "好"])
+    asked = ModelAnswerer(predictor, AnswerOptions(top_k=2, threshold=0.5))
+    with pytest.raises(RuntimeError):
+        answer_file(Meanwhile(predictor, error=RuntimeError), source, target)  # ends after the answers, without options
+    for answerer in (asked, ModelAnswerer(predictor, AnswerOptions(top_k=2))):
+        with pytest.raises(InputError, match="part was begun with another top_k(, threshold)?: remove it"):
+            answer_file(answerer, source, target)
+    target.with_name("out.jsonl.part").unlink()
+    assert answer_file(asked, source, target) == 3
+    answers = [json.loads(line) for line in target.read_bytes().splitlines()]
+    assert answers == predictor.predict(["房间很大", "鱼是凉的", "好"], top_k=2, threshold=0.5)
+    target.rename(target.with_name("out.jsonl.part"))
+    target.with_name("out.jsonl.part.json").write_bytes(
+        to_json({"input": digest_of([source]), **asked.depends_on(), "top_k": 3})
+    )
+    with pytest.raises(InputError, match="part was begun with another top_k: remove it"):
+        answer_file(asked, source, target)
+    with pytest.raises(InputError, match="part was begun with another top_k, threshold: remove it"):
+        answer_file(predictor, source, target)
 
 
 def test_what_is_there_is_not_overwritten(predictor, files):
@@ -227,12 +253,15 @@ def test_a_second_run_of_a_job_is_refused_while_the_first_is_at_work(tiny, files
 class Meanwhile(ErniePredictor):
     """A predictor in the middle of whose work something happens."""
 
-    def __init__(self, predictor, happens):
+    def __init__(self, predictor, happens=None, error=None):
         super().__init__(predictor.engine, predictor.task)
         self.happens = happens
+        self.error = error
 
     def predict_iter(self, inputs, batch_size=32):
         yield from super().predict_iter(inputs, batch_size)
+        if self.error is not None:
+            raise self.error
         self.happens()
 
 

@@ -1,7 +1,6 @@
 """The predictor and its Paddle engines: answers do not depend on batching, and what is wrong is one clear line."""
 
 import itertools
-import math
 import os
 import subprocess
 import sys
@@ -18,8 +17,7 @@ from ernie_inference.engines import load_engine
 from ernie_inference.engines.config import EngineConfig
 from ernie_inference.errors import InputError
 from ernie_inference.inference_config import load_task
-from ernie_inference.predictor import ErniePredictor, batch_ends, load_onnx_predictor, load_predictor, pad
-from ernie_inference.tasks.base import Window
+from ernie_inference.predictor import ErniePredictor, load_onnx_predictor, load_predictor
 from infer import answer_in_order
 from tests.support.models import ANY_TEXT, TASK_NAMES, corpus, example_inputs, logits_of
 from tests.support.scripts import ROOT
@@ -69,11 +67,52 @@ def test_answers_do_not_depend_on_batches_or_order(predictors, task):
     assert len({str(answer) for answer in answers}) > 20, "the tiny model must tell texts apart"
 
 
-def test_a_batch_is_padded_on_the_right():
-    window = [Window([1, 7, 2], [0, 0, 0], 1, 0, [0], [1]), Window([1, 7, 2, 8, 2], [0, 0, 0, 1, 1], 3, 0, [0], [1])]
-    input_ids, token_type_ids = pad(window, pad_id=9, length=5)
-    assert input_ids.tolist() == [[1, 7, 2, 9, 9], [1, 7, 2, 8, 2]] and input_ids.dtype == np.int64
-    assert token_type_ids.tolist() == [[0, 0, 0, 0, 0], [0, 0, 0, 1, 1]] and token_type_ids.dtype == np.int64
+@pytest.mark.parametrize("task", TASK_NAMES)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_few_shapes_answer_as_many(tiny, task, precision):
+    prefix = tiny[task] if precision == "fp32" else tiny.int8(task)
+    many, few = (load_predictor(prefix, precision=precision, num_threads=1, few_shapes=few) for few in (False, True))
+    seen, run = set(), few.engine.run
+
+    def seeing(input_ids, token_type_ids):
+        seen.add(input_ids.shape)
+        return run(input_ids, token_type_ids)
+
+    few.engine.run = seeing
+    inputs = example_inputs(task, TEXTS + ["", "北京"])
+    for begin, end in ((0, 180), (0, 1), (3, 10), (20, 51)):
+        ours, theirs = (predictor.predict(inputs[begin:end]) for predictor in (few, many))
+        assert without_scores(ours) == without_scores(theirs)
+    (ours, windows), (theirs, _) = (logits_of(predictor, inputs) for predictor in (few, many))
+    for window, one, other in zip(windows, ours, theirs):
+        for a, b in zip(one, other):
+            own = len(window.input_ids) if task != "seq_cls" else len(a)
+            np.testing.assert_allclose(a[:own], b[:own], atol=1e-4)
+    assert seen <= set(few.shapes()) and len(list(few.shapes())) < 40 < len(list(many.shapes()))
+    seen.clear()
+    few.warm_up()
+    assert seen == set(few.shapes())
+
+
+def test_confidence_and_the_likeliest_of_real_models(predictors):
+    inputs = {task: example_inputs(task, TEXTS[:40] + ["", "x" * 300]) for task in TASK_NAMES}
+    answers = {task: predictors[task].predict(inputs[task]) for task in TASK_NAMES}
+    more = {task: predictors[task].predict(inputs[task], top_k=2, threshold=0) for task in TASK_NAMES}
+    for plain, answer in zip(answers["seq_cls"], more["seq_cls"]):
+        first, second = answer.pop("scores")
+        assert answer == plain and first == {name: plain[name] for name in ("label", "confidence")}
+        assert first["confidence"] >= second["confidence"] == pytest.approx(1 - first["confidence"])
+    for plain, answer in zip(answers["qa"], more["qa"]):
+        spans = answer.pop("answers")
+        assert answer == plain and spans[:1] == ([plain] if plain["pos"] else [])
+        assert [span["score"] for span in spans] == sorted((span["score"] for span in spans), reverse=True)
+    for plain, answer in zip(answers["token_cls"], more["token_cls"]):
+        assert len(answer["entities"]) == min(2, len(plain["entities"]))
+        assert all({n: e[n] for n in ("entity", "label", "pos")} in plain["entities"] for e in answer["entities"])
+        assert all(0 < entity["confidence"] <= 1 for entity in answer["entities"])
+    assert any(answer["entities"] for answer in more["token_cls"])
+    with pytest.raises(InputError, match="top_k is 0"):
+        predictors["seq_cls"].predict(["好"], top_k=0)
 
 
 def test_the_seeds_method_gives_the_same_answers(predictors):
@@ -217,24 +256,6 @@ def test_windows_of_a_long_text_do_not_pile_up(predictors):
     texts = (f"{next(taken)}" + "北京" * 20_000 for _ in range(10))
     next(predictor.predict_iter(texts, batch_size=4))
     assert next(taken) <= 4
-
-
-def test_a_batch_ends_where_its_padding_costs_more_than_another_run():
-    assert batch_ends([9, 9, 9, 8, 2, 2], batch_size=32, run_overhead=7) == [4, 6]
-    assert batch_ends([9] * 7, batch_size=32, run_overhead=7) == [6, 7] and batch_ends([9] * 7, 7, 7) == [7]
-    assert batch_ends([9, 9, 9, 8, 2, 2], batch_size=32, run_overhead=math.inf) == [6]
-    assert batch_ends([9, 9, 9, 8, 2, 2], batch_size=2, run_overhead=math.inf) == [2, 4, 6]
-    assert batch_ends([5], batch_size=1, run_overhead=0) == [1] and batch_ends([], 4, 0) == []
-
-
-@given(st.lists(st.integers(2, 512)), st.integers(1, 9), st.integers(0, 200))
-def test_every_window_is_in_one_batch(lengths, batch_size, run_overhead):
-    lengths.sort(reverse=True)
-    ends = batch_ends(lengths, batch_size, run_overhead)
-    batches = [lengths[begin:end] for begin, end in zip([0, *ends], ends)]
-    assert sum(batches, []) == lengths and all(0 < len(batch) <= batch_size for batch in batches)
-    assert all(len(batch) * batch[0] - sum(batch) <= run_overhead for batch in batches)
-    assert {len(batch) for batch in batches} <= {1, 2, 3, 4, 6, 8, batch_size}
 
 
 def test_a_predictor_is_shared_by_threads(predictors):

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from paddlenlp.transformers import ErnieTokenizer
 
-from ernie_inference.wordpiece import ALONE, CACHE_SIZE, WordPiece
+from ernie_inference.wordpiece import ALONE, CACHE_SIZE, SPECIAL_TOKENS, WordPiece
 from tests.support.models import ANY_TEXT, corpus, make_vocab
 
 
@@ -83,11 +83,45 @@ def test_a_vocabulary_without_special_tokens_is_refused(tmp_path):
 
 def test_memory_of_runs_is_bounded(tokenizers, monkeypatch):
     assert CACHE_SIZE <= 1_000_000
-    monkeypatch.setattr("ernie_inference.wordpiece.CACHE_SIZE", 10)
+    monkeypatch.setattr("ernie_inference.wordpiece.CACHE_SIZE", 60)
     ours = WordPiece(tokenizers[0].vocab)
     for number in range(50):
         ours.encode(f"word{number}")
-    assert len(ours._cache) <= 10
+        ours.encode("x" * number)
+        assert ours._cached == sum(map(len, ours._cache)) <= 60
+
+
+class CountedVocabulary(dict):
+    looked_up = 0
+
+    def get(self, token, default=None):
+        self.looked_up += 1
+        return super().get(token, default)
+
+
+@pytest.mark.parametrize("word", ["qzxjkvwy" * 12 + "abc", "0918273645" * 9 + "abcdefghi", "internationally" * 6])
+def test_a_long_word_takes_time_that_grows_with_it(tokenizers, word):
+    """Not with its square: 99 letters of which each is a piece were 5,000 candidates."""
+    ours, reference = tokenizers
+    counted = WordPiece(CountedVocabulary(ours.vocab))
+    assert counted.encode(word).ids == reference_ids(reference, word)
+    longest = max(len(token) for token in ours.vocab)
+    assert 0 < counted.vocab.looked_up <= len(word) * min(longest, 12)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.text("ab", min_size=1, max_size=9), max_size=30), st.text("abc", max_size=40))
+def test_the_longest_piece_is_taken_whatever_the_vocabulary(pieces, word):
+    """Tokens of any length that begin alike, against the search through all of them."""
+    vocab = {token: number for number, token in enumerate(dict.fromkeys([*SPECIAL_TOKENS, *pieces[:15]]))}
+    for piece in pieces[15:]:
+        vocab.setdefault(f"##{piece}", len(vocab))
+    expected, start = [], 0
+    while start < len(word):
+        ends = [end for end in range(len(word), start, -1) if ("##" if start else "") + word[start:end] in vocab]
+        expected, start = (expected + [vocab[("##" if start else "") + word[start : ends[0]]]], ends[0]) if ends else (
+            [vocab["[UNK]"]], len(word))  # fmt: skip
+    assert WordPiece(vocab).encode(word).ids == expected
 
 
 def test_characters_that_stand_alone_are_one_token_each(tokenizers):

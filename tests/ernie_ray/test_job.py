@@ -103,10 +103,10 @@ def pieces_in(source):
     return job.pieces_of([job.InputFile(*found)], 20, MADE_FROM)
 
 
-def make_worker(tiny, store, **changes):
+def make_worker(tiny, store, options=None, **changes):
     model = {"engine": "paddle", "model_path": str(tiny["seq_cls"]), "num_threads": 1}
     expected = {**load_with(**model).depends_on(), **changes}
-    return AnswerParts(expected, store.path, "jsonl", COLUMNS, model, 8)
+    return AnswerParts(expected, store.path, "jsonl", COLUMNS, model, 8, options or {})
 
 
 def test_a_worker_makes_parts_with_the_answers_of_its_model(tiny, store, source):
@@ -124,6 +124,13 @@ def test_a_worker_makes_parts_with_the_answers_of_its_model(tiny, store, source)
     assert call(worker, pieces[1]) == made[1:2] and store.sizes() == before  # made again, a part replaces itself
 
 
+def test_a_worker_answers_as_the_options_say(tiny, store, source):
+    options, pieces = {"top_k": 2, "threshold": 1}, pieces_in(source)[:1]
+    call(make_worker(tiny, store, options), *pieces)
+    answers = [json.loads(line)["answer"] for line in store.read("part-000000.jsonl").splitlines()]
+    assert all(answer["label"] is None and len(answer["scores"]) == 2 for answer in answers) and len(answers) == 20
+
+
 def test_an_input_that_changes_is_not_answered(tiny, store, source):
     pieces = pieces_in(source)
     os.utime(source, ns=(1, stat_of(source).mtime_ns + 1))
@@ -134,7 +141,7 @@ def test_an_input_that_changes_is_not_answered(tiny, store, source):
 def test_a_worker_with_another_model_says_so(tiny, store, source):
     (problem,) = call(make_worker(tiny, store, model="0", labels=[]), pieces_in(source)[0])
     assert problem.startswith("the model here has another model, labels than where the run was started")
-    worker = AnswerParts({}, store.path, "jsonl", COLUMNS, {"engine": "paddle", "model_path": "/nowhere/m"}, 8)
+    worker = AnswerParts({}, store.path, "jsonl", COLUMNS, {"engine": "paddle", "model_path": "/nowhere/m"}, 8, {})
     (problem,) = call(worker, pieces_in(source)[0])
     assert problem.startswith("the model cannot be loaded here (") and "\n" not in problem
 

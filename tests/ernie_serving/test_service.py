@@ -1,9 +1,9 @@
 """A service with an engine of a few lines: its queue, time limit, batching and errors, and what it makes of Serving."""
 
 import json
-import re
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -13,11 +13,13 @@ import pytest
 
 from benchmarks.serving_process import wait_until
 from ernie_serving.client import Client, RequestError
-from ernie_serving.metrics import Metrics, prometheus_text
-from ernie_serving.pipeline_ops import EXIT_DEAF, RequestOp
+from ernie_serving.metrics import Metrics
+from ernie_serving.models import Models
+from ernie_serving.pipeline_ops import EXIT_DEAF, Batching, RequestOp, build_pipeline
 from ernie_serving.ports import reserve
-from ernie_serving.protocol import TEXTS, Code, fields_of_rpc
-from ernie_serving.service import Service, rpc_server
+from ernie_serving.protocol import TEXTS, Accepted, Code, Refusal, fields_of_rpc, parse_json, read_request
+from ernie_serving.rpc_front import rpc_server
+from ernie_serving.service import Service
 from ernie_serving.service_config import ServiceConfig
 from ernie_serving.serving_library import pb2
 from ernie_serving.supervisor import Supervisor
@@ -28,9 +30,14 @@ from tests.support.services import ENDLESS, POISON, SLOW, toy_predictor
 
 def toy_service(seconds=0.5, **options) -> Service:
     predictor = toy_predictor(seconds)
-    service = Service(ServiceConfig("toy", **options), predictor, Metrics())
+    name = predictor.task.name
+    service = Service(name, ServiceConfig("toy", **options), predictor, Metrics([name]))
     service.toy = predictor.engine
     return service
+
+
+def serve_rpc(service: Service, address: str):
+    return rpc_server(Models({service.name: service}), service.config, service.metrics, address)
 
 
 def ask(service: Service, texts):
@@ -73,6 +80,89 @@ def test_a_request_is_computed_no_further_than_its_client_waits():
     assert service.toy.runs < 20
 
 
+def test_requests_take_turns_a_batch_each():
+    """A small request that comes while the first batch of a large one is computed is the next."""
+    service = toy_service(seconds=60, batch_size=4)
+    runs, run, parts = [], service.toy.run, service._call.__self__._in_channel
+
+    def counted(input_ids, token_type_ids):
+        runs.append(len(input_ids))
+        return run(input_ids, token_type_ids)
+
+    service.toy.run = counted
+    large = [SLOW + "好" * (number % 5) for number in range(38)]
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(ask, service, large)
+        wait_until(lambda: runs == [4], 30)
+        second, third = (pool.submit(ask, service, texts) for texts in (["好"], ["坏", "b"]))
+        wait_until(lambda: parts.qsize() == 2, 30)
+        service.toy.gate.set()
+        responses = [each.result() for each in (first, second, third)]
+    assert sum(runs) == 41 + 1 and 4 in (runs[1], sum(runs[1:3])), "both small ones, with a padding row, come second"
+    assert runs[-1] == 2, "and the large one last"
+    predictor = toy_predictor(0)
+    for texts, response in zip((large, ["好"], ["坏", "b"]), responses):
+        assert json.loads(response.value[0]) == predictor.predict(texts), "in the order of the texts"
+
+
+def test_a_request_is_read_no_longer_than_its_client_waits():
+    service, task = toy_service(), toy_predictor().task
+    limits = service._limits
+    with pytest.raises(Refusal, match="no time is left at text 1 of 2") as refusal:
+        read_request(task, {TEXTS: ["好", "坏"]}, limits, time.monotonic())
+    assert refusal.value.code == Code.TIMEOUT
+    assert service.answer(lambda: {TEXTS: ["好"]}, seconds=0.0).err_no == Code.TIMEOUT
+    assert service.toy.runs == 0
+
+
+def test_the_characters_of_a_whole_request_are_bounded():
+    service = toy_service(max_request_chars=20, max_chars=15)
+    assert ask(service, ["好" * 15, "好" * 5]).err_no == Code.OK
+    response = ask(service, ["好" * 15, "好" * 6])
+    assert (response.err_no, response.err_msg) == (
+        Code.TOO_LARGE,
+        "text 2 brings the request to 21 characters, the limit is 20",
+    )
+
+
+def test_options_of_the_answers():
+    service, predictor = toy_service(), toy_predictor(0)
+    plain, options = predictor.predict(["好a"]), {"top_k": 2, "threshold": 1}
+    response = service.answer(lambda: {TEXTS: ["好a"], **options})
+    (answer,) = json.loads(response.value[0])
+    assert [answer] == predictor.predict(["好a"], **options) and answer["label"] is None
+    assert answer["scores"][0] == {"label": plain[0]["label"], "confidence": plain[0]["confidence"]}
+    none_given = service.answer(lambda: {TEXTS: ["好a"], "top_k": None, "threshold": None})
+    assert json.loads(none_given.value[0]) == plain
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_k": 0}, "top_k is 0: give a whole number from 1 on"),
+        ({"top_k": True}, "top_k is a bool: give a whole number from 1 on"),
+        ({"top_k": 1.5}, "top_k is 1.5: give a whole number from 1 on"),
+        ({"top_k": "3"}, "top_k is a str: give a whole number from 1 on"),
+        ({"threshold": -0.1}, "threshold is -0.1: give a number from 0 to 1"),
+        ({"threshold": float("inf")}, "threshold is inf: give a number from 0 to 1"),
+        ({"threshold": [0.5]}, "threshold is a list: give a number from 0 to 1"),
+        ({"top-k": 1}, "unknown field top-k"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options, message):
+    response = toy_service().answer(lambda: {TEXTS: ["好"], **options})
+    assert (response.err_no, response.err_msg) == (Code.INVALID, message)
+
+
+@pytest.mark.parametrize("number", ["9" * 33, "0." + "9" * 500_000, "1e" + "9" * 400_000, "NaN", "-Infinity"])
+def test_numbers_are_read_up_to_a_bound(number):
+    assert parse_json('{"top_k": 3, "threshold": 0.25}', "the body") == {"top_k": 3, "threshold": 0.25}
+    for body in (f'{{"threshold": {number}}}', f"[{number}]", number):
+        with pytest.raises(Refusal, match="^the body is not JSON") as refusal:
+            parse_json(body, "the body")
+        assert len(refusal.value.message) < 150
+
+
 def test_the_clients_own_deadline_counts():
     service = toy_service(seconds=1.0)
     assert service.answer(lambda: {TEXTS: [SLOW]}, seconds=0.1).err_no == Code.TIMEOUT
@@ -102,15 +192,15 @@ def check_answers(service, requests, responses):
     for texts, response in zip(requests, responses):
         if response.err_no == Code.OK:
             assert json.loads(response.value[0]) == predictor.predict(texts)
-    assert service.metrics.snapshot()["ernie_batch_windows_count"] == 1
+    assert service.metrics.value("ernie_batch_windows_count") == 1
 
 
 @pytest.mark.parametrize(("on", "batches"), [(True, 1), (False, 6)])
 def test_batching_can_be_turned_off(on, batches):
     service = toy_service(auto_batching=on, auto_batching_timeout=60_000.0, timeout=120_000, batch_size=12)
     assert {response.err_no for response in ask_all(service, [["好", "坏"]] * 6)} == {Code.OK}
-    snapshot = service.metrics.snapshot()
-    assert snapshot["ernie_batch_windows_count"] == batches and snapshot["ernie_batch_windows_sum"] == 12
+    assert service.metrics.value("ernie_batch_windows_count") == batches
+    assert service.metrics.value("ernie_batch_windows_sum") == 12
 
 
 def test_draining_answers_what_was_accepted():
@@ -127,7 +217,7 @@ def test_draining_answers_what_was_accepted():
 def test_more_calls_than_the_queue_takes_are_refused_over_grpc():
     service = toy_service(seconds=1.0, queue_size=2)
     _, address = reserve("127.0.0.1", 0)
-    server = rpc_server(service, address)
+    server = serve_rpc(service, address)
     client = Client([address], retries=0)
 
     def code(_):
@@ -145,7 +235,7 @@ def test_more_calls_than_the_queue_takes_are_refused_over_grpc():
 def test_the_client_asks_again_where_a_server_is_full():
     service = toy_service(seconds=0.3, queue_size=1)
     _, address = reserve("127.0.0.1", 0)
-    server = rpc_server(service, address)
+    server = serve_rpc(service, address)
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: Client([address], retries=8).predict([SLOW]), range(4)))
     server.stop(None).wait()
@@ -161,19 +251,6 @@ def test_the_pipeline_takes_only_what_was_read():
         RequestOp().proto_tensor_2_numpy(request.tensors[0])
     with pytest.raises(Exception, match="tensors are not taken"):
         fields_of_rpc(request)
-
-
-def test_metrics_are_prometheus_text():
-    metrics = Metrics()
-    metrics.request(Code.OK, texts=3, seconds=0.03)
-    metrics.request(Code.BUSY, texts=0, seconds=0.0)
-    metrics.batch(3)
-    text = prometheus_text(metrics.snapshot())
-    assert 'ernie_requests_total{err_no="0"} 1\n' in text and "ernie_texts_total 3\n" in text
-    assert (
-        'ernie_request_seconds_bucket{le="0.02"} 1\n' in text and 'ernie_request_seconds_bucket{le="0.05"} 2\n' in text
-    )
-    assert re.fullmatch(r"(# (HELP|TYPE) \w+ .+\n|\w+(\{\w+=\"[^\"]+\"\})? [0-9.e-]+\n)+", text)
 
 
 def test_the_log_folder_of_serving_is_not_left_behind():
@@ -217,7 +294,7 @@ class StandIn(Worker):
         self.heard = time.monotonic() - silent_seconds
         self.killed = []
         self.process = SimpleNamespace(
-            poll=lambda: returncode, returncode=returncode, kill=lambda: self.killed.append(True)
+            pid=0, poll=lambda: returncode, returncode=returncode, kill=lambda: self.killed.append(True)
         )
 
 
@@ -225,7 +302,7 @@ def test_a_worker_that_hangs_is_not_ready_and_then_killed():
     supervisor = Supervisor("seq_cls", ServiceConfig("x"))
     supervisor.workers = [StandIn(0.1, state="ready"), StandIn(SILENT_SECONDS + 1, state="ready")]
     supervisor.workers += [StandIn(LOST_SECONDS + 1, state="ready"), StandIn(LOST_SECONDS + 1)]  # one is still loading
-    assert supervisor.ready == 1 and supervisor.values()["ernie_workers_ready"] == 1
+    assert supervisor.ready == 1 and supervisor.metrics.value("ernie_workers_ready") == 1
     supervisor._end_lost_workers()
     assert [bool(worker.killed) for worker in supervisor.workers] == [False, False, True, False]
 
@@ -236,19 +313,38 @@ def test_the_second_event_of_a_worker_that_ended_is_nothing_new(monkeypatch):
     supervisor.workers, supervisor._announced = [ended], True
     for _ in range(2):
         supervisor._look_after(ended)
-    assert ended not in supervisor.workers and supervisor._ended["ernie_worker_restarts_total"] == 1
+    assert ended not in supervisor.workers and supervisor.metrics.value("ernie_worker_restarts_total") == 1
 
 
 def test_grpc_is_the_health_check_of_kubernetes():
     service = toy_service()
     _, address = reserve("127.0.0.1", 0)
-    server = rpc_server(service, address)
+    models = Models({service.name: service})
+    server = rpc_server(models, service.config, service.metrics, address)
     with grpc.insecure_channel(address) as channel:
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
         assert check(b"") == b"\x08\x01"
-        service.stopping = True
+        models.stop()
         assert check(b"") == b"\x08\x02"
     server.stop(None).wait()
+
+
+def test_model_threads_run_every_shape_before_they_take_requests():
+    predictor, shapes, threads = toy_predictor(0), [], set()
+
+    def run(input_ids, token_type_ids, run=predictor.engine.run):
+        shapes.append(input_ids.shape)
+        threads.add(threading.get_ident())
+        return run(input_ids, token_type_ids)
+
+    predictor.engine.run = run
+    call, model_op = build_pipeline(predictor, Batching(8, True, 0.0), 2, Metrics(["seq_cls"]), warm_up=True)
+    assert model_op.wait_until_warm(60)
+    assert sorted(shapes) == sorted([*predictor.shapes()] * 2)
+    assert len(threads) == 2 and threading.get_ident() not in threads
+    window = predictor.task.windows({"text": "好"})
+    assert call(Accepted([{"text": "好"}], [window], time.monotonic() + 60)).err_no == Code.OK
+    assert not model_op.wait_until_warm(0.01), "that is told once"
 
 
 def test_a_process_whose_model_thread_ends_ends_too():

@@ -8,6 +8,7 @@ from typing import Any, Dict, Optional, Tuple
 
 import grpc
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.serving_process import ServiceProcess
 from ernie_inference.engines.config import EngineConfig
@@ -16,6 +17,7 @@ from ernie_inference.tasks.seq_cls import SequenceClassification
 from ernie_inference.wordpiece import WordPiece
 from ernie_serving.client import Client
 from ernie_serving.messages import load_messages
+from ernie_serving.metrics import value_of
 from ernie_serving.protocol import RPC_METHOD, TEXTS
 
 
@@ -50,10 +52,9 @@ class RunningService(ServiceProcess):
         finally:
             connection.close()
 
-    def metric(self, name: str) -> float:
-        """A value of /metrics, where workers' counts arrive once a second."""
-        values = dict(line.rsplit(" ", 1) for line in self.get("/metrics")[1].splitlines() if line[0] != "#")
-        return float(values.get(name, 0))
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the values of /metrics of a name that have these labels."""
+        return value_of(text_string_to_metric_families(self.get("/metrics")[1]), name, **labels)
 
 
 def pack(texts, **fields) -> bytes:

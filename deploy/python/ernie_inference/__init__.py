@@ -12,6 +12,7 @@ It needs numpy, tqdm and a runtime (paddlepaddle, onnxruntime), nothing of the t
     engines/                        what computes the logits: the table of backends (backends.py), and every setting of
                                     each; its docstring says what belongs to another engine
     predictor, bulk                 the two put together; a whole file answered
+    batches, answer_options         inputs as the engine is given them; what of the answers is wanted
     wordpiece                       text as tokens with character positions
     inference_config, model_files   the files beside a model; the model's own
     derived                         files that are made from a model and kept beside it

@@ -28,7 +28,7 @@ QUIET_SECONDS = 1.0  # before the progress is shown: what is wrong from the begi
 
 
 class Answerer(Protocol):
-    """Who answers the inputs of a file: an ErniePredictor, or a service (ernie_serving/client_command.py)."""
+    """Who answers the inputs of a file: a model (commands.py), or a service (ernie_serving/client_command.py)."""
 
     @property
     def task(self) -> Union[Task, Type[Task]]:
@@ -172,7 +172,8 @@ def _resume(part: Path, origin_file: Path, origin: Dict) -> int:
     except (OSError, ValueError):
         before = None
     if before != origin:
-        changed = [key for key in origin if not isinstance(before, dict) or before.get(key) != origin[key]]
+        before = before if isinstance(before, dict) else {}
+        changed = [key for key in {**origin, **before} if before.get(key) != origin.get(key)]
         raise InputError(f"{part} was begun with another {', '.join(changed)}: remove it to begin again")
     lines, complete = count_lines(part)
     if part.stat().st_size > complete:

@@ -10,10 +10,13 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
+from ernie_inference.answer_options import AnswerOptions
+from ernie_inference.batches import pad, plan
 from ernie_inference.engines import ENGINES
 from ernie_inference.engines.backends import ONNX, ONNX_TENSORRT
 from ernie_inference.engines.base import Engine
 from ernie_inference.engines.config import EngineConfig
+from ernie_inference.engines.shapes import MOST_OVERHEADS, Shapes, all_lengths, few_lengths, row_counts
 from ernie_inference.errors import InputError
 from ernie_inference.files import digest_of
 from ernie_inference.inference_config import INFERENCE_FILE, VOCAB_FILE, load_task
@@ -44,6 +47,8 @@ class ErniePredictor:
         self._engines.own = engine
         self._cloning = threading.Lock()
         self._check_match()
+        lengths_of = few_lengths if engine.config.few_shapes else all_lengths
+        self._lengths = lengths_of(task.max_seq_length, engine.padded_length)
 
     @property
     def engine(self) -> Engine:
@@ -53,31 +58,47 @@ class ErniePredictor:
                 self._engines.own = self._engine.clone()
         return self._engines.own
 
-    def predict(self, inputs: Union[Iterable[Any], str, Dict], batch_size: Optional[int] = None) -> List[Dict]:
+    def predict(
+        self,
+        inputs: Union[Iterable[Any], str, Dict],
+        batch_size: Optional[int] = None,
+        top_k: Optional[int] = None,
+        threshold: Optional[float] = None,
+    ) -> List[Dict]:
         """The answers to all inputs, in their order. Task.decode says what an answer holds.
 
         Args:
             inputs: any number of inputs. A single str or dict is one input, and gets a list of one answer; a list or
                 tuple is always several, so one pair or one list of tokens stands in a list: [(question, context)].
             batch_size: windows a run; by default what the engine was made for (EngineConfig.batch_size).
+            top_k: give so many of the likeliest labels, entities or answers, from 1 on, with the confidence of each.
+            threshold: from 0 to 1; what the model is less certain of than this is no answer.
 
         Raises:
-            InputError: an input is not what the task takes, or the model computed no numbers.
+            InputError: an input is not what the task takes, an option is out of its range, or the model computed no
+                numbers.
         """
-        return list(self.predict_iter(inputs, batch_size))
+        return list(self.predict_iter(inputs, batch_size, top_k, threshold))
 
-    def predict_iter(self, inputs: Union[Iterable[Any], str, Dict], batch_size: Optional[int] = None) -> Iterator[Dict]:
+    def predict_iter(
+        self,
+        inputs: Union[Iterable[Any], str, Dict],
+        batch_size: Optional[int] = None,
+        top_k: Optional[int] = None,
+        threshold: Optional[float] = None,
+    ) -> Iterator[Dict]:
         """Like predict, for any number of inputs: reads them as it goes and holds only a few batches.
 
         The next inputs are read and tokenized in a second thread while the engine runs.
         """
         batch_size = self._allowed(batch_size)
+        options = self.task.answer_options(top_k, threshold)
         groups = self._prepare(as_inputs(inputs), batch_size * self.batches_ahead)
         with ThreadPoolExecutor(max_workers=1) as tokenizing:
             group = next(groups, None)
             while group is not None:
                 following = tokenizing.submit(next, groups, None)
-                yield from self._answers(group, batch_size)
+                yield from self._answers(group, batch_size, options)
                 group = following.result()
 
     def run_windows(
@@ -88,29 +109,47 @@ class ErniePredictor:
         Outputs for each token go on after the window's own with those of the batch's padding.
 
         Args:
-            windows: of any number and length.
+            windows: any number of them, of no more than the task's max_seq_length tokens.
             batch_size: windows a run; by default what the engine was made for.
             sort: batch windows of like length, the longest first, and only as many as are worth their padding.
                 Without it, batches are filled in order.
         """
-        batch_size = self._allowed(batch_size)
+        shapes = self.shapes(batch_size)
         order = list(range(len(windows)))
         if sort:
             order.sort(key=lambda i: -len(windows[i].input_ids))
         lengths = [len(windows[i].input_ids) for i in order]
-        ends = batch_ends(lengths, batch_size, self.engine.config.run_overhead_tokens if sort else math.inf)
         outputs: List[Tuple] = [()] * len(windows)
-        for begin, end in zip([0, *ends], ends):
-            numbers = order[begin:end]
-            logits = self.engine.run(*self.pad([windows[i] for i in numbers]))
+        for run in plan(lengths, shapes, self._engine.config.run_overhead_tokens if sort else math.inf):
+            numbers = order[run.begin : run.end]
+            batch = pad([windows[i] for i in numbers], self.task.tokenizer.pad_id, run.length, run.rows)
+            logits = self.engine.run(*batch)
             for row, i in enumerate(numbers):
                 outputs[i] = tuple(output[row] for output in logits)
         return outputs
 
     def pad(self, windows: Sequence[Window]) -> Tuple[np.ndarray, np.ndarray]:
         """input_ids and token_type_ids of a batch for the engine, int64 [batch, seq_len]."""
-        length = self.engine.padded_length(max(len(window.input_ids) for window in windows))
+        length = self.shapes().length(max(len(window.input_ids) for window in windows))
         return pad(windows, self.task.tokenizer.pad_id, length)
+
+    def shapes(self, batch_size: Optional[int] = None) -> Shapes:
+        """The shapes in which inputs are run with this batch size: (rows, tokens) each.
+
+        All of them are few, and known beforehand, with EngineConfig.few_shapes.
+        """
+        config, batch_size = self._engine.config, self._allowed(batch_size)
+        most_tokens = config.run_overhead_tokens * MOST_OVERHEADS if config.few_shapes else math.inf
+        # Only what runs on a processor is kept for each shape; a GPU's batches are filled and have no padding rows.
+        rows = row_counts(batch_size) if config.device == "cpu" else range(1, batch_size + 1)
+        return Shapes(self._lengths, rows, most_tokens)
+
+    def warm_up(self) -> None:
+        """Run every shape once with this thread's engine: from then on no input is slower than another of its size,
+        and what the engine keeps grows no more."""
+        for rows, length in self.shapes():
+            input_ids = np.full((rows, length), self.task.tokenizer.unk_id, dtype=np.int64)
+            self.engine.run(input_ids, np.zeros_like(input_ids))
 
     def depends_on(self) -> Dict[str, Any]:
         """All that answers depend on beside the inputs, as JSON has it: files by what they hold, not by where they are.
@@ -161,10 +200,10 @@ class ErniePredictor:
         if group:
             yield group
 
-    def _answers(self, group: List[Prepared], batch_size: int) -> Iterator[Dict]:
+    def _answers(self, group: List[Prepared], batch_size: int, options: AnswerOptions) -> Iterator[Dict]:
         examples, windows = zip(*group)
         outputs = self.run_windows([window for of_one in windows for window in of_one], batch_size)
-        return self.task.answers(examples, windows, outputs)
+        return self.task.answers(examples, windows, outputs, options)
 
     def _check_match(self) -> None:
         """The files beside a model must belong to it."""
@@ -198,45 +237,6 @@ def as_inputs(inputs: Union[Iterable[Any], str, Dict]) -> Iterable[Any]:
     if isinstance(inputs, (bytes, bytearray)) or not isinstance(inputs, Iterable):
         raise InputError(f"the inputs are of the type {type(inputs).__name__}: give a text, or a list of inputs")
     return inputs
-
-
-def batch_ends(lengths: Sequence[int], batch_size: int, run_overhead: float) -> List[int]:
-    """Where to cut windows into batches: the end of each batch.
-
-    A batch that ends because of its padding, or with the last window, has a round number of rows, so that an engine
-    that keeps something for every shape it has seen does not see too many.
-
-    Args:
-        lengths: tokens of each window, in the order in which they will run; the first of a batch is its longest.
-        batch_size: the most windows of a batch.
-        run_overhead: what one more run costs, in tokens; padding that costs more than that is not worth it.
-    """
-    ends: List[int] = []
-    begin = 0
-    while begin < len(lengths):
-        end, padding = begin, 0
-        while end < min(begin + batch_size, len(lengths)) and padding + lengths[begin] - lengths[end] <= run_overhead:
-            padding += lengths[begin] - lengths[end]
-            end += 1
-        begin = end if end - begin == batch_size or run_overhead == math.inf else begin + round_down(end - begin)
-        ends.append(begin)
-    return ends
-
-
-def round_down(rows: int) -> int:
-    """1, 2, 3, 4, 6, 8, 12, 16, 24 ...: a number's two highest binary digits."""
-    rest = max(rows.bit_length() - 2, 0)
-    return rows >> rest << rest
-
-
-def pad(windows: Sequence[Window], pad_id: int, length: int) -> Tuple[np.ndarray, np.ndarray]:
-    """input_ids and token_type_ids of a batch, int64 [batch, length]."""
-    input_ids = np.full((len(windows), length), pad_id, dtype=np.int64)
-    token_type_ids = np.zeros_like(input_ids)
-    for row, window in enumerate(windows):
-        input_ids[row, : len(window.input_ids)] = window.input_ids
-        token_type_ids[row, : len(window.token_type_ids)] = window.token_type_ids
-    return input_ids, token_type_ids
 
 
 def load_predictor(

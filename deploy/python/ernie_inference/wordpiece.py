@@ -19,7 +19,8 @@ from ernie_inference.text_files import decode, read_text
 
 SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
 MAX_CHARS_PER_WORD = 100  # longer words are one [UNK], as in BERT
-CACHE_SIZE = 20_000
+CACHE_SIZE = 160_000  # characters of runs whose pieces are remembered, which take about 100 bytes for each
+BEGINNING = 3  # characters of a token by which it is known how long such tokens can be
 LONGEST_RUN = 256  # characters that stand alone and are looked up at once: what `most` can be exceeded by
 
 CJK_RANGES = (
@@ -132,8 +133,10 @@ class WordPiece:
         self.lowercase = lowercase
         self.lines = vocab_lines(vocab) if lines is None else lines
         self.pad_id, self.cls_id, self.sep_id, self.unk_id = (vocab[token] for token in SPECIAL_TOKENS)
+        self._longest = longest_from(vocab)
         self._characters = CharacterIds(lambda char: self._pieces(char)[0][0])
         self._cache: Dict[str, List[Piece]] = {}
+        self._cached = 0  # characters
         self._last = ("", Tokens([], [], []))
 
     @classmethod
@@ -207,13 +210,17 @@ class WordPiece:
         if pieces is None:
             pieces = self._pieces(run)
             if len(run) <= MAX_CHARS_PER_WORD:
-                if len(self._cache) >= CACHE_SIZE:
+                if self._cached + len(run) > CACHE_SIZE:
                     self._cache.clear()
+                    self._cached = 0
                 self._cache[run] = pieces
+                self._cached += len(run)
         return pieces
 
     def _pieces(self, run: str) -> List[Piece]:
         """The tokens of a run that holds no white space, and no character that stands alone but its only one."""
+        if run.isascii() and run.isalnum():  # most of what is no Chinese: one word, each of its characters as it is
+            return self._word(list(zip(run.lower() if self.lowercase else run, range(len(run)))))
         pieces: List[Piece] = []
         word: List[Tuple[str, int]] = []
         for char, position in self._normalize(run):
@@ -256,7 +263,8 @@ class WordPiece:
         pieces, start = [], 0
         while start < len(text):
             prefix = "##" if start else ""
-            for end in range(len(text), start, -1):
+            longest = self._longest.get(prefix + text[start : start + BEGINNING], BEGINNING)
+            for end in range(min(start + longest, len(text)), start, -1):
                 token = self.vocab.get(prefix + text[start:end])
                 if token is not None:
                     pieces.append((token, word[start][1], word[end - 1][1] + 1))
@@ -265,6 +273,21 @@ class WordPiece:
             else:
                 return unknown
         return pieces
+
+
+def longest_from(vocab: Iterable[str]) -> Dict[str, int]:
+    """How many characters the longest token has that begins with these BEGINNING characters, "##" not counted.
+
+    Where a beginning is missing, no token is longer than that; so few candidates are looked up, whatever a word holds.
+    """
+    longest: Dict[str, int] = {}
+    for token in vocab:
+        for prefix in ("", "##"):
+            length = len(token) - len(prefix)
+            if token.startswith(prefix) and length > BEGINNING:
+                beginning = token[: len(prefix) + BEGINNING]
+                longest[beginning] = max(length, longest.get(beginning, 0))
+    return longest
 
 
 def split_lines(text: str) -> List[str]:

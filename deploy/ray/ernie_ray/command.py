@@ -6,6 +6,7 @@ import sys
 from argparse import Namespace
 from typing import Any, Dict, NoReturn
 
+from ernie_inference.answer_options import add_answer_flags, answer_options_of
 from ernie_inference.console import Parser, number_from, run_command
 from ernie_inference.engine_choice import add_engine_flags, engine_of, load_with
 from ernie_inference.errors import InputError
@@ -56,7 +57,10 @@ def parse_arguments(description: str) -> Namespace:
     parser.add_argument("--rows_per_part", type=number_from(1), default=5000, help="the most rows of one output file")
     parser.add_argument("--address", help="auto or ray://host:port: a cluster; default: Ray is started here")
     add_engine_flags(parser)
-    return parser.parse_args()
+    add_answer_flags(parser)
+    args = parser.parse_args()
+    args.answer_options = answer_options_of(args)
+    return args
 
 
 def main(description: str) -> None:
@@ -88,6 +92,7 @@ def main(description: str) -> None:
         num_workers=args.num_workers or default_workers(args),
         num_threads=args.num_threads,
         address=args.address,
+        answer_options=args.answer_options,
     )
     written = answer(run)
     there = f", {written.parts_before} of which were there already" if written.parts_before else ""
@@ -117,6 +122,7 @@ def choose_model(args: Namespace) -> tuple:
         "batch_size": args.batch_size,
     }
     predictor = load_with(**model, num_threads=args.num_threads)
+    predictor.task.answer_options(**args.answer_options.given)
     model["engine"] = predictor.engine.config.backend
     print(f"{predictor.engine.describe()} a worker", flush=True)
     return model, predictor.depends_on()

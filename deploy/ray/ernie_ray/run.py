@@ -9,6 +9,7 @@ import ray.data
 from ray.exceptions import RayActorError, RayError
 from tqdm import tqdm
 
+from ernie_inference.answer_options import AnswerOptions
 from ernie_inference.errors import InputError
 from ernie_ray import job
 from ernie_ray.address import AUTO, CLIENT
@@ -32,6 +33,7 @@ class Run:
         depends_on: of the predictor that they make.
         num_workers: None for as many as the cluster has room for.
         num_threads: of each worker.
+        answer_options: what of the answers is wanted.
     """
 
     files: List[str]
@@ -45,6 +47,7 @@ class Run:
     num_workers: Optional[int]
     num_threads: int
     address: Optional[str]
+    answer_options: AnswerOptions
 
 
 @dataclass
@@ -91,6 +94,7 @@ def answer_from_here(run: Run) -> Written:
             "text_column": run.columns.text,
             "answer_column": run.columns.answer,
             "rows_per_part": run.rows_per_part,
+            **run.answer_options.given,
         }
         if before is not None:  # what needs no reading first
             old = before.get("made_from") or {}
@@ -166,6 +170,7 @@ def answer_parts(run: Run, pieces: List[Piece], workers: int) -> Iterator[List]:
             list(run.columns),
             {**run.model, "num_threads": run.num_threads},
             run.batch_size,
+            run.answer_options.given,
         )
         concurrency = min(workers, len(pieces))
         yield from results_of(pieces, AnswerParts, arguments, concurrency, cpus=run.num_threads)

@@ -59,6 +59,7 @@ class AnswerParts:
         output_dir, format_name, columns: where parts are written, and how.
         model: arguments of load_with.
         batch_size: texts computed at once.
+        options: of the answers, those of AnswerOptions that are asked for.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class AnswerParts:
         columns: List,
         model: Dict[str, Any],
         batch_size: int,
+        options: Dict[str, Any],
     ):
-        self.format, self.columns, self.batch_size = FORMATS[format_name], Columns(*columns), batch_size
+        self.format, self.columns = FORMATS[format_name], Columns(*columns)
+        self.batch_size, self.options = batch_size, options
         self.problem = ""
         try:
             self.store = Store(output_dir)
@@ -90,7 +93,7 @@ class AnswerParts:
             raise changed(piece.file)
         part = Part(piece.file, piece.first_row, piece.rows, piece.begin)
         rows, examples = self.format.read(part, self.predictor.task, self.columns)
-        answers = self.predictor.predict(examples, self.batch_size)
+        answers = self.predictor.predict(examples, self.batch_size, **self.options)
         if len(answers) != piece.rows or stat_of(piece.file) != Stat(piece.size, piece.mtime_ns):
             raise changed(piece.file)
         content = self.format.write(rows, examples, answers, self.columns)

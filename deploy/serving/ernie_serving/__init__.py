@@ -1,7 +1,8 @@
 """A service of an exported model over gRPC and HTTP, on the pipelines of Paddle Serving, and its client.
 
     protocol                        what clients and the service say to each other; limits on a request
-    client, messages                asks a service; needs no paddle, and nothing of what is below
+    client, retries, access,        asks a service; needs no paddle, and nothing of what is below
+    messages
     client_command                  the three *_rpc_client.py
     service_config, ports           what can be set; where a service listens
     supervisor, worker_process      the process that *_service.py is, and a worker as it sees it

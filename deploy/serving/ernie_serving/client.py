@@ -9,87 +9,117 @@ It needs numpy, grpcio, protobuf and paddle-serving-server (for the definition o
 import json
 import socket
 import time
+import uuid
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import Any, Dict, Iterable, Iterator, List, Sequence
+from itertools import count, islice
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import grpc
 
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import as_inputs
 from ernie_inference.text_output import to_json
+from ernie_serving.access import Tls
 from ernie_serving.messages import load_messages
 from ernie_serving.protocol import RESULTS, RPC_METHOD, TEXTS, Code
+from ernie_serving.retries import RetryBudget, pause_before
 
-FIRST_PAUSE = 0.05  # seconds before the first retry; each further one waits twice as long
+REQUEST_ID = "x-request-id"  # metadata of a request
+AGAIN = (Code.BUSY, Code.STOPPING, Code.TIMEOUT)  # what may be answered later
+PUSHBACK = "grpc-retry-pushback-ms"  # metadata of an answer: how long to wait, or below 0: do not ask again
+RETRY_AFTER = "retry-after"  # likewise, in seconds, as an HTTP proxy says it
 
 
 class RequestError(InputError):
-    """A request that was refused, or that nobody answered."""
+    """A request that was refused, or that nobody answered.
 
-    def __init__(self, code: int, message: str):
+    Attributes:
+        code: err_no.
+        wait: seconds for which the server asked to be left alone; None: it did not say.
+    """
+
+    def __init__(self, code: int, message: str, wait: Optional[float] = None):
         super().__init__(message)
         self.code = code
+        self.wait = wait
 
 
 class Client:
     """Asks one service, at one address or at several in turn (gRPC's round robin).
 
+    Where a service is full, stopping or away, or does not answer in time, it is asked again: after a pause, as long as
+    retries, time and the budget last. What is too large for it, and what it could not answer in time, is sent in
+    halves. Threads may share a client.
+
     Args:
         endpoints: host:port of each; a single host name stands for all its addresses.
-        timeout: seconds to wait for an answer.
-        retries: how often to ask again where a server is full, stopping, or cannot be reached.
+        timeout: seconds for the answer, retries and pauses included.
+        retries: how often to ask again at the most.
+        model: which model of a service that has several; empty for its only one.
+        api_key: what the service asks for; read_api_key reads one.
+        tls: for an encrypted connection.
+        budget: how many requests are sent again, of all; None: a tenth, and some more where there are few.
+
+    Raises:
+        InputError: an endpoint is wrong, or a file of `tls`.
     """
 
-    def __init__(self, endpoints: Sequence[str], timeout: float = 30.0, retries: int = 5):
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        timeout: float = 30.0,
+        retries: int = 5,
+        *,
+        model: str = "",
+        api_key: Optional[str] = None,
+        tls: Optional[Tls] = None,
+        budget: Optional[RetryBudget] = None,
+    ):
         self.endpoints = list(endpoints)
         self.timeout = timeout
         self.retries = retries
+        self.model = model
+        self._metadata = [("authorization", f"Bearer {api_key}")] if api_key else []
+        self._budget = budget or RetryBudget()
         messages = load_messages()
         self._request = messages.Request
-        options = [
-            ("grpc.lb_policy_name", "round_robin"),
-            ("grpc.enable_http_proxy", 0),
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-            # Connections of its own: clients in one process would share them, and all reach the same worker.
-            ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.max_reconnect_backoff_ms", 2000),
-        ]
-        self._channel = grpc.insecure_channel(target_of(self.endpoints), options)
+        self._channel = open_channel(self.endpoints, tls)
         self._call = self._channel.unary_unary(
             RPC_METHOD, messages.Request.SerializeToString, messages.Response.FromString
         )
 
-    def predict(self, texts: Sequence[Any]) -> List[Dict]:
+    def predict(self, texts: Sequence[Any], request_id: str = "", **options: Any) -> List[Dict]:
         """The answers to texts, in their order, as ErniePredictor.predict gives them; a single str or dict is one text.
+
+        Args:
+            request_id: under which the service notes the request and all that is sent again of it; empty: a new one.
+            options: top_k and threshold, as ErniePredictor.predict takes them; None is not sent.
 
         Raises:
             RequestError: the service refused the request, or could not be reached.
         """
-        texts = list(as_inputs(texts))
-        request = self._request(key=[TEXTS], value=[to_json(texts).decode()])
-        pause = FIRST_PAUSE
-        for retry in range(self.retries + 1):
-            try:
-                return self._ask(request)
-            except RequestError as error:
-                if error.code in (Code.TOO_LARGE, Code.TIMEOUT) and len(texts) > 1:
-                    middle = len(texts) // 2
-                    return self.predict(texts[:middle]) + self.predict(texts[middle:])
-                if error.code not in (Code.BUSY, Code.STOPPING) or retry == self.retries:
-                    raise
-            time.sleep(pause)
-            pause *= 2
-        raise AssertionError("not reached")
+        self._budget.first_request()
+        asking = Asking(time.monotonic() + self.timeout, request_id or uuid.uuid4().hex, options)
+        return self._answer(list(as_inputs(texts)), asking, self.retries)
 
-    def predict_iter(self, texts: Iterable[Any], batch_size: int = 32, concurrency: int = 1) -> Iterator[Dict]:
-        """Like predict, for any number of texts, `batch_size` in a request and `concurrency` requests at a time."""
-        texts, waiting = iter(as_inputs(texts)), deque()
+    def predict_iter(
+        self,
+        texts: Iterable[Any],
+        batch_size: int = 32,
+        concurrency: int = 1,
+        request_id: str = "",
+        **options: Any,
+    ) -> Iterator[Dict]:
+        """Like predict, for any number of texts, `batch_size` in a request and `concurrency` requests at a time.
+
+        request_id: of which the requests' own are made, by a number at its end.
+        """
+        texts, waiting, numbers = iter(as_inputs(texts)), deque(), count(1)
         with ThreadPoolExecutor(concurrency) as pool:
             for group in iter(lambda: list(islice(texts, batch_size)), []):
-                waiting.append(pool.submit(self.predict, group))
+                own_id = request_id and f"{request_id}-{next(numbers)}"
+                waiting.append(pool.submit(self.predict, group, own_id, **options))
                 if len(waiting) > concurrency:
                     yield from waiting.popleft().result()
             while waiting:
@@ -98,14 +128,98 @@ class Client:
     def close(self) -> None:
         self._channel.close()
 
-    def _ask(self, request) -> List[Dict]:
+    def _answer(self, texts: List[Any], asking: "Asking", retries: int) -> List[Dict]:
+        for retry in range(retries + 1):
+            try:
+                return self._ask(texts, asking)
+            except RequestError as error:
+                if error.code == Code.TOO_LARGE and len(texts) > 1:
+                    return self._in_halves(texts, asking, retries)
+                if error.code not in AGAIN or retry == retries or (error.wait or 0) < 0:
+                    raise
+                # Less at a time may be answered in time; but then two requests take the place of one.
+                halve = error.code == Code.TIMEOUT and len(texts) > 1
+                pause = pause_before(retry, error.wait)
+                turn = self._budget.claim(asking.seconds_left, 1 + halve)
+                if turn is None or max(pause, turn) >= asking.seconds_left:
+                    raise
+                time.sleep(max(pause, turn))
+                if halve:
+                    return self._in_halves(texts, asking, retries - retry - 1)
+        raise AssertionError("not reached")
+
+    def _in_halves(self, texts: List[Any], asking: "Asking", retries: int) -> List[Dict]:
+        middle = len(texts) // 2
+        return self._answer(texts[:middle], asking, retries) + self._answer(texts[middle:], asking, retries)
+
+    def _ask(self, texts: List[Any], asking: "Asking") -> List[Dict]:
+        fields = {TEXTS: texts, **asking.options}
+        request = self._request(
+            name=self.model, key=list(fields), value=[to_json(value).decode() for value in fields.values()]
+        )
+        metadata = [*self._metadata, (REQUEST_ID, asking.request_id)]
         try:
-            response = self._call(request, timeout=self.timeout)
+            response, call = self._call.with_call(request, timeout=max(asking.seconds_left, 0), metadata=metadata)
         except grpc.RpcError as error:
-            raise RequestError(code_of(error), f"{', '.join(self.endpoints)}: {error.details()}") from None
+            where = ", ".join(self.endpoints)
+            raise RequestError(code_of(error), f"{where}: {error.details()}", wait_of(error)) from None
         if response.err_no != Code.OK:
-            raise RequestError(response.err_no, f"the service refused (err_no {response.err_no}): {response.err_msg}")
+            message = f"the service refused (err_no {response.err_no}): {response.err_msg}"
+            raise RequestError(response.err_no, message, wait_of(call))
         return json.loads(dict(zip(response.key, response.value))[RESULTS])
+
+
+class Asking:
+    """What all requests of one predict() have in common.
+
+    Args:
+        deadline: of time.monotonic.
+        request_id: for the service's notes.
+        options: fields of the request beside its texts.
+    """
+
+    def __init__(self, deadline: float, request_id: str, options: Dict[str, Any]):
+        self.deadline = deadline
+        self.request_id = request_id
+        self.options = {name: value for name, value in options.items() if value is not None}
+
+    @property
+    def seconds_left(self) -> float:
+        return self.deadline - time.monotonic()
+
+
+def open_channel(endpoints: Sequence[str], tls: Optional[Tls]) -> grpc.Channel:
+    """A channel to the endpoints, asked in turn.
+
+    Raises:
+        InputError: an endpoint is wrong, or a file of `tls`.
+    """
+    target = target_of(endpoints)
+    options: List[Tuple[str, Any]] = [
+        ("grpc.lb_policy_name", "round_robin"),
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_send_message_length", -1),
+        # Connections of its own: clients in one process would share them, and all reach the same worker.
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.max_reconnect_backoff_ms", 2000),
+    ]
+    if tls is None:
+        return grpc.insecure_channel(target, options)
+    # Several addresses have no name of their own that a certificate could have.
+    name = tls.server_name or endpoints[0].rpartition(":")[0].strip("[]")
+    return grpc.secure_channel(target, tls.credentials(), [*options, ("grpc.ssl_target_name_override", name)])
+
+
+def wait_of(call) -> Optional[float]:
+    """The seconds for which an answer asks to be left alone; None where it does not say, below 0: for good."""
+    said = {key: value for key, value in [*(call.initial_metadata() or ()), *(call.trailing_metadata() or ())]}
+    for key, seconds in ((PUSHBACK, 0.001), (RETRY_AFTER, 1.0)):
+        try:
+            return int(said[key]) * seconds
+        except (KeyError, ValueError):  # Retry-After may be a date, which nothing here sends
+            continue
+    return None
 
 
 def code_of(error: grpc.RpcError) -> Code:

@@ -7,14 +7,16 @@ import sys
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Type
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Type
 
+from ernie_inference.answer_options import add_answer_flags, answer_options_of
 from ernie_inference.bulk import answer_file
 from ernie_inference.commands import format_answer
 from ernie_inference.console import Parser, number_above, number_from, print_row, run_command
 from ernie_inference.errors import InputError
 from ernie_inference.tasks import TASKS, Task
 from ernie_inference.text_output import to_json
+from ernie_serving.access import KEY_VARIABLE, Tls, read_api_key
 from ernie_serving.client import Client
 from ernie_serving.ports import host_port
 from ernie_serving.service_config import ServiceConfig, config_file, read_config
@@ -40,7 +42,14 @@ def run_client(task_name: str) -> None:
 def main(task: Type[Task]) -> None:
     args = parse_arguments(task)
     endpoints = args.endpoints.split(",") if args.endpoints else [configured_endpoint(task.name)]
-    client = Client(endpoints, args.timeout, args.retries)
+    client = Client(
+        endpoints,
+        args.timeout,
+        args.retries,
+        model=args.model,
+        api_key=read_api_key(args.api_key_file),
+        tls=tls_of(args),
+    )
     if args.task_name:
         evaluate(client, task, args)
     elif args.input_file:
@@ -72,16 +81,46 @@ def parse_arguments(task: Type[Task]) -> Namespace:
     parser.add_argument(
         "--repeat", type=number_from(1), default=1, help="ask so many times, and print how long it took"
     )
-    parser.add_argument("--timeout", type=number_above(0), default=30.0, help="seconds to wait for an answer")
+    parser.add_argument(
+        "--timeout", type=number_above(0), default=30.0, help="seconds for an answer, with all that is asked again"
+    )
     parser.add_argument(
         "--retries", type=number_from(0), default=5, help="how often to ask again where a server is full or away"
     )
+    add_answer_flags(parser)
+    parser.add_argument("--model", default="", help="which model of a service that has several")
+    parser.add_argument("--request_id", default="", help="under which the service notes the requests: ID-1, ID-2 ...")
+    parser.add_argument(
+        "--api_key_file", help=f"file that holds the API key; default: {KEY_VARIABLE} of the environment"
+    )
+    parser.add_argument("--tls", action="store_true", help="encrypt; any of the next four flags does too")
+    parser.add_argument("--tls_root", type=Path, help="PEM file of the authorities that are trusted")
+    parser.add_argument("--tls_certificate", type=Path, help="PEM file of the client's own certificate")
+    parser.add_argument("--tls_key", type=Path, help="PEM file of its key")
+    parser.add_argument("--tls_server_name", default="", help="name in the server's certificate, if not its host")
     args = parser.parse_args()
+    args.options = answer_options_of(args)
     if bool(args.input_file) != bool(args.output_file):
         raise InputError("--input_file and --output_file belong together")
     if sum(map(bool, (args.texts, args.input_file, args.task_name))) > 1:
         raise InputError("--texts, --input_file and --task_name: give one of them")
     return args
+
+
+def tls_of(args: Namespace) -> Optional[Tls]:
+    """What the flags say of encryption; None: there is none."""
+    tls = Tls(args.tls_root, args.tls_certificate, args.tls_key, args.tls_server_name)
+    return tls if args.tls or tls != Tls() else None
+
+
+def asking_of(args: Namespace) -> Dict[str, Any]:
+    """What predict_iter takes beside the texts."""
+    return {
+        "batch_size": args.batch_size,
+        "concurrency": args.concurrency,
+        "request_id": args.request_id,
+        **args.options.given,
+    }
 
 
 def configured_endpoint(task_name: str) -> str:
@@ -108,7 +147,7 @@ def answer_texts(client: Client, task: Type[Task], args: Namespace) -> None:
     seconds = []
     for _ in range(args.repeat):
         started = time.perf_counter()
-        results = list(client.predict_iter(texts, args.batch_size, args.concurrency))
+        results = list(client.predict_iter(texts, **asking_of(args)))
         seconds.append(time.perf_counter() - started)
     for text, result in zip(texts, results):
         print(format_answer(task, text, result))
@@ -136,26 +175,27 @@ def print_timing(texts: int, seconds: List[float]) -> None:
 class ServiceAnswerer:
     """A service, to answer a file. What model it has, its client cannot know: the endpoints stand for that."""
 
-    def __init__(self, client: Client, task: Type[Task], concurrency: int):
+    def __init__(self, client: Client, task: Type[Task], **asking: Any):
         self.task = task
         self.answered = 0
         self._client = client
-        self._concurrency = concurrency
+        self._asking = asking
 
-    def predict_iter(self, inputs: Iterable[Dict], batch_size: int) -> Iterator[Dict]:
-        for answer in self._client.predict_iter(inputs, batch_size, self._concurrency):
+    def predict_iter(self, inputs: Iterable[Dict], batch_size: int, **options: Any) -> Iterator[Dict]:
+        for answer in self._client.predict_iter(inputs, batch_size, **self._asking, **options):
             self.answered += 1
             yield answer
 
     def depends_on(self) -> Dict[str, Any]:
-        return {"task": self.task.name, "endpoints": sorted(self._client.endpoints)}
+        model = {"model": self._client.model} if self._client.model else {}
+        return {"task": self.task.name, "endpoints": sorted(self._client.endpoints), **model}
 
 
 def answer_lines_of(client: Client, task: Type[Task], args: Namespace) -> None:
     """Answer each line of a file, or what an interrupted run has left of it."""
-    answerer = ServiceAnswerer(client, task, args.concurrency)
+    answerer = ServiceAnswerer(client, task, concurrency=args.concurrency, request_id=args.request_id)
     started = time.perf_counter()
-    lines = answer_file(answerer, args.input_file, args.output_file, args.batch_size)
+    lines = answer_file(answerer, args.input_file, args.output_file, args.batch_size, args.options)
     speed = answerer.answered / (time.perf_counter() - started)
     print(f"wrote {lines} lines to {args.output_file}, {speed:.1f} texts/s")
 
@@ -174,7 +214,7 @@ def evaluate(client: Client, task: Type[Task], args: Namespace) -> None:
     examples = load_answered_examples(dataset, args.split, args.data_dir)[: args.max_samples]
     texts = [task.input_of(example) for example in examples]
     started = time.perf_counter()
-    results = list(client.predict_iter(texts, args.batch_size, args.concurrency))
+    results = list(client.predict_iter(texts, **asking_of(args)))
     speed = len(texts) / (time.perf_counter() - started)
     metrics = dataset.family.metric(examples, results)
     print_row(

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Optional, Union
 
 from ernie_inference.console import Parser, run_command
+from ernie_inference.engines.availability import is_installed
+from ernie_inference.engines.backends import BACKENDS, PADDLE
 from ernie_inference.errors import InputError
 from ernie_inference.files import publish
 from ernie_inference.inference_config import INFERENCE_FILE, VOCAB_FILE, load_task
@@ -65,6 +67,9 @@ def serving_config(prefix: Path) -> str:
 def check_serving_folder(folder: Union[str, Path]) -> Path:
     """The folder, if it is one that convert() wrote.
 
+    Where Paddle is not installed, another engine runs a .onnx file of the folder: nothing can read the Paddle model,
+    and whether the .onnx file belongs to it is that engine's to say.
+
     Raises:
         InputError: it is not, or serving_server_conf.prototxt is not the model's own.
     """
@@ -78,7 +83,7 @@ def check_serving_folder(folder: Union[str, Path]) -> Path:
         raise InputError(f"{folder / SERVING_FILE} is missing: {instead}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / SERVING_FILE} cannot be read ({error}): {instead}") from None
-    if written != serving_config(find_model(folder)):
+    if is_installed(BACKENDS[PADDLE]) and written != serving_config(find_model(folder)):
         raise InputError(f"{folder / SERVING_FILE} does not belong to the model beside it: {instead}")
     return folder
 

@@ -3,10 +3,9 @@
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler
-from typing import Callable, Dict
+from typing import Callable, Tuple
 
 from ernie_serving.bounded_server import BoundedServer
-from ernie_serving.metrics import prometheus_text
 
 MOST_CONNECTIONS = 64  # at the same time; others are closed
 
@@ -16,13 +15,13 @@ class Monitor(BoundedServer):
 
     Args:
         ready: gives the number of workers that answer.
-        values: gives all metrics, by name.
+        metrics: gives content type and text of all metrics, for a header Accept.
     """
 
-    def __init__(self, listening: socket.socket, ready: Callable[[], int], values: Callable[[], Dict[str, float]]):
+    def __init__(self, listening: socket.socket, ready: Callable[[], int], metrics: Callable[[str], Tuple[str, bytes]]):
         super().__init__(listening, MonitorHandler, MOST_CONNECTIONS)
         self.ready = ready
-        self.values = values
+        self.metrics = metrics
 
     def start(self) -> None:
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -37,11 +36,12 @@ class MonitorHandler(BaseHTTPRequestHandler):
         pages = {
             "/live": (200, "application/json", '{"status": "live"}'),
             "/health": (200 if ready else 503, "application/json", f'{{"ready": {ready}}}'),
-            "/metrics": (200, "text/plain; version=0.0.4", None),
         }
         nowhere = (404, "application/json", '{"pages": ["/live", "/health", "/metrics"]}')
         status, kind, body = pages.get(self.path, nowhere)
-        content = (prometheus_text(self.server.values()) if body is None else body).encode()
+        content = body.encode()
+        if self.path == "/metrics":
+            status, (kind, content) = 200, self.server.metrics(self.headers.get("Accept", ""))
         self.send_response_only(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))

@@ -1,24 +1,29 @@
 """The pipeline of paddle-serving-server that answers texts: what its Ops do here, and what of it had to be mended.
 
-    RequestOp    (thread of the request)   texts -> windows, the model's inputs
-    ModelOp      (its own thread)          windows of all waiting requests -> outputs, as one batch
-    ResponseOp   (thread of the request)   outputs -> answers, as JSON
+    Executor     (thread of the request)   a request -> parts of a batch each, one after the other; outputs -> answers
+    RequestOp    (thread of the request)   a part -> what goes through the pipeline
+    ModelOp      (its own thread)          windows of all waiting parts -> outputs, as one batch
+    ResponseOp   (thread of the request)   the outputs of a part, or an error
+
+A request of many windows puts its next part behind those that have come meanwhile, so that requests take turns, a batch
+each: a small one waits for one batch of a large one, not for all of it.
 
 Each class here that replaces something of paddle-serving-server 0.9.0 says what and why; all of that can
 go when a release mends it (0.9.0 is the last one so far).
 """
 
 import logging
+import math
 import os
 import threading
 import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import ErniePredictor
-from ernie_inference.tasks.base import Window
+from ernie_inference.tasks.base import Task, Window
 from ernie_serving.metrics import Metrics
 from ernie_serving.protocol import RESULTS, Accepted, Code, results_json
 from ernie_serving.serving_library import (
@@ -48,37 +53,53 @@ class Batching(NamedTuple):
     wait: float
 
 
+class Part(NamedTuple):
+    """As many windows of a request as are computed at once, and when its client gives up (time.monotonic)."""
+
+    windows: List[Window]
+    deadline: float
+
+    @property
+    def expired(self) -> bool:
+        return time.monotonic() >= self.deadline
+
+
 class RequestOp(pipeline.RequestOp):
-    """Hands on what protocol.read_request has accepted.
+    """Hands on parts of what protocol.read_request has accepted.
 
     The library's own reads tensors of the request, and unpickles those of type BYTES, which lets any client run
     code (https://github.com/PaddlePaddle/Serving/issues/1907). Here a pipeline Request never gets this far.
     """
 
-    def unpack_request_package(self, request: Accepted) -> Tuple[Dict[str, Any], int, None, str]:
+    def unpack_request_package(self, request: Part) -> Tuple[Dict[str, Any], int, None, str]:
         """(content, log id, no error code, no error)."""
-        if not isinstance(request, Accepted):
+        if not isinstance(request, Part):
             raise TypeError("only what read_request accepted may enter the pipeline")
-        return {"request": request}, 0, None, ""
+        return {"part": request}, 0, None, ""
 
     def proto_tensor_2_numpy(self, tensor) -> None:
         raise TypeError("tensors are not taken")
 
 
 class ModelOp(pipeline.Op):
-    """Runs the model on the windows of all requests that are waiting, as one batch.
+    """Runs the model on the windows of all parts that are waiting, as one batch.
 
     Args:
         predictor: used in place of Serving's LocalPredictor, which never turns INT8 on on a processor.
         batching: how requests are put together.
+        warm_up: whether each model thread runs every shape of input before it takes the first one.
     """
 
-    def __init__(self, predictor: ErniePredictor, input_ops: List, batching: Batching, metrics: Metrics):
+    def __init__(
+        self, predictor: ErniePredictor, input_ops: List, batching: Batching, metrics: Metrics, warm_up: bool = False
+    ):
         super().__init__(name=predictor.task.name, input_ops=input_ops)
         self._predictor = predictor
         self._batching = batching
         self._metrics = metrics
         self._busy_since: Dict[int, float] = {}  # thread -> when its batch began
+        self._warm_up = warm_up
+        self._warm_threads = threading.Semaphore(0)
 
     def init_from_dict(self, conf: Dict) -> None:
         super().init_from_dict(conf)
@@ -92,30 +113,25 @@ class ModelOp(pipeline.Op):
         now = time.monotonic()
         return max((now - since for since in list(self._busy_since.values())), default=0.0)
 
+    def wait_until_warm(self, timeout: Optional[float] = None) -> bool:
+        """Wait, once, until all model threads have begun to take requests; False where that took longer."""
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        for _ in range(self.concurrency):
+            left = None if timeout is None else max(end - time.monotonic(), 0)
+            if not self._warm_threads.acquire(timeout=left):
+                return False
+        return True
+
     def preprocess(self, input_dicts: Dict, data_id: int = 0, log_id: int = 0) -> Tuple[Dict, bool, None, str]:
-        """The windows of one request and its deadline for each, as arrays, which the library joins with those of
-        other requests."""
+        """The windows of one part, as an array, which the library joins with those of other parts."""
         (content,) = input_dicts.values()
-        request: Accepted = content["request"]
-        windows = object_array(sum(request.windows, []))
-        return {"windows": windows, "deadlines": np.full(len(windows), request.deadline)}, False, None, ""
+        return {"windows": object_array(content["part"].windows)}, False, None, ""
 
     def process(self, feed_batch: List[Dict], typical_logid: int = 0) -> Tuple[Dict, int, str]:
-        """Outputs for all windows of a batch; for one that cannot be computed, the exception stands in its place.
-
-        A request with more windows than a batch has is computed a batch at a time, and no further once its client
-        has given up.
-        """
-        windows, deadlines = list(feed_batch[0]["windows"]), feed_batch[0]["deadlines"]
-        self._metrics.batch(len(windows))
-        outputs: List[Any] = []
-        for begin in range(0, len(windows), self._batching.size):
-            part = slice(begin, begin + self._batching.size)
-            if deadlines[part].max() < time.monotonic():
-                outputs += [TimeoutError()] * len(windows[part])
-            else:
-                outputs += self._run_batch(windows[part])
-        return {"outputs": object_array(outputs)}, Code.OK, ""
+        """Outputs for all windows of a batch; for one that cannot be computed, the exception stands in its place."""
+        windows = list(feed_batch[0]["windows"])
+        self._metrics.batch(self.name, len(windows))
+        return {"outputs": object_array(self._run_batch(windows))}, Code.OK, ""
 
     def _run_batch(self, windows: List[Window]) -> List[Any]:
         self._busy_since[threading.get_ident()] = time.monotonic()
@@ -134,28 +150,30 @@ class ModelOp(pipeline.Op):
             return error
 
     def postprocess(self, input_data: Dict, fetch_data: Dict, data_id: int = 0, log_id: int = 0) -> Tuple:
-        """One request and its outputs, or an error code where one of its windows failed."""
-        (content,) = input_data.values()
+        """The outputs of one part, or an error code where one of its windows failed."""
         outputs = list(fetch_data["outputs"])
         if any(isinstance(output, Exception) for output in outputs):
             return {}, Code.FAILED, "the model failed on this request"
-        return {"request": content["request"], "outputs": outputs}, None, ""
+        return {"outputs": outputs}, None, ""
 
     def _run(self, *args, **kwargs) -> None:
         """A model thread that ends would leave a process that accepts requests and answers none: end that too."""
         try:
+            if self._warm_up:
+                self._predictor.warm_up()
+            self._warm_threads.release()
             super()._run(*args, **kwargs)
         except BaseException:
             logging.exception("the model thread ended")
             os._exit(EXIT_DEAF)
 
     def _auto_batching_generator(self, input_channel, op_name: str, *args, **kwargs) -> Iterator[List[Dict]]:
-        """Batches of waiting requests with batch_size windows in all, or with one larger request.
+        """Batches of waiting parts with batch_size windows in all at the most.
 
         In 0.9.0 a batch is counted in requests, however many texts they have; the waiting time begins before the
         first request comes, so that one which comes late goes alone; without a waiting time, requests are kept until
         there are batch_size of them, so perhaps for ever; and an idle server wakes up every few milliseconds.
-        Requests whose client has given up are left out here.
+        Parts whose client has given up are left out here.
         """
         most_windows = self._batching.size if self._batching.across_requests else 1
         kept = None
@@ -165,8 +183,9 @@ class ModelOp(pipeline.Op):
             kept, end = None, time.monotonic() + self._batching.wait
             while item is not None:
                 (data,) = item.values()
-                if data.dictdata is None or not data.dictdata["request"].expired:
-                    size = 0 if data.dictdata is None else sum(map(len, data.dictdata["request"].windows))
+                part = data.dictdata["part"] if data.dictdata is not None else Part([], math.inf)
+                if not part.expired:
+                    size = len(part.windows)
                     if batch and count + size > most_windows:
                         kept = item
                         break
@@ -189,23 +208,13 @@ def _next_item(channel, op_name: str, wait: float):
 
 
 class ResponseOp(pipeline.ResponseOp):
-    """Turns outputs into answers."""
-
-    def __init__(self, predictor: ErniePredictor, input_ops: List):
-        super().__init__(input_ops=input_ops)
-        self._task = predictor.task
+    """Hands the outputs of a part to its request."""
 
     def pack_response_package(self, channeldata: ChannelData):
-        """The pipeline Response: the answers as one JSON string, or the error."""
+        """The outputs of a part, a list, or the pipeline Response that says why there are none."""
         if channeldata.error_code != Code.OK or channeldata.datatype != ChannelDataType.DICT.value:
             return super().pack_response_package(channeldata)
-        content = channeldata.parse()
-        try:
-            answers = results_json(self._task, content["request"], content["outputs"])
-        except InputError as error:  # the model computed no numbers
-            logging.error("a request failed: %s", error)
-            return pb2.Response(err_no=Code.FAILED, err_msg=str(error))
-        return pb2.Response(err_no=Code.OK, key=[RESULTS], value=[answers])
+        return channeldata.parse()["outputs"]
 
 
 class Executor(DAGExecutor):
@@ -215,13 +224,28 @@ class Executor(DAGExecutor):
     a KeyError at the first answer that nobody waits for; after that every request hangs.
     """
 
-    def __init__(self, response_op: ResponseOp, conf: Dict):
+    def __init__(self, response_op: ResponseOp, conf: Dict, task: Task, part_size: int):
         self._caller = threading.local()
+        self._task = task
+        self._part_size = part_size
         super().__init__(response_op, conf, worker_idx=0)
 
     def call(self, accepted: Accepted):
+        """The answers as one JSON string, or an error; what is left of a request at its deadline is not computed."""
         self._caller.deadline = accepted.deadline
-        return super().call(accepted)
+        windows = sum(accepted.windows, [])
+        outputs: List[Tuple] = []
+        for begin in range(0, len(windows), self._part_size):
+            found = super().call(Part(windows[begin : begin + self._part_size], accepted.deadline))
+            if not isinstance(found, list):
+                return found
+            outputs += found
+        try:
+            answers = results_json(self._task, accepted, outputs)
+        except InputError as error:  # the model computed no numbers
+            logging.error("a request failed: %s", error)
+            return pb2.Response(err_no=Code.FAILED, err_msg=str(error))
+        return pb2.Response(err_no=Code.OK, key=[RESULTS], value=[answers])
 
     def start(self) -> None:
         threading.Thread(target=self._hand_out_answers, daemon=True).start()
@@ -249,7 +273,7 @@ class Executor(DAGExecutor):
 
 
 def build_pipeline(
-    predictor: ErniePredictor, batching: Batching, concurrency: int, metrics: Metrics
+    predictor: ErniePredictor, batching: Batching, concurrency: int, metrics: Metrics, warm_up: bool = False
 ) -> Tuple[Callable[[Accepted], Any], ModelOp]:
     """Start the pipeline. Returns what answers an accepted request with a pipeline Response, and the ModelOp.
 
@@ -257,12 +281,12 @@ def build_pipeline(
     answers them. channel_size stays 0, which is no limit: with a limit, a request that finds the channel full is
     not woken up when there is room again. Service counts the requests instead.
     """
-    model_op = ModelOp(predictor, [RequestOp()], batching, metrics)
+    model_op = ModelOp(predictor, [RequestOp()], batching, metrics, warm_up)
     conf = ServerYamlConfChecker.load_server_yaml_conf(
         yml_dict={"dag": {"is_thread_op": True, "channel_size": 0}, "op": {model_op.name: {"concurrency": concurrency}}}
     )
     model_op.init_from_dict(conf["op"][model_op.name])
-    executor = Executor(ResponseOp(predictor, [model_op]), conf)
+    executor = Executor(ResponseOp(input_ops=[model_op]), conf, predictor.task, batching.size)
     executor.start()
     return executor.call, model_op
 

@@ -1,23 +1,27 @@
 """What clients and the service say to each other, over gRPC and over HTTP, and the most that a request may hold.
 
-A request has one field, `texts`: a JSON list of inputs in the forms that deploy/python takes. Over gRPC
-it stands, as JSON, in the key and value strings of Serving's pipeline protocol; over HTTP it is a key
-of a JSON body. The answer has `err_no`, `err_msg` and `results`, one for each text.
+A request has the field `texts`, a JSON list of inputs in the forms that deploy/python takes, and may have `top_k` and
+`threshold`, which say what of the answers is wanted. Over gRPC each stands, as JSON, in the key and value strings of
+Serving's pipeline protocol; over HTTP it is a key of a JSON body. The answer has `err_no`, `err_msg` and `results`, one
+for each text.
 
 Nothing that a client sent is evaluated or unpickled here: it is read by json.loads or not at all.
 """
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import Any, Dict, List, NoReturn, Optional, Tuple
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple
 
+from ernie_inference.answer_options import PLAIN, AnswerOptions
 from ernie_inference.errors import InputError
 from ernie_inference.tasks.base import Task, Window
 from ernie_inference.text_output import to_json
 
 TEXTS, RESULTS = "texts", "results"
+OPTIONS = tuple(field.name for field in fields(AnswerOptions))  # fields of a request beside its texts
+MOST_DIGITS = 32  # of a number; Python takes quadratic time to read a long one
 RPC_METHOD = "/baidu.paddle_serving.pipeline_serving.PipelineService/inference"
 
 
@@ -65,25 +69,25 @@ class Limits:
     Attributes:
         texts: inputs.
         chars: characters of one input, all its parts together.
-        windows: model inputs (a long text is cut into several), which is what a request costs.
+        request_chars: characters of all inputs, which is what reading a request costs.
+        windows: model inputs (a long text is cut into several), which is what computing it costs.
     """
 
     texts: int
     chars: int
+    request_chars: int
     windows: int
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A request that has been read: its inputs, ready for the model, and when its client gives up (time.monotonic)."""
+    """A request that has been read: its inputs, ready for the model, when its client gives up (time.monotonic), and
+    what of the answers it wants."""
 
     examples: List[Dict]
     windows: List[List[Window]]
     deadline: float
-
-    @property
-    def expired(self) -> bool:
-        return time.monotonic() >= self.deadline
+    options: AnswerOptions = PLAIN
 
 
 def fields_of_rpc(request) -> Dict[str, Any]:
@@ -132,9 +136,10 @@ def read_request(task: Task, fields: Dict[str, Any], limits: Limits, deadline: f
     """Check the fields of a request and turn its texts into model inputs.
 
     Raises:
-        Refusal: a field is missing or unknown, a text is not what the task takes, or a limit is exceeded.
+        Refusal: a field is missing, unknown or out of its range, a text is not what the task takes, a limit is
+            exceeded, or the client has given up meanwhile.
     """
-    unknown = [key for key in fields if key != TEXTS]
+    unknown = [key for key in fields if key not in (TEXTS, *OPTIONS)]
     if unknown or TEXTS not in fields:
         refuse(f"unknown field {shown(unknown[0])}" if unknown else f"the field {TEXTS} is missing")
     texts = fields[TEXTS]
@@ -142,24 +147,40 @@ def read_request(task: Task, fields: Dict[str, Any], limits: Limits, deadline: f
         refuse(f"{TEXTS} is not a list with at least one input")
     if len(texts) > limits.texts:
         too_large(f"{len(texts)} texts", f"{limits.texts} in one request")
-    examples, windows, count = [], [], 0
+    options = _or_refuse(lambda: task.answer_options(**{name: fields.get(name) for name in OPTIONS}))
+    examples: List[Dict] = []
+    chars = 0
     for number, given in enumerate(texts, start=1):
         example = _read_example(task, given, f"text {number}")
-        if size_of(example) > limits.chars:
-            too_large(f"text {number} has {size_of(example)} characters", f"{limits.chars}")
+        size = size_of(example)
+        chars += size
+        if size > limits.chars:
+            too_large(f"text {number} has {size} characters", f"{limits.chars}")
+        if chars > limits.request_chars:
+            too_large(f"text {number} brings the request to {chars} characters", f"{limits.request_chars}")
         examples.append(example)
+    windows: List[List[Window]] = []
+    count = 0
+    for number, example in enumerate(examples, start=1):
+        if time.monotonic() >= deadline:
+            raise Refusal(Code.TIMEOUT, f"no time is left at text {number} of {len(examples)}: send fewer at a time")
         windows.append(task.windows(example))
         count += len(windows[-1])
         if count > limits.windows:
             too_large(f"text {number} brings the request to {count} windows", f"{limits.windows}")
-    return Accepted(examples, windows, deadline)
+    return Accepted(examples, windows, deadline, options)
+
+
+def _or_refuse(read: Callable[[], Any]) -> Any:
+    """What is read, or a Refusal that says why it cannot be."""
+    try:
+        return read()
+    except InputError as error:
+        refuse(str(error))
 
 
 def _read_example(task: Task, given: Any, where: str) -> Dict:
-    try:
-        example = task.as_example(given, where)
-    except InputError as error:
-        refuse(str(error))
+    example = _or_refuse(lambda: task.as_example(given, where))
     unknown = sorted(set(example) - set(task.input_of(example)))
     if unknown:
         refuse(f"{where} has the unknown field {shown(unknown[0])}")
@@ -173,19 +194,28 @@ def size_of(example: Dict) -> int:
 
 
 def parse_json(given, where: str) -> Any:
-    """Any JSON but numbers, which no request of this protocol holds; long ones take Python quadratic time to read.
+    """Any JSON whose numbers have no more than MOST_DIGITS characters.
 
     Raises:
-        Refusal: it is not JSON, or nested too deeply.
+        Refusal: it is not JSON, has a longer number, or is nested too deeply.
     """
     try:
-        return json.loads(given, parse_int=_number, parse_float=_number, parse_constant=_number)
+        return json.loads(given, parse_int=_number(int), parse_float=_number(float), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         refuse(f"{where} is not JSON ({shown(str(error), 80)})")
 
 
-def _number(digits: str) -> int:
-    return 0
+def _number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def read(digits: str) -> Any:
+        if len(digits) > MOST_DIGITS:
+            raise ValueError(f"a number of {len(digits)} characters, the limit is {MOST_DIGITS}")
+        return kind(digits)
+
+    return read
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON's")
 
 
 def shown(text: str, most: int = 40) -> str:
@@ -208,7 +238,7 @@ def results_json(task: Task, accepted: Accepted, outputs: List[Tuple]) -> str:
     Raises:
         InputError: the model computed NaN or infinity for one of them.
     """
-    return to_json(list(task.answers(accepted.examples, accepted.windows, outputs))).decode("utf-8")
+    return to_json(list(task.answers(accepted.examples, accepted.windows, outputs, accepted.options))).decode("utf-8")
 
 
 def http_body(code: int, message: str, results: Optional[str] = None) -> bytes:

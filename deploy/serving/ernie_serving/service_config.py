@@ -45,6 +45,7 @@ class ServiceConfig:
     concurrency: int = option("model runs at the same time in one worker", 1, least=1)
     replicas: int = option("worker processes, each with its own model", 1, least=1)
     batch_size: int = option("windows computed at once", 32, least=1)
+    few_shapes: bool = option("run inputs in few shapes, so that memory is bounded", True)
     auto_batching: bool = option("compute windows of several requests together", True)
     auto_batching_timeout: float = option("milliseconds to wait for a batch to fill", 0.0, least=0)
     queue_size: int = option("requests in one worker, waiting or computed; more are refused", 256, least=1)
@@ -52,6 +53,7 @@ class ServiceConfig:
     max_request_bytes: int = option("bytes of a request", 1 << 20, least=1)
     max_texts: int = option("texts of a request", 64, least=1)
     max_chars: int = option("characters of a text", 10_000, least=1)
+    max_request_chars: int = option("characters of a request, all its texts together", 200_000, least=1)
     max_windows: int = option("windows of a request", 256, least=1)
     max_connections: int = option("connections of one worker, over HTTP and over gRPC each", 512, least=1)
 

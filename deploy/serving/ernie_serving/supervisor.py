@@ -8,10 +8,10 @@ import queue
 import signal
 import sys
 import time
-from collections import Counter
-from typing import Dict, List
+from typing import List
 
 from ernie_inference.errors import InputError
+from ernie_serving.metrics import ServiceMetrics, WorkerState
 from ernie_serving.monitor import Monitor
 from ernie_serving.ports import address_of, listen, reserve
 from ernie_serving.service_config import ServiceConfig
@@ -30,7 +30,6 @@ class Supervisor:
         self.task_name = task_name
         self.workers: List[Worker] = []
         self._events: queue.SimpleQueue = queue.SimpleQueue()  # a worker that reported or ended; None: stop
-        self._ended: Counter = Counter()  # counts of workers that are no more
         self._reserved, rpc_address = reserve(config.host, config.rpc_port)
         self._http = listen(config.host, config.http_port, "http_port")
         self._monitor = listen(config.host, config.monitor_port, "monitor_port")
@@ -40,6 +39,7 @@ class Supervisor:
             "rpc_address": rpc_address,
             "http_fd": None if self._http is None else self._http.fileno(),
         }
+        self.metrics = ServiceMetrics(self._worker_states)
         self._failures = 0
         self._announced = False
 
@@ -52,9 +52,9 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._events.put(None))
         if self._monitor is not None:
-            Monitor(self._monitor, lambda: self.ready, self.values).start()
+            Monitor(self._monitor, lambda: self.ready, self.metrics.page).start()
         try:
-            self.workers = [Worker(number, self._settings, self._events) for number in range(self.config.replicas)]
+            self.workers = [self._start_worker(number) for number in range(self.config.replicas)]
             while True:
                 try:
                     worker = self._events.get(timeout=CHECK_SECONDS)
@@ -69,6 +69,10 @@ class Supervisor:
             for worker in self.workers:
                 if worker.process.poll() is None:
                     worker.process.kill()
+            self.metrics.close()
+
+    def _start_worker(self, number: int) -> Worker:
+        return Worker(number, self._settings, self._events, self.metrics.environment)
 
     def _end_lost_workers(self) -> None:
         """Kill workers that hang as a whole; what follows is as for any that ends."""
@@ -92,10 +96,10 @@ class Supervisor:
         if self._failures >= MOST_FAILURES:
             raise InputError(f"workers ended {self._failures} times in a row soon after their start ({worker.ending})")
         print(f"worker {worker.number} ended ({worker.ending}); starting another", file=sys.stderr, flush=True)
-        self._ended.update(worker.last.get("counts", {}))
-        self._ended["ernie_worker_restarts_total"] += 1
+        self.metrics.worker_ended(worker.process.pid)
+        self.metrics.restart()
         time.sleep(0 if self._failures < 2 else 2 ** (self._failures - 2))
-        self.workers[self.workers.index(worker)] = Worker(worker.number, self._settings, self._events)
+        self.workers[self.workers.index(worker)] = self._start_worker(worker.number)
 
     def _stop(self) -> int:
         """Let all workers finish. Returns 0, or 1 where one had to be killed."""
@@ -115,16 +119,12 @@ class Supervisor:
             print(f"worker {worker.number} ended ({worker.ending}) while it stopped", file=sys.stderr, flush=True)
         return 1 if failed else 0
 
-    def values(self) -> Dict[str, float]:
-        """All metrics: counts of all workers that are or were, and what is going on now."""
-        workers, values = list(self.workers), Counter(self._ended)
-        for worker in workers:
-            values.update(worker.last.get("counts", {}))
-        alive = [worker for worker in workers if worker.state != "ended"]
-        values["ernie_worker_restarts_total"] += 0
-        values["ernie_requests_in_flight"] = sum(worker.last.get("in_flight", 0) for worker in alive)
-        values["ernie_workers_ready"] = self.ready
-        return dict(values)
+    def _worker_states(self) -> List[WorkerState]:
+        return [
+            WorkerState(worker.number, worker.process.pid, worker.state == "ready")
+            for worker in list(self.workers)
+            if worker.state != "ended"
+        ]
 
     @property
     def ready(self) -> int:

@@ -1,7 +1,7 @@
 """One worker process of a service: loads the model, answers requests, and reports to the supervisor that started it.
 
 It reads its settings as one line of JSON from stdin, where the end of input means that the supervisor is gone, and
-writes lines of JSON to stdout: what is wrong with the settings, or every second its state and counts.
+writes lines of JSON to stdout: what is wrong with the settings, or every second its state.
 """
 
 import json
@@ -20,7 +20,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "python"))
 from ernie_inference.engine_choice import load_with
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import ErniePredictor
-from ernie_serving.metrics import Metrics
+from ernie_serving.metrics import Metrics, remove_abandoned_files
 from ernie_serving.model_to_serving import check_serving_folder
 from ernie_serving.service_config import ServiceConfig
 
@@ -61,16 +61,24 @@ def load(config: ServiceConfig) -> ErniePredictor:
         precision=config.precision,
         num_threads=config.thread_num,
         batch_size=config.batch_size,
+        few_shapes=config.few_shapes,
     )
     predictor.predict(predictor.task.sample_inputs)
     return predictor
+
+
+def wait_for_the_end(stop: threading.Event) -> None:
+    """Set the event when the supervisor is gone, and tidy up in its place."""
+    sys.stdin.read()
+    remove_abandoned_files()
+    stop.set()
 
 
 def main() -> None:
     reports = take_stdout()
     settings: Dict[str, Any] = json.loads(sys.stdin.readline())
     stop = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+    threading.Thread(target=wait_for_the_end, args=(stop,), daemon=True).start()
 
     config = ServiceConfig(**settings["config"])
     try:
@@ -87,30 +95,30 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # Serving's library, which is not needed to say that a model cannot be loaded.
     from ernie_serving.http_front import HttpFront
-    from ernie_serving.service import Service, rpc_server
+    from ernie_serving.models import Models
+    from ernie_serving.rpc_front import rpc_server
+    from ernie_serving.service import Service
 
-    metrics = Metrics()
-    service = Service(config, predictor, metrics)
-    server = rpc_server(service, settings["rpc_address"])
+    name = predictor.task.name
+    metrics = Metrics([name])
+    models = Models({name: Service(name, config, predictor, metrics)})
+    server = rpc_server(models, config, metrics, settings["rpc_address"])
     front = None
     if settings["http_fd"] is not None:
-        front = HttpFront(service, socket.socket(fileno=settings["http_fd"]))
+        front = HttpFront(models, config, metrics, socket.socket(fileno=settings["http_fd"]))
         threading.Thread(target=front.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
 
     def send(state: str) -> None:
-        report(
-            reports, state=state, engine=predictor.engine.describe(),
-            in_flight=service.in_flight, counts=metrics.snapshot(),
-        )  # fmt: skip
+        report(reports, state=state, engine=predictor.engine.describe())
 
     while not stop.is_set():
         send("ready")
-        if service.is_stuck:
+        if any(service.is_stuck for service in models):
             os._exit(EXIT_STUCK)
         stop.wait(REPORT_SECONDS)
-    service.stopping = True
+    models.stop()
     send("stopping")
-    service.drain()
+    models.drain()
     # Answers on their way, and requests that gRPC has taken but no thread yet, which are refused.
     server.stop(grace=LAST_ANSWERS_SECONDS).wait()
     if front is not None:

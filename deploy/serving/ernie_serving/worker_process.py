@@ -25,7 +25,7 @@ class Worker:
         InputError: the system starts no more processes.
     """
 
-    def __init__(self, number: int, settings: Dict[str, Any], events: "queue.SimpleQueue"):
+    def __init__(self, number: int, settings: Dict[str, Any], events: "queue.SimpleQueue", environment: Dict[str, str]):
         self.number = number
         self.last: Dict[str, Any] = {}
         self.heard = time.monotonic()
@@ -41,7 +41,7 @@ class Worker:
                 # when it fails to start (kill_stop_process_by_pid of paddle-serving-server 0.9.0).
                 start_new_session=True,
                 # Requests are answered in many threads; glibc would keep freed memory for each of them.
-                env={"MALLOC_ARENA_MAX": "2", **os.environ},
+                env={"MALLOC_ARENA_MAX": "2", **os.environ, **environment},
             )
         except OSError as error:
             raise InputError(f"no worker can be started ({error.strerror}): mend that, and start again") from None

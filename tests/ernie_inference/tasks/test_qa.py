@@ -5,7 +5,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ernie_inference.tasks.qa import QuestionAnswering
+from ernie_inference.errors import InputError
+from ernie_inference.tasks.qa import MAX_QUESTION_TOKENS, QuestionAnswering
 from ernie_inference.wordpiece import WordPiece
 from tests.support.models import FILLERS, NAMES, make_vocab
 
@@ -93,3 +94,56 @@ def test_reading_never_answers_with_the_question():
         "score": 0.0,
         "pos": None,
     }
+
+
+def best_answers(context, start, end, question="谁？", max_seq_length=64, **options):
+    """The answer of a model that sees these logits of the context's tokens in whatever window."""
+    task = QuestionAnswering(TOKENIZER, [], max_seq_length, 8)
+    given_example = {"question": question, "context": context}
+    windows = task.windows(given_example)
+    outputs = []
+    for window in windows:
+        logits = np.full((2, len(window.input_ids)), -50.0)
+        for row, of_token in enumerate((start, end)):
+            inside = of_token[window.begin : window.begin + len(window.starts)]
+            logits[row, window.offset : window.offset + len(window.starts)] = inside
+        outputs.append(tuple(logits))
+    return task.decode(given_example, windows, outputs, task.answer_options(**options))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 20), st.integers(0, 2**32 - 1))
+def test_the_best_answers_are_those_of_all_spans(length, top_k, seed):
+    context = "".join(chr(0x4E00 + i) for i in range(length))
+    start, end = np.random.default_rng(seed).normal(0, 3, (2, length))
+    probability = np.outer(np.exp(start) / np.exp(start).sum(), np.exp(end) / np.exp(end).sum())
+    spans = sorted(((probability[i, j], i, j) for i in range(length) for j in range(i, length)), reverse=True)[:top_k]
+    answer = best_answers(context, start, end, top_k=top_k)
+    assert [each["pos"] for each in answer["answers"]] == [[i, j] for _, i, j in spans]
+    assert [each["score"] for each in answer["answers"]] == pytest.approx([score for score, _, _ in spans])
+    assert all(each["answer"] == context[each["pos"][0] : each["pos"][1] + 1] for each in answer["answers"])
+    plain = best_answers(context, start, end)
+    assert plain == {name: answer[name] for name in plain} == answer["answers"][0] and "answers" not in plain
+    windowed = best_answers(context, start, end, max_seq_length=32, top_k=top_k)["answers"]
+    assert len({tuple(each["pos"]) for each in windowed}) == len(windowed), "no span twice where windows overlap"
+
+
+def test_under_the_threshold_there_is_no_answer():
+    start, end = np.log([0.6, 0.3, 0.1]), np.log([0.1, 0.3, 0.6])
+    answer = best_answers("一二三", start, end, top_k=3, threshold=0.2)
+    assert [each["answer"] for each in answer["answers"]] == ["一二三"] and answer["answer"] == "一二三"
+    none = best_answers("一二三", start, end, top_k=3, threshold=0.5)
+    assert none == {"answer": None, "score": pytest.approx(0.36), "pos": None, "answers": []}
+    assert best_answers("", start, end, threshold=0.1) == {"answer": None, "score": 0.0, "pos": None}
+    assert QuestionAnswering.describe(none) == ["qa result:", "answer: none   score: 0.3600   pos: None"]
+    with pytest.raises(InputError, match="^top_k is 21: qa gives at most 20 answers$"):
+        best_answers("一二三", start, end, top_k=21)
+
+
+def test_a_question_that_is_cut_is_said():
+    start = end = np.zeros(3)
+    for tokens, max_seq_length in ((MAX_QUESTION_TOKENS, 256), (16, 32)):
+        assert "truncated" not in best_answers("一二三", start, end, "谁" * tokens, max_seq_length)
+        cut = best_answers("一二三", start, end, "谁" * (tokens + 1), max_seq_length)
+        assert cut["truncated"] is True
+    assert QuestionAnswering.describe(cut)[1].endswith("   (the question was truncated)")

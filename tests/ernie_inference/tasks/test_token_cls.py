@@ -89,6 +89,37 @@ def test_a_token_in_two_windows_is_read_where_it_has_more_context():
     assert task.decode(example_text, windows, outputs)["entities"] == []
 
 
+def test_entities_with_their_confidence():
+    """That of the least certain token; the others' certainty does not make up for it."""
+    task = TokenClassification(TOKENIZER, LABELS["token_cls"], 32)
+    tags = ["B-PER", "I-PER", "O", "B-LOC", "I-LOC", "I-LOC", "B-ORG"]
+    certain = [0.9, 0.6, 0.5, 0.8, 0.95, 0.7, 0.65]
+    probabilities = np.full((len(tags), len(task.labels)), 0.0)
+    for row, (tag, confidence) in enumerate(zip(tags, certain)):
+        probabilities[row] = (1 - confidence) / (len(task.labels) - 1)
+        probabilities[row, task.labels.index(tag)] = confidence
+    given_example = {"text": "王明在上海市厂"}
+    (window,) = windows = task.windows(given_example)
+    logits = np.zeros((len(window.input_ids), len(task.labels)))
+    logits[1 : 1 + len(tags)] = np.log(probabilities)
+
+    def found(example=given_example, **options):
+        return task.decode(example, windows, [(logits,)], task.answer_options(**options))["entities"]
+
+    every = found(threshold=0)
+    assert [(e["entity"], e["confidence"]) for e in every] == [
+        ("王明", pytest.approx(0.6)), ("上海市", pytest.approx(0.7)), ("厂", pytest.approx(0.65)),
+    ]  # fmt: skip
+    assert found() == [{name: e[name] for name in ("entity", "label", "pos")} for e in every]
+    assert found(top_k=9) == every and found(top_k=2) == every[1:] and found(top_k=1) == [every[1]]
+    assert found(threshold=0.62) == every[1:] and found(threshold=0.66, top_k=2) == [every[1]]
+    assert found(threshold=0.71) == []
+    tokens = {"tokens": ["王明", "在", "上海市", "厂"]}  # the first piece of a list's token counts for all of it
+    assert [e["confidence"] for e in found(tokens, threshold=0)] == pytest.approx([0.9, 0.8, 0.65])
+    line = TokenClassification.describe({"entities": every[:1]})[1]
+    assert line == "entity: 王明   label: PER   pos: [0, 1]   confidence: 0.6000"
+
+
 def test_positions_of_a_token_list_are_numbers_of_tokens():
     task = TokenClassification(TOKENIZER, LABELS["token_cls"], 64)
     tokens = ["I", "love", "New", "York", "和", "北", "京", "2018", "年"]

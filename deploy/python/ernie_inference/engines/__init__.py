@@ -2,7 +2,7 @@
 
     backends                        the table of backends: what each runs where
     availability, config            what this machine can run; how to run a model, checked against both
-    base                            what every engine can do
+    base, shapes                    what every engine can do; the shapes of what it is given
     paddle_engine, paddle_runtime   Paddle Inference, and every setting of it
     tensorrt_shapes, pass_log       what its TensorRT must know; what it would write to the screen
     onnx_engine, openvino_engine    ONNX Runtime; OpenVINO

@@ -7,9 +7,8 @@ from typing import ClassVar, List, Tuple, Union
 import numpy as np
 
 from ernie_inference.engines.config import EngineConfig
+from ernie_inference.engines.shapes import SHORTEST_INPUT
 from ernie_inference.model_files import ModelInfo
-
-SHORTEST_INPUT = 2  # tokens: [CLS] [SEP]
 
 
 class Engine(ABC):

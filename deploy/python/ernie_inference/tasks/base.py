@@ -1,9 +1,10 @@
 """What the task families have in common: an example becomes windows of tokens, and their logits an answer."""
 
-from typing import Any, ClassVar, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, ClassVar, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ernie_inference.answer_options import PLAIN, AnswerOptions
 from ernie_inference.errors import InputError
 from ernie_inference.wordpiece import Tokens, WordPiece
 
@@ -13,7 +14,7 @@ class Window(NamedTuple):
 
     `starts` and `ends` are the character spans of the text's tokens that are in this window; they
     stand at input_ids[offset : offset + len(starts)]. `begin` is the number of the first of them
-    among all tokens of the text.
+    among all tokens of the text. `truncated` is whether the example holds more than its windows do.
     """
 
     input_ids: List[int]
@@ -22,13 +23,18 @@ class Window(NamedTuple):
     begin: int
     starts: List[int]
     ends: List[int]
+    truncated: bool = False
 
 
 class Encoded(NamedTuple):
-    """An example as tokens: what stands before the text in each window ([CLS], or [CLS] first [SEP]), and the text."""
+    """An example as tokens: what stands before the text in each window ([CLS], or [CLS] first [SEP]), and the text.
+
+    `truncated` is whether some of the example is left out, for lack of room.
+    """
 
     head: List[int]
     tokens: Tokens
+    truncated: bool = False
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -77,6 +83,7 @@ class Task:
         forms: that an input may have, for people.
         sample_inputs: what a command answers that is given no others.
         has_labels: whether the model's outputs are classes, which have names.
+        most_answers: the most that top_k may ask for; None where there are only so many anyway.
         min_seq_length: the fewest tokens of a window that leave room for text.
 
     Args:
@@ -91,6 +98,7 @@ class Task:
     forms: ClassVar[str]
     sample_inputs: ClassVar[List[Any]]
     has_labels: ClassVar[bool] = True
+    most_answers: ClassVar[Optional[int]] = None
     min_seq_length: ClassVar[int] = 8
 
     def __init__(self, tokenizer: WordPiece, labels: Sequence[str], max_seq_length: int, doc_stride: int = 32):
@@ -136,6 +144,18 @@ class Task:
         return {name: example[name] for name in cls.fields if name in example}
 
     @classmethod
+    def answer_options(cls, top_k: Optional[int] = None, threshold: Optional[float] = None) -> AnswerOptions:
+        """AnswerOptions of this task family.
+
+        Raises:
+            InputError: a value is out of its range, or top_k is more than the family gives.
+        """
+        options = AnswerOptions(top_k, threshold)
+        if cls.most_answers is not None and (options.top_k or 0) > cls.most_answers:
+            raise InputError(f"top_k is {options.top_k}: {cls.name} gives at most {cls.most_answers} answers")
+        return options
+
+    @classmethod
     def describe(cls, answer: Dict) -> List[str]:
         """An answer as lines for people, in the form that the reference implementation prints."""
         raise NotImplementedError
@@ -149,7 +169,13 @@ class Task:
         """The tokens of one example, as many as its windows need."""
         raise NotImplementedError
 
-    def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
+    def decode(
+        self,
+        example: Dict,
+        windows: List[Window],
+        outputs: List[Tuple[np.ndarray, ...]],
+        options: AnswerOptions = PLAIN,
+    ) -> Dict:
         """The answer to one example, from the model's outputs for each of its windows (one tuple a window).
 
         Raises:
@@ -166,6 +192,7 @@ class Task:
         examples: Iterable[Dict],
         windows: Iterable[List[Window]],
         outputs: Iterable[Tuple[np.ndarray, ...]],
+        options: AnswerOptions = PLAIN,
     ) -> Iterator[Dict]:
         """The answers to examples, from the windows of each and the outputs for all these windows, one after another.
 
@@ -174,7 +201,7 @@ class Task:
         """
         remaining = iter(outputs)
         for example, own in zip(examples, windows):
-            yield self.decode(example, own, [next(remaining) for _ in own])
+            yield self.decode(example, own, [next(remaining) for _ in own], options)
 
     def parts(self, head: int, tokens: int) -> List[range]:
         """Which tokens of the text are in each window, for so many tokens of head and text; windows overlap."""
@@ -193,6 +220,7 @@ class Task:
             begin=part.start,
             starts=encoded.tokens.starts[inside],
             ends=encoded.tokens.ends[inside],
+            truncated=encoded.truncated,
         )
 
     def _head(self, first: Sequence[int] = ()) -> List[int]:

@@ -4,6 +4,7 @@ from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
+from ernie_inference.answer_options import PLAIN, AnswerOptions
 from ernie_inference.tasks.base import Encoded, Task, Window, finite, softmax
 from ernie_inference.wordpiece import Tokens
 
@@ -33,39 +34,51 @@ class SequenceClassification(Task):
     @classmethod
     def describe(cls, answer: Dict) -> List[str]:
         truncated = "   (the text was truncated)" if answer["truncated"] else ""
-        return ["seq cls result:", f"label: {answer['label']}   confidence: {answer['confidence']:.4f}{truncated}"]
+        label = "none" if answer["label"] is None else answer["label"]
+        lines = [f"label: {label}   confidence: {answer['confidence']:.4f}{truncated}"]
+        lines += [f"    {each['label']}   {each['confidence']:.4f}" for each in answer.get("scores", [])]
+        return ["seq cls result:", *lines]
 
     def encode(self, example: Dict) -> Encoded:
         """Cut to one window, of two texts the longer one until both fit ("longest_first")."""
         if example.get("text_pair") is None:
-            return Encoded(self._head(), self.tokenizer.encode(example["text"], most=self.max_seq_length - 2))
+            return self._cut([], self.tokenizer.encode(example["text"], most=self.max_seq_length - 1))
         room = self.max_seq_length - 3
-        first, second = (self.tokenizer.encode(example[name], most=room) for name in ("text", "text_pair"))
+        first, second = (self.tokenizer.encode(example[name], most=room + 1) for name in ("text", "text_pair"))
         keep = max(room - len(second.ids), room // 2)
         kept = first.ids[:keep] or [self.tokenizer.unk_id]  # an empty first text is still a text
-        return Encoded(self._head(kept), Tokens(*(numbers[: room - len(kept)] for numbers in second)))
+        return self._cut(kept, second, len(first.ids) > len(kept))
 
-    def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
-        """outputs: ((logits [num_labels],),). Returns {"label", "confidence" 0 to 1, "truncated"}."""
+    def decode(
+        self,
+        example: Dict,
+        windows: List[Window],
+        outputs: List[Tuple[np.ndarray, ...]],
+        options: AnswerOptions = PLAIN,
+    ) -> Dict:
+        """outputs: ((logits [num_labels],),). Returns {"label", "confidence" 0 to 1, "truncated"}.
+
+        With top_k there is "scores" too, the likeliest labels: [{"label", "confidence"}], the first one the best. Below
+        the threshold, the label is None; confidence, and scores, are what they are without it.
+        """
         probabilities = softmax(finite(outputs[0][0]))
         best = int(probabilities.argmax())
-        return {
-            "label": self.labels[best],
-            "confidence": float(probabilities[best]),
-            "truncated": self._is_truncated(example, windows[0]),
+        confidence = float(probabilities[best])
+        answer: Dict[str, Any] = {
+            "label": None if options.drops(confidence) else self.labels[best],
+            "confidence": confidence,
+            "truncated": windows[0].truncated,
         }
+        if options.top_k is not None:
+            order = np.argsort(-probabilities, kind="stable")[: options.top_k].tolist()
+            answer["scores"] = [{"label": self.labels[i], "confidence": float(probabilities[i])} for i in order]
+        return answer
 
     def choices(self, window: Window, outputs: Tuple[np.ndarray, ...]) -> List[int]:
         return [int(outputs[0].argmax())]
 
-    def _is_truncated(self, example: Dict, window: Window) -> bool:
-        if len(window.input_ids) < self.max_seq_length:
-            return False
-        tokens = self._count(example["text"]) + 2
-        if example.get("text_pair") is not None:
-            tokens = max(tokens, 3) + self._count(example["text_pair"]) + 1
-        return tokens > self.max_seq_length
-
-    def _count(self, text: str) -> int:
-        """Tokens of a text, up to max_seq_length."""
-        return len(self.tokenizer.encode(text, most=self.max_seq_length).ids)
+    def _cut(self, first: List[int], text: Tokens, truncated: bool = False) -> Encoded:
+        """An example of one window: as much of the text as has room there behind the first one, if there is one."""
+        head = self._head(first)
+        room = self.max_seq_length - len(head) - 1
+        return Encoded(head, Tokens(*(numbers[:room] for numbers in text)), truncated or len(text.ids) > room)

@@ -1,12 +1,22 @@
 """Tagging of entities, in the BIO scheme."""
 
 from bisect import bisect_right
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from ernie_inference.tasks.base import Encoded, Task, Window, finite, windows_of_tokens
+from ernie_inference.answer_options import PLAIN, AnswerOptions
+from ernie_inference.tasks.base import Encoded, Task, Window, finite, softmax, windows_of_tokens
 from ernie_inference.wordpiece import is_word, without_dropped
+
+
+class Tag(NamedTuple):
+    """The label of a token, the characters [start, end) that it covers, and the label's probability."""
+
+    label: str
+    start: int
+    end: int
+    confidence: float
 
 
 class TokenClassification(Task):
@@ -48,6 +58,7 @@ class TokenClassification(Task):
     def describe(cls, answer: Dict) -> List[str]:
         entities = [
             f"entity: {entity['entity']}   label: {entity['label']}   pos: {entity['pos']}"
+            + (f"   confidence: {entity['confidence']:.4f}" if "confidence" in entity else "")
             for entity in answer["entities"]
         ]
         return ["The model detects all entities:", *entities]
@@ -55,36 +66,60 @@ class TokenClassification(Task):
     def encode(self, example: Dict) -> Encoded:
         return Encoded(self._head(), self.tokenizer.encode(text_of(example)))
 
-    def tags(self, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> List[Tuple[str, int, int]]:
-        """One (label, start, end) a token of the whole text.
+    def tags(self, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> List[Tag]:
+        """One tag for each token of the whole text.
 
         Where windows overlap, a token is read from one of them, as windows_of_tokens says.
         """
-        picks = [
-            finite(logits[window.offset : window.offset + len(window.starts)]).argmax(axis=-1)
-            for window, (logits,) in zip(windows, outputs)
+        logits = [
+            finite(of_window[window.offset : window.offset + len(window.starts)])
+            for window, (of_window,) in zip(windows, outputs)
         ]
+        picks = [of_window.argmax(axis=-1) for of_window in logits]
+        certain = [softmax(of_window).max(axis=-1) for of_window in logits]
         tags = []
         for token, number in enumerate(windows_of_tokens(windows)):
             window = windows[number]
             i = token - window.begin
-            tags.append((self.labels[int(picks[number][i])], window.starts[i], window.ends[i]))
+            label = self.labels[int(picks[number][i])]
+            tags.append(Tag(label, window.starts[i], window.ends[i], float(certain[number][i])))
         return tags
 
     def choices(self, window: Window, outputs: Tuple[np.ndarray, ...]) -> List[int]:
         return outputs[0][window.offset : window.offset + len(window.starts)].argmax(axis=-1).tolist()
 
-    def decode(self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> Dict:
-        """outputs: one (logits [seq_len, num_labels],) a window. Returns {"entities": [{"entity", "label", "pos"}]}."""
+    def decode(
+        self,
+        example: Dict,
+        windows: List[Window],
+        outputs: List[Tuple[np.ndarray, ...]],
+        options: AnswerOptions = PLAIN,
+    ) -> Dict:
+        """outputs: one (logits [seq_len, num_labels],) a window. Returns {"entities": [{"entity", "label", "pos"}]}.
+
+        With options each entity has "confidence" too: the probability of the least certain of its tags, as all of them
+        must be right for it to be right. top_k gives the most certain entities, in the order of the text.
+        """
         text, to_input = text_and_positions(example)
         tags = self.tags(windows, outputs)
         if "text" not in example:
             tags = first_of_each(tags, to_input)
         entities = []
-        for label, start, end in bio_spans(tags):
-            pos = [to_input(start), to_input(end - 1)]
-            entities.append({"entity": text[start:end], "label": label, "pos": pos})
-        return {"entities": entities}
+        for label, first, stop in bio_spans([(tag.label, i, i + 1) for i, tag in enumerate(tags)]):
+            inside = tags[first:stop]
+            start, end = inside[0].start, inside[-1].end
+            entity = {"entity": text[start:end], "label": label, "pos": [to_input(start), to_input(end - 1)]}
+            entities.append({**entity, "confidence": min(tag.confidence for tag in inside)})
+        return {"entities": _wanted(entities, options)}
+
+
+def _wanted(entities: List[Dict], options: AnswerOptions) -> List[Dict]:
+    """The entities that the options ask for, in the order of the text; their confidence is left out where none do."""
+    if not options.given:
+        return [{name: value for name, value in entity.items() if name != "confidence"} for entity in entities]
+    sure = [entity for entity in entities if not options.drops(entity["confidence"])]
+    best = sorted(range(len(sure)), key=lambda i: -sure[i]["confidence"])[: options.top_k]
+    return [sure[i] for i in sorted(best)]
 
 
 def bio_spans(tags: Sequence[Tuple[str, int, int]]) -> List[Tuple[str, int, int]]:
@@ -105,20 +140,20 @@ def bio_spans(tags: Sequence[Tuple[str, int, int]]) -> List[Tuple[str, int, int]
     return spans
 
 
-def first_of_each(tags: Sequence[Tuple[str, int, int]], owner: Callable[[int], int]) -> List[Tuple[str, int, int]]:
-    """One (tag, start, end) for each token of a list, of those a model token; owner(start) is the list token's number.
+def first_of_each(tags: Sequence[Tag], owner: Callable[[int], int]) -> List[Tag]:
+    """One tag for each token of a list, of those a model token; owner(start) is the list token's number.
 
     Where several model tokens begin in one list token, the first one's tag counts for all of it (Devlin et al. 2019,
     section 5.3); in training the others may have none, see tagging_targets of ernie_suite/tasks/token_cls.py.
     """
-    firsts: List[Tuple[str, int, int]] = []
+    firsts: List[Tag] = []
     previous = None
-    for tag, start, end in tags:
-        number = owner(start)
+    for tag in tags:
+        number = owner(tag.start)
         if number == previous:
-            firsts[-1] = (*firsts[-1][:2], end)
+            firsts[-1] = firsts[-1]._replace(end=tag.end)
         else:
-            firsts.append((tag, start, end))
+            firsts.append(tag)
         previous = number
     return firsts
 
