@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -19,9 +18,9 @@ from ernie_serving.rpc_front import rpc_server
 from ernie_serving.service import Service
 from ernie_serving.serving_library import pb2
 from ernie_serving.supervisor import Supervisor
-from ernie_serving.worker_process import LOST_SECONDS, PROGRAM, SILENT_SECONDS, Worker
+from ernie_serving.worker_process import LOST_SECONDS, PROGRAM, SILENT_SECONDS
 from tests.support.scripts import ROOT
-from tests.support.services import ENDLESS, POISON, SLOW, toy_config, toy_models, toy_predictor
+from tests.support.services import ENDLESS, POISON, SLOW, StandIn, toy_config, toy_models, toy_predictor
 
 
 def toy_service(seconds=0.5, **options) -> Service:
@@ -276,18 +275,6 @@ def test_the_worker_finds_the_packages_and_not_their_modules():
     assert done.returncode == 0, done.stderr
     path = json.loads(done.stdout)
     assert path[:2] == [str(folder.parent), str(ROOT / "deploy" / "python")] and str(folder) not in path
-
-
-class StandIn(Worker):
-    """A worker that is no process."""
-
-    def __init__(self, silent_seconds: float, returncode=None, **last):
-        self.number, self.last, self.models, self.ready_since = 0, last, [], None
-        self.heard = time.monotonic() - silent_seconds
-        self.killed = []
-        self.process = SimpleNamespace(
-            pid=0, poll=lambda: returncode, returncode=returncode, kill=lambda: self.killed.append(True)
-        )
 
 
 def supervisor_of(monkeypatch, workers):
