@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ernie_inference.inference_config import InferenceConfig
 from ernie_serving.model_to_serving import convert
 from tests.support.models import TASK_NAMES, TinyModels
 from tests.support.services import RunningService
@@ -26,8 +27,13 @@ def tiny_serving(tiny, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def others(tmp_path_factory) -> TinyModels:
-    """Tiny models that answer otherwise."""
-    return TinyModels(tmp_path_factory.mktemp("others"), seed=7)
+    """Tiny models that answer otherwise: other weights, and the labels of the classes the other way round."""
+    models = TinyModels(tmp_path_factory.mktemp("others"), seed=7)
+    folder = models["seq_cls"].parent
+    config = InferenceConfig.load(folder)
+    config.labels.reverse()
+    config.save(folder)
+    return models
 
 
 @pytest.fixture(scope="session")

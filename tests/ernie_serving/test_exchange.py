@@ -2,6 +2,8 @@
 test_reload.py has real models."""
 
 import gc
+import io
+import json
 import queue
 import subprocess
 import sys
@@ -13,12 +15,15 @@ import pytest
 
 from benchmarks.serving_process import wait_until
 from ernie_inference.errors import InputError
+from ernie_serving.client import Client, RequestError
 from ernie_serving.metrics import ServiceMetrics
+from ernie_serving.ports import reserve
 from ernie_serving.protocol import TEXTS, Code
 from ernie_serving.reloading import Reloading, ReloadRunning, UnknownModel
 from ernie_serving.service import Service
+from ernie_serving.worker_process import EXIT_FAILING
 from tests.support.scripts import ROOT
-from tests.support.services import ENDLESS, POISON, SLOW, StandIn, toy_models, toy_predictor
+from tests.support.services import ENDLESS, POISON, SLOW, StandIn, toy_config, toy_models, toy_predictor
 
 
 def toy_service(seconds=0.5, **options) -> Service:
@@ -53,7 +58,7 @@ def test_an_exchanged_model_answers_what_it_accepted_and_is_freed():
         accepted = pool.submit(ask, service, [SLOW])
         wait_until(lambda: service.in_flight == 1, 30)
         service.switch(service.prepare(next_one, "2-abcdef"))
-        freeing = pool.submit(service.free_retired)
+        freeing = pool.submit(service.stop_retired)
         answered = ask(service, [SLOW])
         assert (list(answered.value)[1:], freeing.done(), accepted.done()) == (["toy", "2-abcdef"], False, False)
         service.toy.gate.set()
@@ -88,7 +93,7 @@ def test_an_exchange_loses_no_request():
         asking = [pool.submit(ask_on, number) for number in range(4)]
         for number in range(2, 22):
             service.switch(service.prepare(toy_predictor(0), f"{number}-abcdef"))
-            service.free_retired()
+            service.stop_retired()
         stop.set()
         assert [each.result() for each in asking] == [{Code.OK}] * 4
 
@@ -99,14 +104,15 @@ def test_an_exchange_loses_no_request():
 class Obedient(StandIn):
     """A worker that does what it is told, with these answers to "load"."""
 
-    def __init__(self, *answers, **last):
-        super().__init__(0, state="ready", **last)
+    def __init__(self, *answers, switch=None):
+        super().__init__(0, state="ready")
+        self.switch = switch or {}
         self.answers, self.told, self.replies = list(answers), [], queue.SimpleQueue()
-        self.models = [{"model": "toy", "version": "1-aaaaaa"}]
+        self.models = [{"name": "toy", "version": "1-aaaaaa"}]
 
     def send(self, content):
         self.told.append(content["command"])
-        answer = self.answers.pop(0) if content["command"] == "load" else {}
+        answer = self.answers.pop(0) if content["command"] == "load" else self.switch
         self.replies.put({"reply": content["id"], **answer} if answer is not None else None)
 
 
@@ -150,6 +156,50 @@ def test_reloads_that_cannot_be_now():
         reloading.reload("toy")
 
 
+# ---------------------------------------------------------------- a worker whose model fails
+
+FAILING_WORKER = """
+import sys; sys.path[:0] = ['', 'deploy/serving', 'deploy/python', '.']
+from ernie_serving import loading, worker
+from tests.support.services import toy_config, toy_predictor
+
+def load_all(config, task):
+    predictor = toy_predictor(0)
+    run = predictor.engine.run
+    predictor.engine.run = lambda *batch: run(*batch) if predictor.engine.runs < 2 else 1 / 0
+    return {'toy': loading.Loaded(predictor, config.models['toy'], 'abcdef')}
+
+worker.load_all = load_all
+worker.main()
+"""
+
+
+def test_a_worker_whose_model_fails_for_good_answers_and_ends():
+    _, address = reserve("127.0.0.1", 0)
+    settings = {"task": "", "config": toy_config().as_dict(), "numbers": {"toy": 1}, "rpc_address": address}
+    process = subprocess.Popen(
+        [sys.executable, "-c", FAILING_WORKER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        process.stdin.write(json.dumps({**settings, "http_fd": None}) + "\n")
+        process.stdin.flush()
+        ready = json.loads(process.stdout.readline())
+        assert (ready["state"], ready["models"][0]["version"]) == ("ready", "1-abcdef")
+        client, codes = Client([address], retries=0), []
+        for text in ["好", *["坏"] * 4]:
+            try:
+                codes.append(client.predict([text]) and Code.OK)
+            except RequestError as refused:
+                codes.append(refused.code)
+        assert codes[:4] == [Code.OK, Code.FAILED, Code.FAILED, Code.FAILED]
+        states = [json.loads(line)["state"] for line in process.stdout]
+        assert states[-2:] == ["stopping", "stopped"] and process.wait(30) == EXIT_FAILING
+    finally:
+        process.kill()
+        process.wait()
+
+
 # ---------------------------------------------------------------- signals
 
 
@@ -166,3 +216,28 @@ def test_a_signal_is_handled_though_the_main_thread_holds_the_lock():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "15\n"), done.stderr
+
+
+# ---------------------------------------------------------------- what a worker says
+
+
+def listened(written: bytes) -> StandIn:
+    """A worker whose process has written this, and ended."""
+    worker, events = StandIn(0, returncode=-9), queue.SimpleQueue()
+    worker.process.stdout, worker.process.wait = io.BytesIO(written), lambda: -9
+    worker.replies = queue.SimpleQueue()
+    worker._listen(events)
+    worker.events = [events.get_nowait() for _ in range(events.qsize())]
+    return worker
+
+
+def test_a_worker_that_is_killed_in_the_middle_of_a_report_has_ended():
+    worker = listened(b'{"state": "ready", "models": [{"name": "a"}]}\n{"reply": 1}\n{"state": "rea')
+    assert worker.last["state"] == "ready" and worker.models == [{"name": "a"}] and worker.events == [worker] * 2
+    assert [worker.replies.get_nowait() for _ in range(2)] == [{"reply": 1}, None]
+
+
+def test_a_worker_that_does_not_switch_is_killed():
+    workers = [Obedient({"version": "2-bbbbbb"}), Obedient({"version": "2-bbbbbb"}, switch={"error": "it failed"})]
+    assert reloading_of(*workers).reload("toy")["version"] == "2-bbbbbb"
+    assert [bool(worker.killed) for worker in workers] == [False, True]
