@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from benchmarks.serving_process import wait_until
+from ernie_inference.errors import InputError
 from ernie_serving.client import Client, RequestError
 from ernie_serving.pipeline_ops import EXIT_DEAF, RequestOp
 from ernie_serving.ports import reserve
@@ -304,6 +305,33 @@ def test_the_second_event_of_a_worker_that_ended_is_nothing_new(monkeypatch):
         supervisor._look_after(ended)
         supervisor.replicas.tick()
     assert supervisor.workers == [successor] and supervisor.metrics.value("ernie_worker_restarts_total") == 1
+
+
+def test_a_system_without_processes_is_asked_again_while_others_serve(monkeypatch, capsys):
+    ended, healthy = StandIn(0, returncode=-9, state="ready"), StandIn(0, state="ready")
+    supervisor = supervisor_of(monkeypatch, [ended, healthy])
+    supervisor._announced = True
+
+    def refuse(*_):
+        raise InputError("no worker can be started (Resource temporarily unavailable)")
+
+    monkeypatch.setattr("ernie_serving.replicas.Worker", refuse)
+    monkeypatch.setattr("ernie_serving.replicas.LONGEST_PAUSE", 0.0)
+    supervisor._look_after(ended)
+    for _ in range(8):
+        supervisor.replicas.tick()
+    assert supervisor.ready == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "worker 0 ended (signal 9); starting another",
+        "worker 0 cannot be started: no worker can be started (Resource temporarily unavailable)",
+    ]
+    healthy.process.poll = lambda: -9
+    healthy.process.returncode = -9
+    supervisor._look_after(healthy)
+    with pytest.raises(InputError, match="in a row soon after their start"):
+        for _ in range(8):
+            supervisor.replicas.tick()
 
 
 def test_grpc_is_the_health_check_of_kubernetes():
