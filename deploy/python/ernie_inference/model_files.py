@@ -5,6 +5,7 @@ runs with wrong weights when the last tensor of a .pdiparams file is cut short, 
 here first.
 """
 
+import re
 import struct
 import warnings
 from pathlib import Path
@@ -99,6 +100,15 @@ def inspect_model(prefix: Path) -> ModelInfo:
         max_positions=max_positions,
         num_labels=variables[outputs[0]][-1] if outputs and variables[outputs[0]] else None,
     )
+
+
+def says_quantized(program: Path) -> bool:
+    """Whether a .pdmodel file has quantization operators, without Paddle to read it.
+
+    Field 3 of an OpDesc is the operator's type. The name alone is in every file: versions of all operators are.
+    """
+    names = "|".join(QUANTIZE_OPS).encode()
+    return re.search(rb"\x1a[\x00-\x7f](?:" + names + rb")", _read(program), re.DOTALL) is not None
 
 
 def table_sizes(tables: Dict[str, int]) -> Tuple[Optional[int], Optional[int]]:

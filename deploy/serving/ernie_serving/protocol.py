@@ -20,6 +20,7 @@ from ernie_inference.tasks.base import Task, Window
 from ernie_inference.text_output import to_json
 
 TEXTS, RESULTS = "texts", "results"
+MODEL, VERSION = "model", "version"  # of an answer: which model computed it
 OPTIONS = tuple(field.name for field in fields(AnswerOptions))  # fields of a request beside its texts
 MOST_DIGITS = 32  # of a number; Python takes quadratic time to read a long one
 RPC_METHOD = "/baidu.paddle_serving.pipeline_serving.PipelineService/inference"
@@ -64,7 +65,7 @@ class Limits:
     """The most that one request may hold (but for its bytes, which http_front.py and service.py count).
 
     Another limit is a field here, a check in read_request, an option in service_config.py and options.yml, and its
-    place in service.py.
+    place in loaded_model.py.
 
     Attributes:
         texts: inputs.
