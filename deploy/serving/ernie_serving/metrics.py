@@ -80,7 +80,7 @@ class Metrics:
             self.add_model(model)
 
     def add_model(self, model: str) -> None:
-        """Let the label `model` have this name too. Its counts begin at 0, so that the first of a kind is an increase."""
+        """Let the label `model` have this name too. Counts begin at 0, so that the first of a kind is an increase."""
         self._models.add(model)
         for code in Code:
             self._requests.labels(model, int(code))
