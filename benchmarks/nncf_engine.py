@@ -40,7 +40,7 @@ class NncfEngine(OpenVinoEngine):
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(inputs),
         )
-        self._model = core.compile_model(quantized, DEVICE, self._properties(core))
+        self._model = core.compile_model(quantized, DEVICE, self._properties())
         self._request = self._model.create_infer_request()
 
     def describe(self) -> str:

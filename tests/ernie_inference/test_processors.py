@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from ernie_inference.processors import cpu_quota, usable_processors
+from ernie_inference.processors import computes_bf16, cpu_quota, usable_processors
 
 MANY = 10_000  # processors; more than any machine has
 
@@ -103,3 +103,17 @@ def test_threads_are_the_quota_rounded_up_within_the_allowed_processors(describe
 
 def test_without_control_groups_affinity_decides(tmp_path):
     assert cpu_quota(tmp_path) is None and usable_processors(tmp_path) == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("model name\t: Xeon\nflags\t\t: avx2 avx512f avx512bw avx512_vnni\n", False),
+        ("model name\t: EPYC\nflags\t\t: avx2 avx512_vnni avx512_bf16\n", True),
+        ("BogoMIPS\t: 50\nFeatures\t: asimd bf16 i8mm\n", True),
+        ("nothing of the kind", None),
+    ],
+)
+def test_bf16_is_what_the_processor_has_not_what_libraries_imitate(tmp_path, content, expected):
+    (tmp_path / "cpuinfo").write_text(content)
+    assert computes_bf16(tmp_path / "cpuinfo") is expected

@@ -9,12 +9,13 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional, Set, Tuple
 
-PROC = Path("/proc/self")
+PROC, CPUINFO = Path("/proc/self"), Path("/proc/cpuinfo")
 V1, V2 = "cpu", ""  # the controller of CPU time: named in version 1 of control groups, part of the whole in version 2
 # Instruction sets that decide which kernels oneDNN and ONNX Runtime choose.
 FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+BF16_FEATURES = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is Arm's
 PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "onnxruntime", "onnxruntime-gpu", "numpy")
 
 
@@ -112,15 +113,8 @@ def _read(path: Path) -> str:
 
 def describe_processor(num_threads: int) -> Dict[str, Any]:
     """Processor name, instruction sets, threads used and usable, and package versions."""
-    lines: Dict[str, str] = {}
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="ignore") as file:
-            for line in file:
-                name, _, value = line.partition(":")
-                lines.setdefault(name.strip(), value.strip())
-    except OSError:
-        pass
-    flags = set(lines.get("flags", "").split())
+    lines = _cpuinfo()
+    flags = _flags(lines)
     return {
         "processor": lines.get("model name", platform.processor()),
         "features": [feature for feature in FEATURES if feature in flags],
@@ -135,3 +129,23 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+def computes_bf16(cpuinfo: Path = CPUINFO) -> Optional[bool]:
+    """Whether the processor has instructions for bf16; None where the system does not tell what it has."""
+    flags = _flags(_cpuinfo(cpuinfo))
+    return bool(flags & BF16_FEATURES) if flags else None
+
+
+def _cpuinfo(path: Path = CPUINFO) -> Dict[str, str]:
+    """What Linux says about the first processor; nothing elsewhere."""
+    lines: Dict[str, str] = {}
+    for line in _read(path).splitlines():
+        name, _, value = line.partition(":")
+        lines.setdefault(name.strip(), value.strip())
+    return lines
+
+
+def _flags(lines: Dict[str, str]) -> Set[str]:
+    """Names of instruction sets, as Linux has them on x86 and on Arm."""
+    return set((lines.get("flags") or lines.get("Features") or "").split())

@@ -13,9 +13,10 @@ from http.server import BaseHTTPRequestHandler
 from typing import Optional
 
 from ernie_serving.bounded_server import BoundedServer
-from ernie_serving.metrics import HTTP
+from ernie_serving.metrics import HTTP, Metrics
+from ernie_serving.models import Models
 from ernie_serving.protocol import HTTP_STATUS, RESULTS, Code, Refusal, fields_of_http, http_body, shown
-from ernie_serving.service import Service
+from ernie_serving.service_config import ServiceConfig
 
 IDLE_SECONDS = 30  # a connection that sends nothing for so long is closed
 DISCARD_SECONDS = 10  # how long what a refused client still sends is read and thrown away
@@ -25,11 +26,11 @@ REFUSALS = 32  # connections over the limit that are told so at the same time; o
 class HttpFront(BoundedServer):
     """Serves HTTP on a listening socket."""
 
-    def __init__(self, service: Service, listening: socket.socket):
-        super().__init__(listening, Handler, service.config.max_connections)
+    def __init__(self, models: Models, config: ServiceConfig, metrics: Metrics, listening: socket.socket):
+        super().__init__(listening, Handler, config.max_connections)
         # Workers share the socket: one that another has taken the connection from must not wait in accept().
         self.socket.setblocking(False)
-        self.service = service
+        self.models, self.config, self.metrics = models, config, metrics
         self._refusals = threading.BoundedSemaphore(REFUSALS)
         self._exchanges = 0
         self._changed = threading.Condition()
@@ -44,7 +45,7 @@ class HttpFront(BoundedServer):
             super().refuse(request, client_address)
 
     def _say_busy(self, request: socket.socket, client_address) -> None:
-        self.service.metrics.refusal(HTTP, "503")
+        self.metrics.refusal(HTTP, "503")
         body = http_body(Code.BUSY, "too many connections: ask again later")
         head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n"
         head += f"Content-Length: {len(body)}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
@@ -80,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # what follows would be read as the next request
         if self.path != "/health":
             return self._refuse(Code.NO_SERVICE, "GET /health, or POST a request")
-        stopping = self.server.service.stopping
+        stopping = self.server.models.stopping
         self._send(503 if stopping else 200, b'{"status": "stopping"}' if stopping else b'{"status": "ready"}')
 
     def do_POST(self) -> None:
@@ -91,20 +92,24 @@ class Handler(BaseHTTPRequestHandler):
             self.server.exchange(-1)
 
     def _post(self) -> None:
-        service = self.server.service
         try:
             body = self._read_body()
         except Refusal as refusal:
             return self._refuse(refusal.code, refusal.message)
-        if self.path != f"/{service.name}/prediction":
-            return self._refuse(Code.NO_SERVICE, f"nothing at {shown(self.path)}: POST /{service.name}/prediction")
+        name, _, action = self.path[1:].partition("/")
+        try:
+            if not name or action != "prediction":
+                raise Refusal(Code.NO_SERVICE, f"nothing at {shown(self.path)}: POST /NAME/prediction")
+            service = self.server.models.get(name)
+        except Refusal as refusal:
+            return self._refuse(refusal.code, refusal.message)
         response = service.answer(lambda: fields_of_http(body))
         results = response.value[0] if RESULTS in response.key else None
         status = HTTP_STATUS.get(response.err_no, 500)
         self._send(status, http_body(response.err_no, response.err_msg, results), retry=status == 503)
 
     def _read_body(self) -> bytes:
-        length, most = self.headers.get_all("Content-Length", []), self.server.service.config.max_request_bytes
+        length, most = self.headers.get_all("Content-Length", []), self.server.config.max_request_bytes
         if "Transfer-Encoding" in self.headers or len(length) != 1 or not (length[0].isascii() and length[0].isdigit()):
             self.close_connection = True
             raise Refusal(Code.INVALID, "the length of the body is not given by one Content-Length")
@@ -132,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         if retry:
             self.send_header("Retry-After", "1")
-        if self.close_connection or self.server.service.stopping:
+        if self.close_connection or self.server.models.stopping:
             self.close_connection = True
             self.send_header("Connection", "close")
         self.end_headers()
@@ -147,7 +152,7 @@ class Handler(BaseHTTPRequestHandler):
         discard_input(self.connection)
 
     def _count_refusal(self, status: int) -> None:
-        self.server.service.metrics.refusal(HTTP, str(int(status)))
+        self.server.metrics.refusal(HTTP, str(int(status)))
 
     def log_message(self, *args) -> None:
         """Requests are counted, not logged."""

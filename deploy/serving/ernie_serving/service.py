@@ -1,32 +1,25 @@
-"""One service: requests in, answers out, whichever way they come. rpc_server() and http_front.py are the ways in."""
+"""One model of a service: requests in, answers out, whichever way they come. rpc_front.py and http_front.py are the
+ways in."""
 
 import logging
 import threading
 import time
-from concurrent import futures
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, Optional
-
-import grpc
 
 from ernie_inference.predictor import ErniePredictor
 from ernie_serving.metrics import Metrics
 from ernie_serving.pipeline_ops import Batching, build_pipeline
-from ernie_serving.protocol import RPC_METHOD, Code, Limits, Refusal, fields_of_rpc, read_request, shown
+from ernie_serving.protocol import Code, Limits, Refusal, read_request
 from ernie_serving.service_config import ServiceConfig
 from ernie_serving.serving_library import pb2
-
-HANDSHAKE_SECONDS, IDLE_SECONDS = 10, 300  # then gRPC closes a connection that is half open, or without a call
-SPARE_RPCS = 32  # beside those that wait for the model: health checks, and requests to be refused
-HEALTH_METHOD = "/grpc.health.v1.Health/Check"
-SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"  # HealthCheckResponse {status = 1 or 2}
 
 
 class Service:
     """Answers requests of one model, a bounded number at a time, each within a time limit."""
 
-    def __init__(self, config: ServiceConfig, predictor: ErniePredictor, metrics: Metrics):
-        self.name = predictor.task.name
+    def __init__(self, name: str, config: ServiceConfig, predictor: ErniePredictor, metrics: Metrics):
+        self.name = name
         self.config = config
         self.metrics = metrics
         self.in_flight = 0
@@ -42,12 +35,11 @@ class Service:
         batching = Batching(config.batch_size, config.auto_batching, config.auto_batching_timeout / 1000)
         self._call, self._model_op = build_pipeline(predictor, batching, config.concurrency, metrics)
 
-    def answer(self, read_fields: Callable[[], Dict[str, Any]], name: str = "", seconds: Optional[float] = None):
+    def answer(self, read_fields: Callable[[], Dict[str, Any]], seconds: Optional[float] = None):
         """The pipeline Response to a request; never raises.
 
         Args:
             read_fields: gives the request's fields, or raises a Refusal.
-            name: the service that the client asks for; an empty one is any.
             seconds: how long the client waits, if that is known.
         """
         started = time.monotonic()
@@ -56,8 +48,6 @@ class Service:
         texts = 0
         try:
             with self._admitted():
-                if name not in ("", self.name):
-                    raise Refusal(Code.NO_SERVICE, f"no service {shown(name)} here, this is {self.name}")
                 accepted = read_request(self._task, read_fields(), self._limits, deadline)
                 response = self._call(accepted)
                 if response.err_no == Code.OK:
@@ -99,42 +89,3 @@ class Service:
         with self._changed:
             self.stopping = True
             self._changed.wait_for(lambda: self.in_flight == 0)
-
-
-def rpc_server(service: Service, address: str) -> grpc.Server:
-    """A gRPC server, listening, for pipeline requests and for the standard health check (grpc.health.v1).
-
-    PipelineServer of 0.9.0 listens on all interfaces, takes messages of 256 MB, and queues requests without limit.
-    """
-    most = service.config.queue_size + SPARE_RPCS
-    server = grpc.server(
-        futures.ThreadPoolExecutor(most, thread_name_prefix="rpc"),
-        maximum_concurrent_rpcs=most,
-        options=[
-            ("grpc.max_receive_message_length", service.config.max_request_bytes),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 1),  # replicas share the port
-            ("grpc.max_allowed_incoming_connections", service.config.max_connections),
-            ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
-            ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
-        ],
-    )
-
-    def inference(request, context):
-        return service.answer(lambda: fields_of_rpc(request), request.name, context.time_remaining())
-
-    def check(request, context):
-        return NOT_SERVING if service.stopping else SERVING
-
-    handlers = {
-        RPC_METHOD: grpc.unary_unary_rpc_method_handler(
-            inference, pb2.Request.FromString, pb2.Response.SerializeToString
-        ),
-        HEALTH_METHOD: grpc.unary_unary_rpc_method_handler(check),
-    }
-    for method, handler in handlers.items():
-        _, service_name, method_name = method.split("/")
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, {method_name: handler}),))
-    server.add_insecure_port(address)
-    server.start()
-    return server

@@ -95,14 +95,17 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # Serving's library, which is not needed to say that a model cannot be loaded.
     from ernie_serving.http_front import HttpFront
-    from ernie_serving.service import Service, rpc_server
+    from ernie_serving.models import Models
+    from ernie_serving.rpc_front import rpc_server
+    from ernie_serving.service import Service
 
-    metrics = Metrics([predictor.task.name])
-    service = Service(config, predictor, metrics)
-    server = rpc_server(service, settings["rpc_address"])
+    name = predictor.task.name
+    metrics = Metrics([name])
+    models = Models({name: Service(name, config, predictor, metrics)})
+    server = rpc_server(models, config, metrics, settings["rpc_address"])
     front = None
     if settings["http_fd"] is not None:
-        front = HttpFront(service, socket.socket(fileno=settings["http_fd"]))
+        front = HttpFront(models, config, metrics, socket.socket(fileno=settings["http_fd"]))
         threading.Thread(target=front.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
 
     def send(state: str) -> None:
@@ -110,12 +113,12 @@ def main() -> None:
 
     while not stop.is_set():
         send("ready")
-        if service.is_stuck:
+        if any(service.is_stuck for service in models):
             os._exit(EXIT_STUCK)
         stop.wait(REPORT_SECONDS)
-    service.stopping = True
+    models.stop()
     send("stopping")
-    service.drain()
+    models.drain()
     # Answers on their way, and requests that gRPC has taken but no thread yet, which are refused.
     server.stop(grace=LAST_ANSWERS_SECONDS).wait()
     if front is not None:

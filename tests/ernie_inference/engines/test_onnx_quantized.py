@@ -49,11 +49,12 @@ def test_every_product_with_a_weight_is_int8_and_keeps_its_threshold(int8, tmp_p
     assert all(values.dtype == np.int8 for values in weights.values())
     assert not set(thresholds) & set(stored)  # no FP32 copy
     scale_of = {node.output[0]: stored[node.input[1]] for node in model.graph.node if node.op_type == "QuantizeLinear"}
-    sources = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    node_of = {node.output[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}
     for node in model.graph.node:
         if node.op_type == "MatMul" and node.input[1].endswith(".float") and node.input[1][: -len(".float")] in weights:
             threshold = thresholds.pop(node.input[1][: -len(".float")])
-            assert scale_of[sources[node.input[0]]] == pytest.approx(threshold / LEVELS, rel=1e-6)
+            assert scale_of[node_of[node.input[0]].input[0]] == pytest.approx(threshold / LEVELS, rel=1e-6)
+            assert stored[node_of[node.input[0]].input[2]].dtype == np.uint8  # signed ones are slow
     assert not thresholds
 
 

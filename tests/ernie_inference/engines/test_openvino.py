@@ -14,6 +14,7 @@ from ernie_inference.engines.config import EngineConfig
 from ernie_inference.engines.onnx_files import export_onnx, in_precision
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import load_predictor
+from ernie_inference.processors import computes_bf16
 from tests.support.models import MAX_POSITIONS, TASK_NAMES, corpus, example_inputs
 
 
@@ -50,6 +51,11 @@ def test_bf16_answers_agree(tiny, task):
         pytest.skip("this processor has no bf16 instructions")
     inputs = example_inputs(task, corpus()[:300])
     assert share_of_equal_choices(load(tiny[task], "bf16"), load_predictor(tiny[task]), inputs) >= 0.95
+
+
+def test_what_is_not_int8_runs_in_bf16_only_where_the_processor_has_it(tiny):
+    hint = load(tiny.int8("seq_cls"), "int8").engine._model.get_property("INFERENCE_PRECISION_HINT")
+    assert hint.to_string() == ("bf16" if computes_bf16() else "f32")
 
 
 @pytest.mark.parametrize("task", TASK_NAMES)

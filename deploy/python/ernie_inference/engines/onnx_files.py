@@ -104,7 +104,7 @@ def export_onnx(prefix: Path) -> Path:
         else:
             _convert(prefix, file)
 
-    recipe = _recipe("paddle2onnx", f"opset{OPSET_VERSION}")
+    recipe = _recipe("paddle2onnx", f"opset{OPSET_VERSION}-uint8")
     return derive(Path(f"{prefix}.onnx"), sources, recipe, convert, ONNX_FORM)
 
 

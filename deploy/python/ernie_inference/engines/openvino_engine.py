@@ -6,6 +6,8 @@ from typing import Any, Dict, Tuple, Union
 
 import numpy as np
 
+from ernie_inference.engines.availability import supports_bf16
+from ernie_inference.engines.backends import BACKENDS, OPENVINO
 from ernie_inference.engines.config import EngineConfig
 from ernie_inference.engines.onnx_base import OnnxFileEngine
 from ernie_inference.engines.onnx_files import find_onnx
@@ -36,17 +38,17 @@ class OpenVinoEngine(OnnxFileEngine):
         try:
             model = core.read_model(str(self.file))
             self._check_inputs([port.any_name for port in model.inputs])
-            self._model = core.compile_model(model, DEVICE, self._properties(core))
+            self._model = core.compile_model(model, DEVICE, self._properties())
         except RuntimeError as error:
             raise InputError(f"{self.file} cannot be loaded: {reason_of(error)}") from None
         last = self._model.outputs[0].partial_shape[-1]
         self.info = self._info(num_labels=last.get_length() if last.is_static else None)
         self._request = self._model.create_infer_request()
 
-    def _properties(self, core: Any) -> Dict[str, Any]:
-        has_bf16 = "BF16" in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+    def _properties(self) -> Dict[str, Any]:
+        rest_in_bf16 = self.config.precision != "fp32" and supports_bf16(BACKENDS[OPENVINO])
         return {
-            "INFERENCE_PRECISION_HINT": "bf16" if self.config.precision != "fp32" and has_bf16 else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if rest_in_bf16 else "f32",
             "INFERENCE_NUM_THREADS": self.config.num_threads,
             "NUM_STREAMS": 1,
             # By default threads are tied to processors, the same ones for every process of a machine.
