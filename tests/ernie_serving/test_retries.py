@@ -11,10 +11,12 @@ from ernie_inference.errors import InputError
 from ernie_serving.access import KEY_VARIABLE, Tls, read_api_key
 from ernie_serving.client import PUSHBACK, REQUEST_ID, RETRY_AFTER, Client, RequestError
 from ernie_serving.metrics import Metrics
+from ernie_serving.models import Models
 from ernie_serving.ports import reserve
 from ernie_serving.protocol import RESULTS, TEXTS, Code
 from ernie_serving.retries import FIRST_PAUSE, LONGEST_PAUSE, RetryBudget, pause_before
-from ernie_serving.service import Service, rpc_server
+from ernie_serving.rpc_front import rpc_server
+from ernie_serving.service import Service
 from ernie_serving.service_config import ServiceConfig
 from ernie_serving.serving_library import pb2
 from tests.support.services import SLOW, toy_predictor
@@ -23,12 +25,12 @@ from tests.support.services import SLOW, toy_predictor
 class Running:
     """A service with an engine of a few lines, and how many requests have reached it."""
 
-    def __init__(self, seconds: float, **options):
-        predictor = toy_predictor(seconds)
+    def __init__(self, seconds: float, address: str = "", **options):
+        predictor, config, metrics = toy_predictor(seconds), ServiceConfig("toy", **options), Metrics(["toy"])
         self.gate = predictor.engine.gate
-        self.service = Service(ServiceConfig("toy", **options), predictor, Metrics([predictor.task.name]))
-        self._reserved, self.address = reserve("127.0.0.1", 0)
-        self.server = rpc_server(self.service, self.address)
+        self.service = Service("toy", config, predictor, metrics)
+        self._reserved, self.address = (None, address) if address else reserve("127.0.0.1", 0)
+        self.server = rpc_server(Models({"toy": self.service}), config, metrics, self.address)
 
     @property
     def requests(self) -> float:
@@ -110,10 +112,8 @@ def test_the_clients_of_a_service_that_comes_back_are_answered(start):
     with futures.ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(Client([address], timeout=60, retries=20).predict, ["好"]) for _ in range(4)]
         time.sleep(0.5)
-        predictor = toy_predictor(0)
-        server = rpc_server(Service(ServiceConfig("toy"), predictor, Metrics([])), address)
-        assert [each.result() for each in waiting] == [predictor.predict(["好"])] * 4
-    server.stop(None).wait()
+        start(0, address=address)
+        assert [each.result() for each in waiting] == [toy_predictor(0).predict(["好"])] * 4
 
 
 # ---------------------------------------------------------------- what a server says
