@@ -1,12 +1,14 @@
 """infer.py: the metrics of the data set, the speed by both methods, and what is written."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 import infer
+from ernie_inference.errors import InputError
 from tests.support.models import LABELS, MAX_SEQ_LENGTH, TASK_NAMES
 from tests.support.scripts import SAMPLES, run_script
 
@@ -29,8 +31,9 @@ def model(tiny, tmp_path):
 def test_metrics_and_speed(model, task):
     prefix = model(task)
     done = run_script(
-        "infer.py", "--dataset", SAMPLES[task], "--model_path", prefix, "--max_samples", 200, "--perf", "--show", 2
-    )
+        "infer.py", "--dataset", SAMPLES[task], "--model_path", prefix, "--max_samples", 200, "--perf", "--show", 2,
+        "--top_k", 2, "--threshold", 0,
+    )  # fmt: skip
     written = json.loads((prefix.parent / f"model.{SAMPLES[task]}-first200.paddle-cpu-fp32.json").read_text())
     assert list(written["metrics"]) == FIGURES[task] and written["examples"] == 200
     for name, value in written["metrics"].items():
@@ -44,6 +47,26 @@ def test_metrics_and_speed(model, task):
     assert any(line == f"{'text to answer, one at a time':<38}   {latencies}" for line in done.stdout.splitlines())
     shown = done.stdout.count("(right)") + done.stdout.count("(wrong, it is ")
     assert shown == 2 and done.stdout.startswith("Paddle Inference, oneDNN, FP32, ")
+    likeliest = [line for line in done.stdout.splitlines() if re.match(LIKELIEST[task], line)]
+    assert len(likeliest) == 4 if task != "token_cls" else len(likeliest) <= 4
+
+
+# A line of --show with --top_k.
+LIKELIEST = {
+    "seq_cls": r" {8}(positive|negative)   [01]\.\d{4}$",
+    "token_cls": r" {4}entity: .*   pos: \[\d+, \d+\]   confidence: [01]\.\d{4}$",
+    "qa": r" {8}.*   [01]\.\d{4}   \[\d+, \d+\]$",
+}
+
+
+def test_the_options_of_answers_are_for_those_that_are_shown(monkeypatch):
+    command = ["infer.py", "--task_name", "tnews", "--model_path", "nowhere", "--threshold", "0.5"]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(InputError, match="^--top_k and --threshold are for the answers that --show prints: add it"):
+        infer.parse_arguments()
+    monkeypatch.setattr("sys.argv", [*command[:-1], "1.5", "--show", "1"])
+    with pytest.raises(InputError, match="^threshold is 1.5: give a number from 0 to 1$"):
+        infer.parse_arguments()
 
 
 def test_single_texts_are_drawn_evenly_and_timed_the_second_time(monkeypatch):

@@ -98,10 +98,10 @@ def pieces_in(source):
     return job.pieces_of([job.InputFile(*found)], 20, MADE_FROM)
 
 
-def make_worker(tiny, store, **changes):
+def make_worker(tiny, store, options=None, **changes):
     model = {"engine": "paddle", "model_path": str(tiny["seq_cls"]), "num_threads": 1}
     expected = {**load_with(**model).depends_on(), **changes}
-    return AnswerParts(expected, store.path, "jsonl", COLUMNS, model, 8, {})
+    return AnswerParts(expected, store.path, "jsonl", COLUMNS, model, 8, options or {})
 
 
 def test_a_worker_makes_parts_with_the_answers_of_its_model(tiny, store, source):
@@ -117,6 +117,13 @@ def test_a_worker_makes_parts_with_the_answers_of_its_model(tiny, store, source)
     assert job.split_done(store, pieces, JsonLines.endings[0]) == (pieces, [])
     before = store.sizes()
     assert call(worker, pieces[1]) == made[1:2] and store.sizes() == before  # made again, a part replaces itself
+
+
+def test_a_worker_answers_as_the_options_say(tiny, store, source):
+    options, pieces = {"top_k": 2, "threshold": 1}, pieces_in(source)[:1]
+    call(make_worker(tiny, store, options), *pieces)
+    answers = [json.loads(line)["answer"] for line in store.read("part-000000.jsonl").splitlines()]
+    assert all(answer["label"] is None and len(answer["scores"]) == 2 for answer in answers) and len(answers) == 20
 
 
 def test_an_input_that_changes_is_not_answered(tiny, store, source):

@@ -146,6 +146,16 @@ def test_ports_and_time_limits_are_the_services_own():
     assert (ROOT / container()["args"][0]).is_file()
 
 
+def test_memory_is_enough_for_what_was_measured():
+    """Twice, as there are two of a model while it is reloaded."""
+    measured = [int(mb) for mb in re.findall(r"^memory +\d+ MB, at the end (\d+) MB", ASKING["README.md"], flags=re.M)]
+    assert measured and int(container()["resources"]["limits"]["memory"].replace("Gi", "")) * 2**30 > 2e6 * max(
+        measured
+    )
+    (volume,) = [each for each in the("Deployment")["spec"]["template"]["spec"]["volumes"] if "emptyDir" in each]
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "64Mi"}
+
+
 def test_the_labels_that_select_pods_are_theirs():
     labels = the("Deployment")["spec"]["template"]["metadata"]["labels"]
     for each in objects():

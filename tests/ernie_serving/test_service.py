@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -13,10 +14,12 @@ import pytest
 from benchmarks.serving_process import wait_until
 from ernie_serving.client import Client, RequestError
 from ernie_serving.metrics import Metrics
-from ernie_serving.pipeline_ops import EXIT_DEAF, RequestOp
+from ernie_serving.models import Models
+from ernie_serving.pipeline_ops import EXIT_DEAF, Batching, RequestOp, build_pipeline
 from ernie_serving.ports import reserve
-from ernie_serving.protocol import TEXTS, Code, Refusal, fields_of_rpc, parse_json, read_request
-from ernie_serving.service import Service, rpc_server
+from ernie_serving.protocol import TEXTS, Accepted, Code, Refusal, fields_of_rpc, parse_json, read_request
+from ernie_serving.rpc_front import rpc_server
+from ernie_serving.service import Service
 from ernie_serving.service_config import ServiceConfig
 from ernie_serving.serving_library import pb2
 from ernie_serving.supervisor import Supervisor
@@ -27,9 +30,13 @@ from tests.support.services import ENDLESS, POISON, SLOW, toy_predictor
 
 def toy_service(seconds=0.5, **options) -> Service:
     predictor = toy_predictor(seconds)
-    service = Service(ServiceConfig("toy", **options), predictor, Metrics([predictor.task.name]))
+    service = Service("toy", ServiceConfig("toy", **options), predictor, Metrics(["toy"]))
     service.toy = predictor.engine
     return service
+
+
+def serve(service: Service, address: str) -> grpc.Server:
+    return rpc_server(Models({service.name: service}), service.config, service.metrics, address)
 
 
 def ask(service: Service, texts):
@@ -209,7 +216,7 @@ def test_draining_answers_what_was_accepted():
 def test_more_calls_than_the_queue_takes_are_refused_over_grpc():
     service = toy_service(seconds=1.0, queue_size=2)
     _, address = reserve("127.0.0.1", 0)
-    server = rpc_server(service, address)
+    server = serve(service, address)
     client = Client([address], retries=0)
 
     def code(_):
@@ -227,7 +234,7 @@ def test_more_calls_than_the_queue_takes_are_refused_over_grpc():
 def test_the_client_asks_again_where_a_server_is_full():
     service = toy_service(seconds=0.3, queue_size=1)
     _, address = reserve("127.0.0.1", 0)
-    server = rpc_server(service, address)
+    server = serve(service, address)
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: Client([address], retries=8).predict([SLOW]), range(4)))
     server.stop(None).wait()
@@ -311,13 +318,32 @@ def test_the_second_event_of_a_worker_that_ended_is_nothing_new(monkeypatch):
 def test_grpc_is_the_health_check_of_kubernetes():
     service = toy_service()
     _, address = reserve("127.0.0.1", 0)
-    server = rpc_server(service, address)
+    models = Models({"toy": service})
+    server = rpc_server(models, service.config, service.metrics, address)
     with grpc.insecure_channel(address) as channel:
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
         assert check(b"") == b"\x08\x01"
-        service.stopping = True
+        models.stop()
         assert check(b"") == b"\x08\x02"
     server.stop(None).wait()
+
+
+def test_model_threads_run_every_shape_before_they_take_requests():
+    predictor, shapes, threads = toy_predictor(0), [], set()
+
+    def run(input_ids, token_type_ids, run=predictor.engine.run):
+        shapes.append(input_ids.shape)
+        threads.add(threading.get_ident())
+        return run(input_ids, token_type_ids)
+
+    predictor.engine.run = run
+    call, model_op = build_pipeline(predictor, Batching(8, True, 0.0), 2, lambda windows: None, warm_up=True)
+    assert model_op.wait_until_warm(60)
+    assert sorted(shapes) == sorted([*predictor.shapes()] * 2)
+    assert len(threads) == 2 and threading.get_ident() not in threads
+    window = predictor.task.windows({"text": "好"})
+    assert call(Accepted([{"text": "好"}], [window], time.monotonic() + 60)).err_no == Code.OK
+    assert not model_op.wait_until_warm(0.01), "that is told once"
 
 
 def test_a_process_whose_model_thread_ends_ends_too():

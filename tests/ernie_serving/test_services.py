@@ -15,11 +15,12 @@ from ernie_inference.errors import InputError
 from ernie_inference.predictor import load_predictor
 from ernie_inference.tasks import TASKS
 from ernie_serving.client import Client, target_of
+from ernie_serving.messages import load_messages
 from ernie_serving.model_to_serving import SERVING_FILE, convert
 from ernie_serving.service import HEALTH_METHOD, SERVING
 from tests.support.models import TASK_NAMES, corpus, example_inputs
 from tests.support.scripts import ROOT
-from tests.support.services import RunningService
+from tests.support.services import RunningService, unpack
 
 SCORES = {"seq_cls": "confidence", "token_cls": None, "qa": "score"}
 
@@ -78,6 +79,30 @@ def test_answers_equal_those_of_deploy_python(services, serving_dir, task):
         assert status == 200, answer
         over_http += answer["results"]
     assert_same(task, over_http, expected)
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_options_of_the_answers_over_http_and_grpc(services, serving_dir, task):
+    inputs, options = example_inputs(task, corpus()[::2000]), {"top_k": 3, "threshold": 0.3}
+    expected = load_predictor(serving_dir(task)).predict(inputs, **options)
+    service, fields = services(task), {"texts": inputs, **options}
+    status, answer = service.post(json.dumps(fields).encode())
+    assert status == 200 and alike(answer["results"], expected)
+    request = load_messages().Request(key=list(fields), value=list(map(json.dumps, fields.values())))
+    response = unpack(service.rpc(request.SerializeToString()))
+    assert response.err_no == 0 and alike(json.loads(response.value[0]), expected)
+    for wrong in ({"top_k": 0}, {"threshold": 2}, {"top_k": "3"}, {"threshold": None, "top_k": []}):
+        status, answer = service.post(json.dumps({"texts": inputs, **wrong}).encode())
+        assert status == 400 and answer["err_msg"].startswith(tuple(wrong)), answer
+
+
+def alike(found, expected):
+    """The same JSON, numbers to the digits that padding leaves alone."""
+    if isinstance(expected, list):
+        return len(found) == len(expected) and all(map(alike, found, expected))
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(alike(found[key], expected[key]) for key in expected)
+    return found == (pytest.approx(expected, abs=1e-4) if isinstance(expected, float) else expected)
 
 
 def test_lists_of_tokens_and_pairs_are_taken(services, serving_dir):

@@ -138,9 +138,11 @@ class ErniePredictor:
 
         All of them are few, and known beforehand, with EngineConfig.few_shapes.
         """
-        config = self._engine.config
+        config, batch_size = self._engine.config, self._allowed(batch_size)
         most_tokens = config.run_overhead_tokens * MOST_OVERHEADS if config.few_shapes else math.inf
-        return Shapes(self._lengths, row_counts(self._allowed(batch_size)), most_tokens)
+        # Only what runs on a processor is kept for each shape; a GPU's batches are filled and have no padding rows.
+        rows = row_counts(batch_size) if config.device == "cpu" else range(1, batch_size + 1)
+        return Shapes(self._lengths, rows, most_tokens)
 
     def warm_up(self) -> None:
         """Run every shape once with this thread's engine: from then on no input is slower than another of its size,
