@@ -3,7 +3,9 @@
 `make quality` has their linters. No container is built here: what the Dockerfile copies is copied, and served from.
 """
 
+import ast
 import http.client
+import importlib.util
 import json
 import re
 import shutil
@@ -107,6 +109,32 @@ def test_the_requirements_of_an_image_are_those_that_are_tested(engine):
     assert len(here) > 30 and not set(here) - pinned
     assert sum(line.split("==")[0] in ("paddlepaddle", "onnxruntime", "openvino") for line in here) == 1
     assert not [line for line in here if line.split("==")[0] in ("paddlenlp", "paddleslim", "opencv-python", "ruff")]
+
+
+def test_the_requirements_of_an_image_hold_what_the_service_imports():
+    """But for the engines and their converters, of which there is one, or none."""
+    named = {"yaml": "pyyaml", "google": "protobuf", "grpc": "grpcio"}  # modules whose package is called otherwise
+    engines = {"paddle", "paddle2onnx", "onnx", "onnxruntime", "openvino"}
+    ours = {"ernie_inference", "ernie_serving", "ernie_suite"}
+    modules = set()
+    for package in (SERVING / "ernie_serving", ROOT / "deploy" / "python" / "ernie_inference"):
+        for path in package.rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+                modules |= {name.split(".")[0] for name in names}
+    needed = {name for name in modules - engines - ours if not is_of_python(name)}
+    listed = (ROOT / "requirements" / "serving-onnxruntime.txt").read_text().splitlines()
+    missing = {named.get(name, name.replace("_", "-")) for name in needed} - {line.split("==")[0] for line in listed}
+    assert len(needed) > 5 and not missing
+
+
+def is_of_python(name: str) -> bool:
+    """Whether a module belongs to Python's own library."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:  # not installed, or a folder without __init__.py, as google
+        return False
+    return spec.origin in ("built-in", "frozen") or "site-packages" not in spec.origin
 
 
 # ---------------------------------------------------------------- Kubernetes
