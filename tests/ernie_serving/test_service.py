@@ -30,12 +30,13 @@ from tests.support.services import ENDLESS, POISON, SLOW, toy_predictor
 
 def toy_service(seconds=0.5, **options) -> Service:
     predictor = toy_predictor(seconds)
-    service = Service("toy", ServiceConfig("toy", **options), predictor, Metrics(["toy"]))
+    name = predictor.task.name
+    service = Service(name, ServiceConfig("toy", **options), predictor, Metrics([name]))
     service.toy = predictor.engine
     return service
 
 
-def serve(service: Service, address: str) -> grpc.Server:
+def serve_rpc(service: Service, address: str):
     return rpc_server(Models({service.name: service}), service.config, service.metrics, address)
 
 
@@ -216,7 +217,7 @@ def test_draining_answers_what_was_accepted():
 def test_more_calls_than_the_queue_takes_are_refused_over_grpc():
     service = toy_service(seconds=1.0, queue_size=2)
     _, address = reserve("127.0.0.1", 0)
-    server = serve(service, address)
+    server = serve_rpc(service, address)
     client = Client([address], retries=0)
 
     def code(_):
@@ -234,7 +235,7 @@ def test_more_calls_than_the_queue_takes_are_refused_over_grpc():
 def test_the_client_asks_again_where_a_server_is_full():
     service = toy_service(seconds=0.3, queue_size=1)
     _, address = reserve("127.0.0.1", 0)
-    server = serve(service, address)
+    server = serve_rpc(service, address)
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: Client([address], retries=8).predict([SLOW]), range(4)))
     server.stop(None).wait()
@@ -318,7 +319,7 @@ def test_the_second_event_of_a_worker_that_ended_is_nothing_new(monkeypatch):
 def test_grpc_is_the_health_check_of_kubernetes():
     service = toy_service()
     _, address = reserve("127.0.0.1", 0)
-    models = Models({"toy": service})
+    models = Models({service.name: service})
     server = rpc_server(models, service.config, service.metrics, address)
     with grpc.insecure_channel(address) as channel:
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
@@ -337,7 +338,7 @@ def test_model_threads_run_every_shape_before_they_take_requests():
         return run(input_ids, token_type_ids)
 
     predictor.engine.run = run
-    call, model_op = build_pipeline(predictor, Batching(8, True, 0.0), 2, lambda windows: None, warm_up=True)
+    call, model_op = build_pipeline(predictor, Batching(8, True, 0.0), 2, Metrics(["seq_cls"]), warm_up=True)
     assert model_op.wait_until_warm(60)
     assert sorted(shapes) == sorted([*predictor.shapes()] * 2)
     assert len(threads) == 2 and threading.get_ident() not in threads

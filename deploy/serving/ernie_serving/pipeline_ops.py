@@ -24,6 +24,7 @@ import numpy as np
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import ErniePredictor
 from ernie_inference.tasks.base import Task, Window
+from ernie_serving.metrics import Metrics
 from ernie_serving.protocol import RESULTS, Accepted, Code, results_json
 from ernie_serving.serving_library import (
     ChannelData,
@@ -35,7 +36,6 @@ from ernie_serving.serving_library import (
     pipeline,
 )
 
-CountWindows = Callable[[int], None]  # is told how many windows were taken together
 EXIT_DEAF = 70  # of a process whose model thread has ended
 
 
@@ -87,17 +87,16 @@ class ModelOp(pipeline.Op):
     Args:
         predictor: used in place of Serving's LocalPredictor, which never turns INT8 on on a processor.
         batching: how requests are put together.
-        count: is told of every batch.
         warm_up: whether each model thread runs every shape of input before it takes the first one.
     """
 
     def __init__(
-        self, predictor: ErniePredictor, input_ops: List, batching: Batching, count: CountWindows, warm_up: bool = False
+        self, predictor: ErniePredictor, input_ops: List, batching: Batching, metrics: Metrics, warm_up: bool = False
     ):
         super().__init__(name=predictor.task.name, input_ops=input_ops)
         self._predictor = predictor
         self._batching = batching
-        self._count = count
+        self._metrics = metrics
         self._busy_since: Dict[int, float] = {}  # thread -> when its batch began
         self._warm_up = warm_up
         self._warm_threads = threading.Semaphore(0)
@@ -131,7 +130,7 @@ class ModelOp(pipeline.Op):
     def process(self, feed_batch: List[Dict], typical_logid: int = 0) -> Tuple[Dict, int, str]:
         """Outputs for all windows of a batch; for one that cannot be computed, the exception stands in its place."""
         windows = list(feed_batch[0]["windows"])
-        self._count(len(windows))
+        self._metrics.batch(self.name, len(windows))
         return {"outputs": object_array(self._run_batch(windows))}, Code.OK, ""
 
     def _run_batch(self, windows: List[Window]) -> List[Any]:
@@ -274,7 +273,7 @@ class Executor(DAGExecutor):
 
 
 def build_pipeline(
-    predictor: ErniePredictor, batching: Batching, concurrency: int, count: CountWindows, warm_up: bool = False
+    predictor: ErniePredictor, batching: Batching, concurrency: int, metrics: Metrics, warm_up: bool = False
 ) -> Tuple[Callable[[Accepted], Any], ModelOp]:
     """Start the pipeline. Returns what answers an accepted request with a pipeline Response, and the ModelOp.
 
@@ -282,7 +281,7 @@ def build_pipeline(
     answers them. channel_size stays 0, which is no limit: with a limit, a request that finds the channel full is
     not woken up when there is room again. Service counts the requests instead.
     """
-    model_op = ModelOp(predictor, [RequestOp()], batching, count, warm_up)
+    model_op = ModelOp(predictor, [RequestOp()], batching, metrics, warm_up)
     conf = ServerYamlConfChecker.load_server_yaml_conf(
         yml_dict={"dag": {"is_thread_op": True, "channel_size": 0}, "op": {model_op.name: {"concurrency": concurrency}}}
     )

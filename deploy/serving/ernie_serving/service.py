@@ -5,7 +5,6 @@ import logging
 import threading
 import time
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, Callable, Dict, Iterator, Optional
 
 from ernie_inference.predictor import ErniePredictor
@@ -34,9 +33,7 @@ class Service:
         self._task = predictor.task
         self._changed = threading.Condition()
         batching = Batching(config.batch_size, config.auto_batching, config.auto_batching_timeout / 1000)
-        self._call, self._model_op = build_pipeline(
-            predictor, batching, config.concurrency, partial(metrics.batch, name)
-        )
+        self._call, self._model_op = build_pipeline(predictor, batching, config.concurrency, metrics)
 
     def answer(self, read_fields: Callable[[], Dict[str, Any]], seconds: Optional[float] = None):
         """The pipeline Response to a request; never raises.
