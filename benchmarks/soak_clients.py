@@ -48,15 +48,17 @@ class ServedModel:
     Attributes:
         name: of the model in the service.
         task: seq_cls, token_cls or qa.
-        folders: the serving folder of each version.
+        folder: the serving folder, which holds one version at a time.
+        versions: where each of them comes from.
         inputs: what is asked.
         current: the versions that may answer now; several while a reload is on its way.
     """
 
-    def __init__(self, name: str, task: str, folders: List[Path], inputs: List[Any]):
+    def __init__(self, name: str, task: str, folder: Path, versions: List[str], inputs: List[Any]):
         self.name = name
         self.task = task
-        self.folders = folders
+        self.folder = folder
+        self.versions = versions
         self.inputs = inputs
         self.current: FrozenSet[int] = frozenset({0})
         self._expected: List[List[Dict]] = []

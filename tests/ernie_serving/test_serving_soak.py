@@ -1,15 +1,17 @@
 """The soak test: its clients against a real service, what it counts as wrong, and its memory curve."""
 
-import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from benchmarks.plot import Source, draw_memory
+from benchmarks.serving_process import wait_until
 from benchmarks.serving_soak import MemoryCurve, Reloads, problems_of, read_models, rows_of
 from benchmarks.soak_clients import LONGEST, SHORTEST, ServedModel, crowd_of, mixed_inputs
 from ernie_inference.console import print_table
 from ernie_inference.errors import InputError
+from ernie_inference.model_files import find_model
 from ernie_inference.predictor import load_predictor
 
 
@@ -26,7 +28,7 @@ def test_inputs_are_of_all_lengths(task):
 def model(serving_dir) -> ServedModel:
     """The model of the shared service, with its right answers."""
     folder = serving_dir("seq_cls")
-    model = ServedModel("seq_cls", "seq_cls", [folder], mixed_inputs("seq_cls", 60))
+    model = ServedModel("seq_cls", "seq_cls", folder, [str(folder)], mixed_inputs("seq_cls", 60))
     model.learn(load_predictor(folder, num_threads=1))
     return model
 
@@ -43,7 +45,7 @@ def test_every_answer_is_compared(services, model):
     assert half.counts["answered"] == half.counts["sent"] == 20
 
     other = {"negative": "positive", "positive": "negative"}
-    wrong = ServedModel(model.name, model.task, model.folders, model.inputs)
+    wrong = ServedModel(model.name, model.task, model.folder, model.versions, model.inputs)
     wrong._expected = [[{**answer, "label": other[answer["label"]]} for answer in model._expected[0]]]
     tally, _ = crowd_of([wrong], service.endpoint, service.http, 1, 1, most_texts=3).saturate(0.5)
     assert tally.counts["wrong"] == tally.counts["texts"] > 0 and "seq_cls: " in tally.problems[0]
@@ -55,23 +57,25 @@ def test_what_is_lost_has_a_reason(model):
     assert any("over HTTP" in each for each in tally.problems) and any("127.0.0.1:1" in each for each in tally.problems)
 
 
-def test_during_a_reload_both_versions_are_right_and_after_it_only_the_new_one(model):
+def test_during_a_reload_both_versions_are_right_and_after_it_only_the_new_one(model, tiny, tmp_path):
     one, two = ([{"label": label}] for label in ("negative", "positive"))
-    both = ServedModel("a", "seq_cls", ["old", "new"], model.inputs[:1])
+    versions = [str(model.folder), str(tiny["seq_cls"])]
+    both = ServedModel("a", "seq_cls", tmp_path / "served", versions, model.inputs[:1])
     both._expected = [one, two]
     assert both.wrong([0], one, frozenset({0})) == 0 and both.wrong([0], two, frozenset({0})) == 1
     seen = []
 
-    def reload(name, folder):
-        seen.append((name, folder, both.current))
+    def reload(name):
+        seen.append((name, (both.folder / "model.pdiparams").read_bytes(), both.current))
         if len(seen) == 2:
             raise InputError("not today")
-        return f"version of {folder}"
+        return "2-abc"
 
     with Reloads(SimpleNamespace(reload=reload), [both], times=2, seconds=0.3) as reloads:
-        time.sleep(0.6)
-    assert seen == [("a", "new", {0, 1}), ("a", "old", {0, 1})]
-    assert [entry.get("version") for entry in reloads.log] == ["version of new", None]
+        wait_until(lambda: len(reloads.log) == 2, 60)
+    weights = [Path(f"{find_model(version)}.pdiparams").read_bytes() for version in versions]
+    assert seen == [("a", weights[1], {0, 1}), ("a", weights[0], {0, 1})]
+    assert [entry.get("version") for entry in reloads.log] == ["2-abc", None]
     assert reloads.log[1]["problem"] == "not today" and both.current == {0, 1}
 
 
