@@ -27,8 +27,7 @@ from ernie_serving.access import Tls
 from ernie_serving.client import Client
 from ernie_serving.metrics import Metrics, ServiceMetrics
 from ernie_serving.protocol import Code
-from ernie_serving.service_config import parse_config, read_config
-from ernie_serving.supervisor import GRACE_SECONDS
+from ernie_serving.service_config import GRACE_SECONDS, parse_config, read_config
 from tests.support.scripts import ROOT
 
 SERVING = ROOT / "deploy" / "serving"
@@ -93,7 +92,7 @@ def test_what_the_image_copies_is_sent_and_enough(serving_dir, tmp_path, monkeyp
 def test_what_the_image_starts_is_there():
     command = json.loads(" ".join(instructions("CMD")[-1]))
     assert (ROOT / command[0]).is_file()
-    config = parse_config(Path("nowhere"), None, command[1:])
+    config = parse_config(Path("nowhere"), None, command[1:], name="seq_cls")
     assert config.host == "0.0.0.0"
     ports = {str(port) for port in (config.rpc_port, config.http_port, config.monitor_port)}
     assert set(instructions("EXPOSE")[0]) == ports

@@ -10,27 +10,23 @@ import pytest
 from ernie_inference.errors import InputError
 from ernie_serving.access import KEY_VARIABLE, Tls, read_api_key
 from ernie_serving.client import PUSHBACK, REQUEST_ID, RETRY_AFTER, Client, RequestError
-from ernie_serving.metrics import Metrics
-from ernie_serving.models import Models
 from ernie_serving.ports import reserve
 from ernie_serving.protocol import RESULTS, TEXTS, Code
 from ernie_serving.retries import FIRST_PAUSE, LONGEST_PAUSE, RetryBudget, pause_before
 from ernie_serving.rpc_front import rpc_server
-from ernie_serving.service import Service
-from ernie_serving.service_config import ServiceConfig
 from ernie_serving.serving_library import pb2
-from tests.support.services import SLOW, toy_predictor
+from tests.support.services import SLOW, toy_models, toy_predictor
 
 
 class Running:
     """A service with an engine of a few lines, and how many requests have reached it."""
 
     def __init__(self, seconds: float, address: str = "", **options):
-        predictor, config, metrics = toy_predictor(seconds), ServiceConfig("toy", **options), Metrics(["toy"])
-        self.gate = predictor.engine.gate
-        self.service = Service("toy", config, predictor, metrics)
+        models, config = toy_models(seconds, **options)
+        self.service = models.get()
+        self.gate = self.service.toy.gate
         self._reserved, self.address = (None, address) if address else reserve("127.0.0.1", 0)
-        self.server = rpc_server(Models({"toy": self.service}), config, metrics, self.address)
+        self.server = rpc_server(models, config, self.service.metrics, self.address)
 
     @property
     def requests(self) -> float:
