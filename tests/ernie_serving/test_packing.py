@@ -13,7 +13,6 @@ import socket
 import ssl
 import subprocess
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import kubernetes_validate
@@ -92,7 +91,7 @@ def test_what_the_image_copies_is_sent_and_enough(serving_dir, tmp_path, monkeyp
 def test_what_the_image_starts_is_there():
     command = json.loads(" ".join(instructions("CMD")[-1]))
     assert (ROOT / command[0]).is_file()
-    config = parse_config(Path("nowhere"), None, command[1:], name="seq_cls")
+    config = parse_config(None, None, [word.replace("deploy", str(ROOT / "deploy")) for word in command[1:]])
     assert config.host == "0.0.0.0"
     ports = {str(port) for port in (config.rpc_port, config.http_port, config.monitor_port)}
     assert set(instructions("EXPOSE")[0]) == ports
@@ -164,11 +163,13 @@ def test_ports_and_time_limits_are_the_services_own():
     annotations = the("Deployment")["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == str(options["monitor_port"])
     pod = the("Deployment")["spec"]["template"]["spec"]
-    pause = float(container()["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert pod["terminationGracePeriodSeconds"] > pause + options["timeout"] / 1000 + GRACE_SECONDS
+    stopping = (options["pre_stop_delay"] + options["drain_timeout"]) / 1000
+    assert pod["terminationGracePeriodSeconds"] > stopping + GRACE_SECONDS
+    assert options["drain_timeout"] > options["timeout"]
     assert options["thread_num"] == int(container()["resources"]["limits"]["cpu"])
     mounts = {mount["name"]: mount["mountPath"] for mount in container()["volumeMounts"]}
-    assert options["model_dir"].startswith(mounts["models"] + "/")
+    for model in options["models"].values():
+        assert model["model_dir"].startswith(mounts["models"] + "/")
     assert f"--config={mounts['config']}/{SERVICE_FILE.name}" in container()["args"]
     assert (ROOT / container()["args"][0]).is_file()
 
