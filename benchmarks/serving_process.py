@@ -1,5 +1,7 @@
 """A service started as a child process on free ports, for the load benchmark and the tests."""
 
+import http.client
+import json
 import os
 import re
 import signal
@@ -10,31 +12,35 @@ import time
 from pathlib import Path
 from typing import Callable, List
 
+from ernie_inference.errors import InputError
+
 # Before grpc is imported: with it, to fork beside clients can hang.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVING = ROOT / "deploy" / "serving"
 START_SECONDS = 180  # on a machine that does other things too
+RELOAD_SECONDS = 600
 
 
 class ServiceProcess:
-    """A *_service.py command that has said that it is ready.
+    """A command of deploy/serving that serves, and has said that it is ready: of one model, or of several.
 
     Attributes:
         endpoint, http, monitor: host:port of gRPC, HTTP and the monitor; empty where it is off.
         lines, errors: what it has printed so far, on stdout and stderr.
 
     Args:
-        task: whose command is started; empty for service.py.
+        task: seq_cls, token_cls or qa; empty for several models of any, which model_dir is the config file of.
         model_dir: the serving folder; None where the config file has it.
         root: the folder that holds deploy.
     """
 
     def __init__(self, task: str, model_dir, *flags: str, root: Path = ROOT):
         self.task = task
-        command = [sys.executable, root / "deploy" / "serving" / f"{task}_service.py".lstrip("_")]
-        command += [] if model_dir is None else [f"--model_dir={model_dir}"]
+        script, option = (f"{task}_service.py", "model_dir") if task else ("service.py", "config")
+        command = [sys.executable, root / "deploy" / "serving" / script]
+        command += [] if model_dir is None else [f"--{option}={model_dir}"]
         command += [f"--{name}=0" for name in ("rpc_port", "http_port", "monitor_port")] + list(flags)
         self.process = subprocess.Popen(
             list(map(str, command)), cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -66,6 +72,23 @@ class ServiceProcess:
             except (OSError, IndexError):
                 continue
         return sorted(pid for pid, parent in parents.items() if parent == self.process.pid)
+
+    def reload(self, name: str) -> str:
+        """Have a model loaded again from its folder. Returns its new version.
+
+        Raises:
+            InputError: the service could not.
+        """
+        connection = http.client.HTTPConnection(self.monitor, timeout=RELOAD_SECONDS)
+        try:
+            connection.request("POST", f"/models/{name}/reload")
+            response = connection.getresponse()
+            content = response.read().decode()
+            if response.status != 200:
+                raise InputError(f"{name} was not reloaded: {response.status} {content}")
+            return json.loads(content)["version"]
+        finally:
+            connection.close()
 
     def stop(self) -> int:
         """SIGTERM. Returns the exit status."""

@@ -121,10 +121,11 @@ class Reloads:
             for model in self._models:
                 begun = time.monotonic()
                 entry: Dict[str, Any] = {"model": model.name, "seconds": begun - started}
-                version = number % len(model.folders)
+                version = number % len(model.versions)
                 model.current = model.current | {version}
                 try:
-                    entry["version"] = self._service.reload(model.name, model.folders[version])
+                    convert(model.versions[version], model.folder)
+                    entry["version"] = self._service.reload(model.name)
                     model.current = frozenset({version})
                 except (InputError, OSError, TimeoutError) as error:
                     entry["problem"] = str(error)
@@ -149,20 +150,21 @@ def read_models(args: argparse.Namespace, folder: Path) -> List[ServedModel]:
     models: List[ServedModel] = []
     for argument in args.models:
         name, equals, paths = argument.rpartition("=")
-        folders = [
-            convert(path, folder / f"model{len(models)}-{number}") for number, path in enumerate(paths.split(","))
-        ]
-        model = None
-        for each in folders:
-            predictor = load_with(
-                args.engine, each, precision=args.precision, num_threads=args.num_threads, batch_size=args.batch_size
-            )
-            task = predictor.task.name
-            if model is None:
-                model = ServedModel(name if equals else task, task, folders, mixed_inputs(task, args.texts))
-            elif model.task != task:
-                raise InputError(f"{argument}: {task} is no version of a {model.task} model")
-            model.learn(predictor)
+        served, model = folder / f"model{len(models)}", None
+        for path in paths.split(","):
+            with tempfile.TemporaryDirectory(dir=folder) as own:
+                predictor = load_with(
+                    args.engine, convert(path, own), precision=args.precision, num_threads=args.num_threads,
+                    batch_size=args.batch_size,
+                )  # fmt: skip
+                task = predictor.task.name
+                if model is None:
+                    inputs = mixed_inputs(task, args.texts)
+                    model = ServedModel(name if equals else task, task, served, paths.split(","), inputs)
+                elif model.task != task:
+                    raise InputError(f"{argument}: {task} is no version of a {model.task} model")
+                model.learn(predictor)
+        convert(model.versions[0], served)
         if model.name in [other.name for other in models]:
             raise InputError(f"two models are called {model.name}: name them, NAME=PREFIX")
         models.append(model)
@@ -172,7 +174,7 @@ def read_models(args: argparse.Namespace, folder: Path) -> List[ServedModel]:
 def measure(args: argparse.Namespace, folder: Path) -> Dict[str, Any]:
     """All figures, by part."""
     models = read_models(args, folder)
-    service = start_service(args, models)
+    service = start_service(args, models, folder)
     try:
         crowd = crowd_of(
             models, service.endpoint, service.http, args.rpc_clients, args.http_clients, args.texts_per_request
@@ -184,7 +186,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Dict[str, Any]:
         rate = full.counts["answered"] / took / 2
         half, half_took = crowd.at_rate(rate, 60 * args.half_minutes)
         return {
-            "models": [{"name": model.name, "task": model.task, "versions": len(model.folders)} for model in models],
+            "models": [{"name": model.name, "task": model.task, "versions": len(model.versions)} for model in models],
             "full_load": {**full.facts(took), **percentiles(full.seconds)},
             "half_load": {"rate": rate, **half.facts(half_took), **percentiles(half.seconds)},
             "memory": {**memory.levels(), "samples": memory.samples},
@@ -197,10 +199,9 @@ def measure(args: argparse.Namespace, folder: Path) -> Dict[str, Any]:
             print(f"the service ended with status {status}", file=sys.stderr)
 
 
-def start_service(args: argparse.Namespace, models: List[ServedModel]) -> ServiceProcess:
+def start_service(args: argparse.Namespace, models: List[ServedModel], folder: Path) -> ServiceProcess:
     """The service of all models, on free ports."""
-    (model,) = models
-    flags = {
+    options = {
         "engine": args.engine,
         "precision": args.precision,
         "thread_num": args.num_threads,
@@ -208,8 +209,11 @@ def start_service(args: argparse.Namespace, models: List[ServedModel]) -> Servic
         "batch_size": args.batch_size,
         "timeout": 60_000,
         "queue_size": 4 * (args.rpc_clients + args.http_clients),
+        "models": {model.name: {"model_dir": str(model.folder)} for model in models},
     }
-    return ServiceProcess(model.task, model.folders[0], *(f"--{name}={value}" for name, value in flags.items()))
+    config = folder / "service.yml"
+    write_json(config, options)  # which is YAML too
+    return ServiceProcess("", config)
 
 
 def rows_of(figures: Dict[str, Any]) -> List[Dict[str, str]]:

@@ -25,20 +25,20 @@ QUESTION = 12  # characters
 THREADS_PER_CONNECTION = 8  # as clients on other machines would have
 
 
-def mixed_inputs(task: str, number: int, seed: int = 0) -> List[Dict]:
+def mixed_inputs(task: str, number: int, seed: int = 0) -> List[Any]:
     """Inputs of a task cut from its sample set, with lengths evenly spread over the orders of magnitude."""
     chance = random.Random(seed)
     examples = load_examples(DATA[task], "test")
-    field = "context" if task == "qa" else "text"
-    sentences = [text if isinstance(text := example[field], str) else "".join(text) for example in examples]
-    inputs = []
+    field = {"seq_cls": "text", "token_cls": "tokens", "qa": "context"}[task]
+    sentences = ["".join(example[field]) for example in examples]
+    inputs: List[Any] = []
     for _ in range(number):
         length = round(math.exp(chance.uniform(math.log(SHORTEST), math.log(LONGEST))))
         text = ""
         while len(text) < length:
             text += chance.choice(sentences)
         text = text[:length]
-        inputs.append({"question": text[:QUESTION], "context": text} if task == "qa" else {"text": text})
+        inputs.append({"question": text[:QUESTION], "context": text} if task == "qa" else text)
     return inputs
 
 
@@ -48,15 +48,17 @@ class ServedModel:
     Attributes:
         name: of the model in the service.
         task: seq_cls, token_cls or qa.
-        folders: the serving folder of each version.
+        folder: the serving folder, which holds one version at a time.
+        versions: where each of them comes from.
         inputs: what is asked.
         current: the versions that may answer now; several while a reload is on its way.
     """
 
-    def __init__(self, name: str, task: str, folders: List[Path], inputs: List[Dict]):
+    def __init__(self, name: str, task: str, folder: Path, versions: List[str], inputs: List[Any]):
         self.name = name
         self.task = task
-        self.folders = folders
+        self.folder = folder
+        self.versions = versions
         self.inputs = inputs
         self.current: FrozenSet[int] = frozenset({0})
         self._expected: List[List[Dict]] = []
@@ -82,7 +84,7 @@ class HttpAsker:
         self._timeout = timeout
         self._connection: Optional[http.client.HTTPConnection] = None
 
-    def __call__(self, model: ServedModel, texts: List[Dict]) -> List[Dict]:
+    def __call__(self, model: ServedModel, texts: List[Any]) -> List[Dict]:
         """The answers.
 
         Raises:
@@ -125,7 +127,7 @@ class RpcAsker:
         self._clients: Dict[str, Client] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, model: ServedModel, texts: List[Dict]) -> List[Dict]:
+    def __call__(self, model: ServedModel, texts: List[Any]) -> List[Dict]:
         with self._lock:
             if model.name not in self._clients:
                 name = self._names(model)

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from ernie_inference.answer_options import PLAIN, AnswerOptions
 from ernie_inference.bulk import answer_file, count_lines
 from ernie_inference.errors import InputError
 from ernie_inference.tasks import TASKS
@@ -101,12 +102,13 @@ def test_a_killed_client_goes_on(services, files):
 class Service:
     """Stands in for a client; each answer is what it was asked. One of its answers may be an error."""
 
-    def __init__(self, *endpoints, fails_at=None):
+    def __init__(self, *endpoints, fails_at=None, model=""):
         self.endpoints = list(endpoints) or ["127.0.0.1:1"]
+        self.model = model
         self.fails_at = fails_at
         self.asked = []
 
-    def predict_iter(self, texts, batch_size, concurrency):
+    def predict_iter(self, texts, batch_size, concurrency, top_k=None):
         for text in texts:
             if text == self.fails_at:
                 raise InputError("nobody answers")
@@ -114,8 +116,8 @@ class Service:
             yield text
 
 
-def answer(service, files, task=SEQ_CLS):
-    return answer_file(ServiceAnswerer(service, task, concurrency=1), *files)
+def answer(service, files, task=SEQ_CLS, options=PLAIN):
+    return answer_file(ServiceAnswerer(service, task, options, concurrency=1), *files)
 
 
 @pytest.fixture
@@ -146,6 +148,12 @@ def test_only_what_is_left_is_asked(interrupted):
 def test_another_service_is_another_run(interrupted, endpoints, task, message):
     with pytest.raises(InputError, match=message):
         answer(Service(*endpoints), interrupted, task)
+
+
+@pytest.mark.parametrize(("model", "top_k", "what"), [("news", None, "model"), ("", 2, "top_k")])
+def test_another_model_and_other_answers_are_another_run(interrupted, model, top_k, what):
+    with pytest.raises(InputError, match=f"was begun with another {what}: remove it to begin again"):
+        answer(Service("a:1", "b:2", model=model), interrupted, options=AnswerOptions(top_k))
 
 
 def test_another_input_is_another_run(interrupted):

@@ -3,7 +3,9 @@
 `make quality` has their linters. No container is built here: what the Dockerfile copies is copied, and served from.
 """
 
+import ast
 import http.client
+import importlib.util
 import json
 import re
 import shutil
@@ -11,7 +13,6 @@ import socket
 import ssl
 import subprocess
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import kubernetes_validate
@@ -90,7 +91,7 @@ def test_what_the_image_copies_is_sent_and_enough(serving_dir, tmp_path, monkeyp
 def test_what_the_image_starts_is_there():
     command = json.loads(" ".join(instructions("CMD")[-1]))
     assert (ROOT / command[0]).is_file()
-    config = parse_config(Path("nowhere"), None, command[1:], name="seq_cls")
+    config = parse_config(None, None, [word.replace("deploy", str(ROOT / "deploy")) for word in command[1:]])
     assert config.host == "0.0.0.0"
     ports = {str(port) for port in (config.rpc_port, config.http_port, config.monitor_port)}
     assert set(instructions("EXPOSE")[0]) == ports
@@ -106,6 +107,32 @@ def test_the_requirements_of_an_image_are_those_that_are_tested(engine):
     assert len(here) > 30 and not set(here) - pinned
     assert sum(line.split("==")[0] in ("paddlepaddle", "onnxruntime", "openvino") for line in here) == 1
     assert not [line for line in here if line.split("==")[0] in ("paddlenlp", "paddleslim", "opencv-python", "ruff")]
+
+
+def test_the_requirements_of_an_image_hold_what_the_service_imports():
+    """But for the engines and their converters, of which there is one, or none."""
+    named = {"yaml": "pyyaml", "google": "protobuf", "grpc": "grpcio"}  # modules whose package is called otherwise
+    engines = {"paddle", "paddle2onnx", "onnx", "onnxruntime", "openvino"}
+    ours = {"ernie_inference", "ernie_serving", "ernie_suite"}
+    modules = set()
+    for package in (SERVING / "ernie_serving", ROOT / "deploy" / "python" / "ernie_inference"):
+        for path in package.rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+                modules |= {name.split(".")[0] for name in names}
+    needed = {name for name in modules - engines - ours if not is_of_python(name)}
+    listed = (ROOT / "requirements" / "serving-onnxruntime.txt").read_text().splitlines()
+    missing = {named.get(name, name.replace("_", "-")) for name in needed} - {line.split("==")[0] for line in listed}
+    assert len(needed) > 5 and not missing
+
+
+def is_of_python(name: str) -> bool:
+    """Whether a module belongs to Python's own library."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:  # not installed, or a folder without __init__.py, as google
+        return False
+    return spec.origin in ("built-in", "frozen") or "site-packages" not in spec.origin
 
 
 # ---------------------------------------------------------------- Kubernetes
@@ -136,13 +163,25 @@ def test_ports_and_time_limits_are_the_services_own():
     annotations = the("Deployment")["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == str(options["monitor_port"])
     pod = the("Deployment")["spec"]["template"]["spec"]
-    pause = float(container()["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert pod["terminationGracePeriodSeconds"] > pause + options["timeout"] / 1000 + GRACE_SECONDS
+    stopping = (options["pre_stop_delay"] + options["drain_timeout"]) / 1000
+    assert pod["terminationGracePeriodSeconds"] > stopping + GRACE_SECONDS
+    assert options["drain_timeout"] > options["timeout"]
     assert options["thread_num"] == int(container()["resources"]["limits"]["cpu"])
     mounts = {mount["name"]: mount["mountPath"] for mount in container()["volumeMounts"]}
-    assert options["model_dir"].startswith(mounts["models"] + "/")
+    for model in options["models"].values():
+        assert model["model_dir"].startswith(mounts["models"] + "/")
     assert f"--config={mounts['config']}/{SERVICE_FILE.name}" in container()["args"]
     assert (ROOT / container()["args"][0]).is_file()
+
+
+def test_memory_is_enough_for_what_was_measured():
+    """Twice, as there are two of a model while it is reloaded."""
+    measured = [int(mb) for mb in re.findall(r"^memory +\d+ MB, at the end (\d+) MB", ASKING["README.md"], flags=re.M)]
+    assert measured and int(container()["resources"]["limits"]["memory"].replace("Gi", "")) * 2**30 > 2e6 * max(
+        measured
+    )
+    (volume,) = [each for each in the("Deployment")["spec"]["template"]["spec"]["volumes"] if "emptyDir" in each]
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "64Mi"}
 
 
 def test_the_labels_that_select_pods_are_theirs():

@@ -9,7 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Type
 
-from ernie_inference.answer_options import add_answer_flags, answer_options_of
+from ernie_inference.answer_options import PLAIN, AnswerOptions, add_answer_flags, answer_options_of
 from ernie_inference.bulk import answer_file
 from ernie_inference.commands import format_answer
 from ernie_inference.console import Parser, number_above, number_from, print_row, run_command
@@ -175,27 +175,28 @@ def print_timing(texts: int, seconds: List[float]) -> None:
 class ServiceAnswerer:
     """A service, to answer a file. What model it has, its client cannot know: the endpoints stand for that."""
 
-    def __init__(self, client: Client, task: Type[Task], **asking: Any):
+    def __init__(self, client: Client, task: Type[Task], options: AnswerOptions = PLAIN, **asking: Any):
         self.task = task
         self.answered = 0
         self._client = client
+        self._options = options.given
         self._asking = asking
 
-    def predict_iter(self, inputs: Iterable[Dict], batch_size: int, **options: Any) -> Iterator[Dict]:
-        for answer in self._client.predict_iter(inputs, batch_size, **self._asking, **options):
+    def predict_iter(self, inputs: Iterable[Dict], batch_size: int) -> Iterator[Dict]:
+        for answer in self._client.predict_iter(inputs, batch_size, **self._asking, **self._options):
             self.answered += 1
             yield answer
 
     def depends_on(self) -> Dict[str, Any]:
         model = {"model": self._client.model} if self._client.model else {}
-        return {"task": self.task.name, "endpoints": sorted(self._client.endpoints), **model}
+        return {"task": self.task.name, "endpoints": sorted(self._client.endpoints), **model, **self._options}
 
 
 def answer_lines_of(client: Client, task: Type[Task], args: Namespace) -> None:
     """Answer each line of a file, or what an interrupted run has left of it."""
-    answerer = ServiceAnswerer(client, task, concurrency=args.concurrency, request_id=args.request_id)
+    answerer = ServiceAnswerer(client, task, args.options, concurrency=args.concurrency, request_id=args.request_id)
     started = time.perf_counter()
-    lines = answer_file(answerer, args.input_file, args.output_file, args.batch_size, args.options)
+    lines = answer_file(answerer, args.input_file, args.output_file, args.batch_size)
     speed = answerer.answered / (time.perf_counter() - started)
     print(f"wrote {lines} lines to {args.output_file}, {speed:.1f} texts/s")
 

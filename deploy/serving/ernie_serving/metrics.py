@@ -18,7 +18,7 @@ import threading
 from collections import Counter as Counts
 from contextlib import suppress
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, NamedTuple, Tuple
+from typing import Callable, Dict, Iterable, Iterator, NamedTuple, Set, Tuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -49,7 +49,7 @@ class Metrics:
 
     def __init__(self, models: Iterable[str]):
         self.registry = CollectorRegistry()
-        self._models = frozenset(models)
+        self._models: Set[str] = set()
 
         def counter(name: str, meaning: str, *labels: str) -> Counter:
             return Counter(name, meaning, labels, registry=self.registry)
@@ -76,12 +76,17 @@ class Metrics:
         for way, statuses in FORESEEN.items():
             for status in statuses:
                 self._refusals.labels(way, status)
-        for model in self._models:  # from 0 on, so that the first of a kind is an increase too
-            for code in Code:
-                self._requests.labels(model, int(code))
-            self._seconds.labels(model, int(Code.OK))
-            for metric in (self._texts, self._windows, self._in_flight, self._limit):
-                metric.labels(model)
+        for model in models:
+            self.add_model(model)
+
+    def add_model(self, model: str) -> None:
+        """Let the label `model` have this name too. Counts begin at 0, so that the first of a kind is an increase."""
+        self._models.add(model)
+        for code in Code:
+            self._requests.labels(model, int(code))
+        self._seconds.labels(model, int(Code.OK))
+        for metric in (self._texts, self._windows, self._in_flight, self._limit):
+            metric.labels(model)
 
     def request(self, model: str, code: int, texts: int, seconds: float) -> None:
         """Count one answer, whatever it says.
