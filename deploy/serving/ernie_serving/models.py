@@ -1,6 +1,6 @@
 """The models of a worker, by name."""
 
-from typing import Dict, Iterator
+from typing import Any, Dict, Iterator, List
 
 from ernie_serving.protocol import Code, Refusal, shown
 from ernie_serving.service import Service
@@ -29,6 +29,10 @@ class Models:
             names = ", ".join(self._services)
             raise Refusal(Code.NO_SERVICE, f"no model {shown(name)} here, there is {names}")
         return self._services[name]
+
+    def describe(self) -> List[Dict[str, Any]]:
+        """What is served, for clients."""
+        return [{"name": name, "task": service.task.name} for name, service in self._services.items()]
 
     def __iter__(self) -> Iterator[Service]:
         return iter(list(self._services.values()))

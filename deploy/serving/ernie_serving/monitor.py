@@ -1,52 +1,55 @@
-"""GET /live, /health and /metrics of a whole service, for probes and Prometheus."""
+"""GET /live, /health and /metrics of a whole service, for probes and Prometheus, and POST /models/NAME/reload."""
 
+import asyncio
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler
-from typing import Callable, Tuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Sequence, Tuple
 
-from ernie_serving.bounded_server import BoundedServer
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-MOST_CONNECTIONS = 64  # at the same time; others are closed
+from ernie_serving.http_app import as_json, build_app
+from ernie_serving.http_connection import Limits
+from ernie_serving.http_server import HttpServer
+
+MOST_CONNECTIONS = 64  # at the same time
+LIMITS = Limits(receive=5.0, keep_alive=5.0)
+THREADS = 4
 
 
-class Monitor(BoundedServer):
-    """Serves the three pages on a listening socket.
+class Monitor(HttpServer):
+    """Serves the pages of a service on listening sockets, in a thread of its own.
 
     Args:
         ready: gives the number of workers that answer.
         metrics: gives content type and text of all metrics, for a header Accept.
     """
 
-    def __init__(self, listening: socket.socket, ready: Callable[[], int], metrics: Callable[[str], Tuple[str, bytes]]):
-        super().__init__(listening, MonitorHandler, MOST_CONNECTIONS)
-        self.ready = ready
-        self.metrics = metrics
+    def __init__(
+        self,
+        listening: Sequence[socket.socket],
+        ready: Callable[[], int],
+        metrics: Callable[[str], Tuple[str, bytes]],
+    ):
+        self._count_ready, self._metrics = ready, metrics
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="monitor")
+        routes = [
+            Route("/live", self._live),
+            Route("/health", self._health),
+            Route("/metrics", self._page),
+        ]
+        app = build_app(routes, "there is /live, /health and /metrics")
+        super().__init__(app, listening, MOST_CONNECTIONS, LIMITS)
 
-    def start(self) -> None:
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+    async def _live(self, request: Request) -> Response:
+        return as_json({"status": "live"})
 
+    async def _health(self, request: Request) -> Response:
+        ready = self._count_ready()
+        return as_json({"ready": ready}, 200 if ready else 503)
 
-class MonitorHandler(BaseHTTPRequestHandler):
-    server: Monitor
-    timeout = 5
-
-    def do_GET(self) -> None:
-        ready = self.server.ready()
-        pages = {
-            "/live": (200, "application/json", '{"status": "live"}'),
-            "/health": (200 if ready else 503, "application/json", f'{{"ready": {ready}}}'),
-        }
-        nowhere = (404, "application/json", '{"pages": ["/live", "/health", "/metrics"]}')
-        status, kind, body = pages.get(self.path, nowhere)
-        content = body.encode()
-        if self.path == "/metrics":
-            status, (kind, content) = 200, self.server.metrics(self.headers.get("Accept", ""))
-        self.send_response_only(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *args) -> None:
-        """Probes are not logged."""
+    async def _page(self, request: Request) -> Response:
+        loop = asyncio.get_running_loop()
+        kind, content = await loop.run_in_executor(self._threads, self._metrics, request.headers.get("accept", ""))
+        return Response(content, headers={"Content-Type": kind})

@@ -24,13 +24,13 @@ class Service:
         self.metrics = metrics
         self.in_flight = 0
         self.stopping = False
-        self._limits = Limits(
+        self.limits = Limits(
             texts=config.max_texts,
             chars=config.max_chars,
             request_chars=config.max_request_chars,
             windows=config.max_windows,
         )
-        self._task = predictor.task
+        self.task = predictor.task
         self._changed = threading.Condition()
         batching = Batching(config.batch_size, config.auto_batching, config.auto_batching_timeout / 1000)
         self._call, self._model_op = build_pipeline(predictor, batching, config.concurrency, metrics)
@@ -48,7 +48,7 @@ class Service:
         texts = 0
         try:
             with self._admitted():
-                accepted = read_request(self._task, read_fields(), self._limits, deadline)
+                accepted = read_request(self.task, read_fields(), self.limits, deadline)
                 response = self._call(accepted)
                 if response.err_no == Code.OK:
                     texts = len(accepted.examples)

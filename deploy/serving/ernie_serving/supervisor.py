@@ -32,12 +32,12 @@ class Supervisor:
         self._events: queue.SimpleQueue = queue.SimpleQueue()  # a worker that reported or ended; None: stop
         self._reserved, rpc_address = reserve(config.host, config.rpc_port)
         self._http = listen(config.host, config.http_port, "http_port")
-        self._monitor = listen(config.host, config.monitor_port, "monitor_port")
+        self._monitor = listen(config.monitor_host or config.host, config.monitor_port, "monitor_port")
         self._settings = {
             "task": task_name,
             "config": config.as_dict(),
             "rpc_address": rpc_address,
-            "http_fd": None if self._http is None else self._http.fileno(),
+            "http_fds": [sock.fileno() for sock in self._http],
         }
         self.metrics = ServiceMetrics(self._worker_states)
         self._failures = 0
@@ -51,7 +51,7 @@ class Supervisor:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._events.put(None))
-        if self._monitor is not None:
+        if self._monitor:
             Monitor(self._monitor, lambda: self.ready, self.metrics.page).start()
         try:
             self.workers = [self._start_worker(number) for number in range(self.config.replicas)]
@@ -134,8 +134,8 @@ class Supervisor:
         """What is served and where, for people."""
         lines = [f"{self.task_name}: {self.config.model_dir}, {self.workers[0].last['engine']}"]
         lines.append(f"gRPC     {self._settings['rpc_address']}")
-        if self._http is not None:
-            lines.append(f"HTTP     http://{address_of(self._http)}/{self.task_name}/prediction")
-        if self._monitor is not None:
-            lines.append(f"monitor  http://{address_of(self._monitor)}/health and /metrics")
+        if self._http:
+            lines.append(f"HTTP     http://{address_of(self._http[0])}/{self.task_name}/prediction")
+        if self._monitor:
+            lines.append(f"monitor  http://{address_of(self._monitor[0])}/health and /metrics")
         return "\n".join([*lines, "ready"])

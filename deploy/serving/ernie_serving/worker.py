@@ -104,9 +104,9 @@ def main() -> None:
     models = Models({name: Service(name, config, predictor, metrics)})
     server = rpc_server(models, config, metrics, settings["rpc_address"])
     front = None
-    if settings["http_fd"] is not None:
-        front = HttpFront(models, config, metrics, socket.socket(fileno=settings["http_fd"]))
-        threading.Thread(target=front.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+    if settings["http_fds"]:
+        front = HttpFront(models, config, metrics, [socket.socket(fileno=fd) for fd in settings["http_fds"]])
+        front.start()
 
     def send(state: str) -> None:
         report(reports, state=state, engine=predictor.engine.describe())

@@ -30,13 +30,12 @@ class Worker:
         self.last: Dict[str, Any] = {}
         self.heard = time.monotonic()
         self.ready_since: Optional[float] = None
-        fds = [settings["http_fd"]] if settings["http_fd"] is not None else []
         try:
             self.process = subprocess.Popen(
                 [sys.executable, str(PROGRAM)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                pass_fds=fds,
+                pass_fds=settings["http_fds"],
                 # A session of its own: Ctrl-C goes to the supervisor only, and Serving kills its whole process group
                 # when it fails to start (kill_stop_process_by_pid of paddle-serving-server 0.9.0).
                 start_new_session=True,
