@@ -80,15 +80,29 @@ def check_head(head: bytes, version: bytes) -> None:
 
 
 class Limits(NamedTuple):
-    """How long a client is waited for.
+    """How many clients there may be, and how long one is waited for.
 
     Attributes:
+        connections: at the same time.
         receive: seconds for a whole request, from the connection or its first byte to the end of its body.
         keep_alive: seconds between two requests.
     """
 
+    connections: int
     receive: float
     keep_alive: float
+
+
+class Hooks(NamedTuple):
+    """What a connection tells and asks.
+
+    Attributes:
+        refused: called with the status of what is refused before it reaches the application.
+        closing: whether connections are to be closed after their next answer.
+    """
+
+    refused: Callable[[int], None] = lambda status: None
+    closing: Callable[[], bool] = lambda: False
 
 
 class Connection(H11Protocol):
@@ -98,7 +112,6 @@ class Connection(H11Protocol):
         waiting_since: since when its client has been waited for (time.monotonic); None while the client waits.
 
     Args:
-        refused: called with the status of what is refused before it reaches the application.
         lost: called when the connection is gone.
         busy: tell the client that there are too many, and close.
     """
@@ -110,7 +123,7 @@ class Connection(H11Protocol):
         config: Config,
         state: ServerState,
         limits: Limits,
-        refused: Callable[[int], None],
+        hooks: Hooks,
         lost: Callable[["Connection"], None],
         busy: bool = False,
     ):
@@ -120,7 +133,7 @@ class Connection(H11Protocol):
         self.waiting_since: Optional[float] = time.monotonic()
         self._inner = config.loaded_app
         self._limits = limits
-        self._refused, self._lost, self._busy = refused, lost, busy
+        self._hooks, self._lost, self._busy = hooks, lost, busy
         self._timer: Optional[asyncio.TimerHandle] = None
         self._ended = False  # the client sends no more
         self._draining = False
@@ -195,7 +208,7 @@ class Connection(H11Protocol):
 
     def refuse(self, status: int, code: Code, message: str, retry: bool = False) -> None:
         """Answer in place of the application, if that has not begun to, and close."""
-        self._refused(status)
+        self._hooks.refused(status)
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -224,7 +237,7 @@ class Connection(H11Protocol):
         async def send_message(message) -> None:
             if message["type"] == "http.response.start":
                 headers = [*message["headers"], (b"date", formatdate(usegmt=True).encode())]
-                if self._draining or self.conn.their_state is h11.SEND_BODY:
+                if self._draining or self._hooks.closing() or self.conn.their_state is h11.SEND_BODY:
                     headers.append(CLOSE_HEADER)
                 message = {**message, "headers": headers}
             await send(message)

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from ernie_serving.docs_page import docs_routes
 from ernie_serving.http_app import as_json, build_app, json_response
-from ernie_serving.http_connection import Limits
+from ernie_serving.http_connection import Hooks, Limits
 from ernie_serving.http_server import HttpServer
 from ernie_serving.metrics import HTTP, Metrics
 from ernie_serving.models import Models
@@ -55,8 +55,8 @@ class HttpFront(HttpServer):
             metrics.refusal(HTTP, str(status))
 
         app = build_app(routes, "see /openapi.json", refused)
-        limits = Limits(config.receive_timeout / 1000, config.keep_alive / 1000)
-        super().__init__(app, listening, config.max_connections, limits, refused, tls)
+        limits = Limits(config.max_connections, config.receive_timeout / 1000, config.keep_alive / 1000)
+        super().__init__(app, listening, limits, Hooks(refused, lambda: models.stopping), tls)
 
     async def _predict(self, request: Request) -> Response:
         service = self._models.get(request.path_params["model"])

@@ -13,19 +13,20 @@ import ssl
 import threading
 import time
 from contextlib import suppress
-from typing import Callable, List, Optional, Sequence, Set
+from typing import List, Optional, Sequence, Set
 
 from starlette.applications import Starlette
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from ernie_serving.http_connection import Connection, Limits
+from ernie_serving.http_connection import Connection, Hooks, Limits
 
 LOOK_SECONDS, LOOKS = 0.1, 10  # how often, and how far apart, a full server sees that nobody takes a connection
 PATIENCE_SECONDS = 1.0  # that a client has before its place may be given to another one
 REFUSALS = 32  # connections over the limit that are told so at the same time
 ERROR_PAUSE_SECONDS = 0.5  # after a connection that cannot be accepted, for want of file descriptors or memory
 HANDSHAKE_SECONDS = 10.0
+NO_HOOKS = Hooks()
 
 
 class HttpServer:
@@ -38,8 +39,7 @@ class HttpServer:
 
     Args:
         listening: the sockets, which may be shared with other processes.
-        most: connections at the same time.
-        refused: called, in the server's thread, with the status of what is refused before it reaches the application.
+        hooks: called in the server's thread.
         tls: for HTTPS.
     """
 
@@ -47,17 +47,16 @@ class HttpServer:
         self,
         app: Starlette,
         listening: Sequence[socket.socket],
-        most: int,
         limits: Limits,
-        refused: Callable[[int], None] = lambda status: None,
+        hooks: Hooks = NO_HOOKS,
         tls: Optional[ssl.SSLContext] = None,
     ):
         # What clients do wrong is counted, and they are told.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         self.connections: Set[Connection] = set()
         self._busy: Set[Connection] = set()
-        self._listening, self._most, self._limits = list(listening), most, limits
-        self._refused, self._tls = refused, tls
+        self._listening, self._limits = list(listening), limits
+        self._hooks, self._tls = hooks, tls
         # proxy_headers off: who asks is who is connected, as what a proxy's headers say may be a client's own.
         self._config = Config(
             app, lifespan="off", ws="none", log_config=None, access_log=False, proxy_headers=False, server_header=False,
@@ -98,7 +97,7 @@ class HttpServer:
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connections = self._busy if busy else self.connections
-            connection = Connection(self._config, self._state, self._limits, self._refused, self._lose, busy)
+            connection = Connection(self._config, self._state, self._limits, self._hooks, self._lose, busy)
             connections.add(connection)
             task = self._loop.create_task(self._connect(sock, connection))
             self._connecting.add(task)  # the loop itself would not keep it
@@ -123,7 +122,7 @@ class HttpServer:
     async def _wait_for_room(self, listening: socket.socket) -> bool:
         """Wait until a connection may be accepted. Returns whether it is one too many."""
         looks = 0
-        while len(self.connections) >= self._most:
+        while len(self.connections) >= self._limits.connections:
             if looks >= LOOKS and len(self._busy) < REFUSALS:
                 return True
             waits = has_connection(listening)

@@ -13,8 +13,7 @@ from ernie_serving.http_app import as_json, build_app
 from ernie_serving.http_connection import Limits
 from ernie_serving.http_server import HttpServer
 
-MOST_CONNECTIONS = 64  # at the same time
-LIMITS = Limits(receive=5.0, keep_alive=5.0)
+LIMITS = Limits(connections=64, receive=5.0, keep_alive=5.0)
 THREADS = 4
 
 
@@ -40,7 +39,7 @@ class Monitor(HttpServer):
             Route("/metrics", self._page),
         ]
         app = build_app(routes, "there is /live, /health and /metrics")
-        super().__init__(app, listening, MOST_CONNECTIONS, LIMITS)
+        super().__init__(app, listening, LIMITS)
 
     async def _live(self, request: Request) -> Response:
         return as_json({"status": "live"})
