@@ -27,7 +27,7 @@ LINGER_SECONDS = 10.0  # how long what a refused client still sends is read and 
 JSON_TYPE = "application/json; charset=utf-8"
 
 FOLD = re.compile(rb"\n[ \t]")
-LENGTH = re.compile(rb"\ncontent-length:", re.IGNORECASE)
+LENGTH = re.compile(rb"\ncontent-length:([^\n]*)", re.IGNORECASE)
 BYTES = re.compile(r"bytearray\(b(.*)\)", re.DOTALL)  # as h11's messages show them
 ENCODING = re.compile(rb"\ntransfer-encoding:", re.IGNORECASE)
 
@@ -68,12 +68,14 @@ def check_head(head: bytes, version: bytes) -> None:
     Raises:
         h11.RemoteProtocolError: its end, or that of its body, can be read in two ways, or it is too long.
     """
-    lengths, chunked = len(LENGTH.findall(head)), ENCODING.search(head)
+    lengths, chunked = LENGTH.findall(head), ENCODING.search(head)
     if len(head) > MOST_HEAD_BYTES:
         raise h11.RemoteProtocolError("the headers are too long", error_status_hint=431)
+    if not version.startswith(b"1."):
+        raise h11.RemoteProtocolError("another version of HTTP", error_status_hint=505)
     if FOLD.search(head):
         raise h11.RemoteProtocolError("a header line begins with a space")
-    if lengths > 1:
+    if len(lengths) > 1 or b"," in b"".join(lengths):
         raise h11.RemoteProtocolError("Content-Length is there twice")
     if chunked and (lengths or version < b"1.1"):
         raise h11.RemoteProtocolError("Transfer-Encoding with Content-Length, or in HTTP/1.0")
@@ -86,11 +88,13 @@ class Limits(NamedTuple):
         connections: at the same time.
         receive: seconds for a whole request, from the connection or its first byte to the end of its body.
         keep_alive: seconds between two requests.
+        patience: seconds before its place may be given to another one, where there is none left.
     """
 
     connections: int
     receive: float
     keep_alive: float
+    patience: float = 1.0
 
 
 class Hooks(NamedTuple):
@@ -134,7 +138,8 @@ class Connection(H11Protocol):
         self._inner = config.loaded_app
         self._limits = limits
         self._hooks, self._lost, self._busy = hooks, lost, busy
-        self._timer: Optional[asyncio.TimerHandle] = None
+        self._timer: Optional[asyncio.TimerHandle] = None  # until the whole request has come
+        self._stalled: Optional[asyncio.TimerHandle] = None  # until more of the answer is taken
         self._ended = False  # the client sends no more
         self._draining = False
 
@@ -179,6 +184,16 @@ class Connection(H11Protocol):
         elif self.conn.trailing_data[0] and self.waiting_since is not None:  # the beginning of the next request
             self._time(self._limits.receive)
 
+    def pause_writing(self) -> None:
+        """The client takes its answer more slowly than it is made: it has as much time as to send a request."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self._limits.receive, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+
     def shutdown(self) -> None:
         """Close, after the answer to the request that has begun to come."""
         self._draining = True
@@ -188,9 +203,9 @@ class Connection(H11Protocol):
     def abandon(self) -> None:
         """Close a connection whose client is waited for, as its place is needed."""
         if self.transport.is_closing():
-            self.transport.abort()
-        else:
-            self._too_slow()
+            return self.transport.abort()
+        self._ended = True  # it has had its time: what it still sends is not waited for
+        self._too_slow()
 
     @property
     def owes_an_answer(self) -> bool:

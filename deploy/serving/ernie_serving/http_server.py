@@ -21,8 +21,7 @@ from uvicorn.server import ServerState
 
 from ernie_serving.http_connection import Connection, Hooks, Limits
 
-LOOK_SECONDS, LOOKS = 0.1, 10  # how often, and how far apart, a full server sees that nobody takes a connection
-PATIENCE_SECONDS = 1.0  # that a client has before its place may be given to another one
+LOOK_SECONDS, LOOKS = 0.1, 15  # how far apart, and how often, a full server sees that nobody takes a connection
 REFUSALS = 32  # connections over the limit that are told so at the same time
 ERROR_PAUSE_SECONDS = 0.5  # after a connection that cannot be accepted, for want of file descriptors or memory
 HANDSHAKE_SECONDS = 10.0
@@ -33,7 +32,7 @@ class HttpServer:
     """Serves an application on listening sockets, in a thread of its own.
 
     Once it has as many connections as it may have, and another one waits, it closes the one whose client has been
-    waited for the longest, between two requests or within one, and for at least PATIENCE_SECONDS. If there is none, it
+    waited for the longest, between two requests or within one, and for as long as `limits` say. If there is none, it
     accepts no more: the connection waits in the kernel's queue, from where another process that shares the socket takes
     it. If none does so for LOOKS x LOOK_SECONDS, all are full, and the client is told so (503).
 
@@ -136,7 +135,7 @@ class HttpServer:
 
     def _give_up_one(self) -> None:
         """Close the connection whose client has been waited for the longest, if there is one."""
-        latest = time.monotonic() - PATIENCE_SECONDS
+        latest = time.monotonic() - self._limits.patience
         waited = [each for each in self.connections if each.waiting_since is not None and each.waiting_since <= latest]
         if waited:
             min(waited, key=lambda each: each.waiting_since).abandon()

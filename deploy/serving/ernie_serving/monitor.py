@@ -13,7 +13,7 @@ from ernie_serving.http_app import as_json, build_app
 from ernie_serving.http_connection import Limits
 from ernie_serving.http_server import HttpServer
 
-LIMITS = Limits(connections=64, receive=5.0, keep_alive=5.0)
+LIMITS = Limits(connections=64, receive=5.0, keep_alive=5.0, patience=0.2)
 THREADS = 4
 
 
