@@ -88,7 +88,7 @@ class HttpFront(HttpServer):
 
     async def _describe(self, request: Request) -> Response:
         name = self._models.get(request.path_params["model"]).name
-        return as_json(next(each for each in self._models.describe() if each["name"] == name))
+        return as_json(next(each for each in self._models.describe() if each["model"] == name))
 
     async def _ready(self, request: Request) -> Response:
         return as_json({"status": "stopping"}, 503) if self._models.stopping else as_json({"status": "ready"})

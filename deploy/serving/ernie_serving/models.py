@@ -32,7 +32,7 @@ class Models:
 
     def describe(self) -> List[Dict[str, Any]]:
         """What is served, for clients."""
-        return [{"name": name, "task": service.task.name} for name, service in self._services.items()]
+        return [{"model": name, "task": service.task.name} for name, service in self._services.items()]
 
     def __iter__(self) -> Iterator[Service]:
         return iter(list(self._services.values()))

@@ -48,7 +48,7 @@ def describe_service(models: Models) -> Dict[str, Any]:
             "required": ["err_no", "err_msg"],
             "properties": {"err_no": {**INTEGER, "enum": [int(code) for code in Code if code]}, "err_msg": STRING},
         },
-        "Model": {"type": "object", "required": ["name", "task"], "properties": {"name": STRING, "task": STRING}},
+        "Model": {"type": "object", "required": ["model", "task"], "properties": {"model": STRING, "task": STRING}},
     }
     return {
         "openapi": "3.0.3",
