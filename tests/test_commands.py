@@ -18,7 +18,7 @@ from ernie_inference.inference_config import InferenceConfig
 from ernie_inference.tasks import TASKS
 from ernie_inference.text_output import open_text, to_json
 from ernie_serving.protocol import http_body
-from ernie_serving.service_config import ServiceConfig
+from ernie_serving.service_config import ModelConfig
 from tests.support.scripts import ROOT, SAMPLES, run_script
 
 # ---------------------------------------------------------------- numbers and flags
@@ -151,7 +151,7 @@ def test_numbers_are_finite(kind, text):
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
 def test_a_services_numbers(name, value):
     with pytest.raises(InputError, match=f"{name} is {value}: give a number from [01] on"):
-        ServiceConfig(model_dir="x", **{name: value})
+        ModelConfig(model_dir="x", **{name: value})
 
 
 @pytest.mark.parametrize("script", ["examples/make_small_ernie.py", "examples/make_sample_data.py"])

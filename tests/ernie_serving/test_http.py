@@ -15,15 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from benchmarks.serving_process import wait_until
+from ernie_inference.errors import InputError
 from ernie_serving.http_front import HttpFront
-from ernie_serving.metrics import Metrics
-from ernie_serving.models import Models
 from ernie_serving.monitor import LIMITS, Monitor
 from ernie_serving.ports import listen
 from ernie_serving.protocol import Code
-from ernie_serving.service import Service
-from ernie_serving.service_config import ServiceConfig
-from tests.support.services import SLOW, toy_predictor
+from ernie_serving.reloading import ReloadRunning, UnknownModel
+from tests.support.services import SLOW, toy_models
 
 GOOD = json.dumps({"texts": ["好"], "top_k": 1}).encode()
 SLOWLY = json.dumps({"texts": [SLOW]}).encode()
@@ -39,10 +37,8 @@ class Front:
     """A front end on one or more sockets, which may be another one's too."""
 
     def __init__(self, listening=None, **options):
-        config = ServiceConfig("toy", **options)
-        predictor = toy_predictor(seconds=30)
-        self.engine, self.metrics = predictor.engine, Metrics(["seq_cls"])
-        self.models = Models({"seq_cls": Service("seq_cls", config, predictor, self.metrics)})
+        self.models, config = toy_models(30, "seq_cls", **options)
+        self.engine, self.metrics = self.models.get().toy, self.models.get().metrics
         self.listening = listening or listen("127.0.0.1", 0, "http_port")
         self.server = HttpFront(self.models, config, self.metrics, [sock.dup() for sock in self.listening])
         self.server.start()
@@ -342,13 +338,64 @@ def test_localhost_is_both_families():
 # ---------------------------------------------------------------- the monitor
 
 
+def reload(name: str) -> dict:
+    """As Supervisor.reload, for a model of each outcome."""
+    outcomes = {"busy": ReloadRunning("a model is being reloaded"), "broken": InputError("it cannot be read")}
+    if name == "good":
+        return {"model": name, "before": "1", "version": "2"}
+    raise outcomes.get(name, UnknownModel(f"there is no model {name[:80]!r}"))
+
+
 @pytest.fixture
 def monitor():
     (sock,) = listen("127.0.0.1", 0, "monitor_port")
-    server = Monitor([sock], lambda: 1, lambda accept: ("text/plain", b"metrics"))
+    server = Monitor([sock], lambda: 1, lambda accept: ("text/plain", b"metrics"), reload)
     server.start()
     yield sock.getsockname()
     server.drain(0)
+
+
+def ask_monitor(monitor, method: str, path: str, **headers: str) -> tuple:
+    probe = http.client.HTTPConnection(*monitor, timeout=10)
+    try:
+        probe.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        response = probe.getresponse()
+        return response.status, response.read()
+    finally:
+        probe.close()
+
+
+def test_pages_of_the_monitor(monitor):
+    for path, content in (("/live", b'{"status": "live"}'), ("/health", b'{"ready": 1}'), ("/metrics", b"metrics")):
+        assert ask_monitor(monitor, "GET", path) == ask_monitor(monitor, "GET", path + "/?x=1") == (200, content)
+        assert ask_monitor(monitor, "HEAD", path) == (200, b"")
+        assert ask_monitor(monitor, "POST", path)[0] == 405
+    assert ask_monitor(monitor, "GET", "/")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("good", 200),
+        ("busy", 409),
+        ("broken", 422),
+        ("other", 404),
+        ("..", 404),
+        ("%2e%2e%2fgood", 404),
+        ("a" * 9000, 404),
+    ],
+)
+def test_reload(monitor, name, status):
+    found, content = ask_monitor(monitor, "POST", f"/models/{name}/reload")
+    answer = json.loads(content)
+    assert found == status and len(content) < 300
+    assert answer == reload(name) if status == 200 else answer["err_no"] and "\n" not in answer["err_msg"]
+    assert ask_monitor(monitor, "GET", f"/models/{name}/reload")[0] in (404, 405)
+
+
+@pytest.mark.parametrize("header", ["Origin", "X_Forwarded_For", "Forwarded", "Via"])
+def test_pages_and_clients_of_a_proxy_do_not_reload(monitor, header):
+    assert ask_monitor(monitor, "POST", "/models/good/reload", **{header: "127.0.0.1"})[0] == 403
 
 
 def test_slow_clients_do_not_starve_the_probes(monitor):
@@ -361,10 +408,7 @@ def test_slow_clients_do_not_starve_the_probes(monitor):
                     (b"", b"GET /li", b"POST /live HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1")[number % 3]
                 )
         for path in ("/live", "/health", "/metrics"):
-            probe = http.client.HTTPConnection(*monitor, timeout=10)
-            probe.request("GET", path)
-            assert probe.getresponse().status == 200
-            probe.close()
+            assert ask_monitor(monitor, "GET", path)[0] == 200
 
 
 def test_a_slow_body_on_the_port_of_the_monitor(monitor):

@@ -18,7 +18,7 @@ from ernie_serving.metrics import Metrics
 from ernie_serving.models import Models
 from ernie_serving.ports import listen
 from ernie_serving.service import Service
-from ernie_serving.service_config import ServiceConfig
+from ernie_serving.service_config import ModelConfig, ServiceConfig
 from tests.support.services import VOCAB, ToyEngine
 
 EXAMPLES = 25  # requests of each kind to each path
@@ -45,12 +45,12 @@ ENGINES = {SequenceClassification: ToyEngine, TokenClassification: TokenEngine, 
 @pytest.fixture(scope="module")
 def address():
     """Where a model of each family is served, each of a few lines."""
-    config = ServiceConfig("toy", max_texts=5)
+    config = ServiceConfig({task.name: ModelConfig("toys", max_texts=5) for task in ENGINES})
     metrics = Metrics([task.name for task in ENGINES])
     services = {}
     for task, engine in ENGINES.items():
         predictor = ErniePredictor(engine(0), task(WordPiece(VOCAB), LABELS[task.name], max_seq_length=32))
-        services[task.name] = Service(task.name, config, predictor, metrics)
+        services[task.name] = Service(task.name, config.models[task.name], predictor, metrics, "1")
     (sock,) = listen("127.0.0.1", 0, "http_port")
     server = HttpFront(Models(services), config, metrics, [sock])
     server.start()

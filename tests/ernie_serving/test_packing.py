@@ -25,8 +25,7 @@ from ernie_serving.access import Tls
 from ernie_serving.client import Client
 from ernie_serving.metrics import Metrics, ServiceMetrics
 from ernie_serving.protocol import Code
-from ernie_serving.service_config import parse_config, read_config
-from ernie_serving.supervisor import GRACE_SECONDS
+from ernie_serving.service_config import GRACE_SECONDS, parse_config, read_config
 from tests.support.scripts import ROOT
 
 SERVING = ROOT / "deploy" / "serving"
@@ -91,7 +90,7 @@ def test_what_the_image_copies_is_sent_and_enough(serving_dir, tmp_path, monkeyp
 def test_what_the_image_starts_is_there():
     command = json.loads(" ".join(instructions("CMD")[-1]))
     assert (ROOT / command[0]).is_file()
-    config = parse_config(Path("nowhere"), None, command[1:])
+    config = parse_config(Path("nowhere"), None, command[1:], name="seq_cls")
     assert config.host == "0.0.0.0"
     ports = {str(port) for port in (config.rpc_port, config.http_port, config.monitor_port)}
     assert set(instructions("EXPOSE")[0]) == ports
@@ -216,6 +215,7 @@ NGINX = (SERVING / "nginx.conf").read_text(encoding="utf-8")
 
 def test_nginx_keeps_connections_for_less_time_than_the_service():
     from ernie_serving.rpc_front import IDLE_SECONDS
+    from ernie_serving.service_config import ServiceConfig
 
     kept = dict(re.findall(r"upstream (\w+) \{.*?keepalive_timeout (\d+)s;", NGINX, flags=re.DOTALL))
     assert int(kept["ernie_http"]) * 1000 < ServiceConfig.keep_alive and int(kept["ernie_rpc"]) < IDLE_SECONDS

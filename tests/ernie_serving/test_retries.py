@@ -10,25 +10,23 @@ import pytest
 from ernie_inference.errors import InputError
 from ernie_serving.access import KEY_VARIABLE, Tls, read_api_key
 from ernie_serving.client import PUSHBACK, REQUEST_ID, RETRY_AFTER, Client, RequestError
-from ernie_serving.metrics import Metrics
 from ernie_serving.ports import reserve
 from ernie_serving.protocol import RESULTS, TEXTS, Code
 from ernie_serving.retries import FIRST_PAUSE, LONGEST_PAUSE, RetryBudget, pause_before
-from ernie_serving.service import Service, rpc_server
-from ernie_serving.service_config import ServiceConfig
+from ernie_serving.rpc_front import rpc_server
 from ernie_serving.serving_library import pb2
-from tests.support.services import SLOW, toy_predictor
+from tests.support.services import SLOW, toy_models, toy_predictor
 
 
 class Running:
     """A service with an engine of a few lines, and how many requests have reached it."""
 
     def __init__(self, seconds: float, **options):
-        predictor = toy_predictor(seconds)
-        self.gate = predictor.engine.gate
-        self.service = Service(ServiceConfig("toy", **options), predictor, Metrics([predictor.task.name]))
+        models, config = toy_models(seconds, **options)
+        self.service = models.get()
+        self.gate = self.service.toy.gate
         self._reserved, self.address = reserve("127.0.0.1", 0)
-        self.server = rpc_server(self.service, self.address)
+        self.server = rpc_server(models, config, self.service.metrics, self.address)
 
     @property
     def requests(self) -> float:
@@ -108,9 +106,9 @@ def test_the_clients_of_a_service_that_comes_back_are_answered(start):
     with futures.ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(Client([address], timeout=60, retries=20).predict, ["好"]) for _ in range(4)]
         time.sleep(0.5)
-        predictor = toy_predictor(0)
-        server = rpc_server(Service(ServiceConfig("toy"), predictor, Metrics([])), address)
-        assert [each.result() for each in waiting] == [predictor.predict(["好"])] * 4
+        models, config = toy_models(0)
+        server = rpc_server(models, config, models.get().metrics, address)
+        assert [each.result() for each in waiting] == [toy_predictor(0).predict(["好"])] * 4
     server.stop(None).wait()
 
 

@@ -12,24 +12,26 @@ import pytest
 
 from benchmarks.serving_process import wait_until
 from ernie_serving.client import Client, RequestError
-from ernie_serving.metrics import Metrics
 from ernie_serving.pipeline_ops import EXIT_DEAF, RequestOp
 from ernie_serving.ports import reserve
 from ernie_serving.protocol import TEXTS, Code, Refusal, fields_of_rpc, parse_json, read_request
-from ernie_serving.service import Service, rpc_server
-from ernie_serving.service_config import ServiceConfig
+from ernie_serving.rpc_front import rpc_server
+from ernie_serving.service import Service
 from ernie_serving.serving_library import pb2
 from ernie_serving.supervisor import Supervisor
 from ernie_serving.worker_process import LOST_SECONDS, PROGRAM, SILENT_SECONDS, Worker
 from tests.support.scripts import ROOT
-from tests.support.services import ENDLESS, POISON, SLOW, toy_predictor
+from tests.support.services import ENDLESS, POISON, SLOW, toy_config, toy_models, toy_predictor
 
 
 def toy_service(seconds=0.5, **options) -> Service:
-    predictor = toy_predictor(seconds)
-    service = Service(ServiceConfig("toy", **options), predictor, Metrics([predictor.task.name]))
-    service.toy = predictor.engine
-    return service
+    return toy_models(seconds, **options)[0].get()
+
+
+def serve(address: str, seconds=0.5, **options):
+    """A gRPC server of a toy service, and its models."""
+    models, config = toy_models(seconds, **options)
+    return rpc_server(models, config, models.get().metrics, address), models
 
 
 def ask(service: Service, texts):
@@ -62,7 +64,7 @@ def test_the_time_limit_holds_and_late_answers_do_no_harm():
     assert Code.TIMEOUT in {response.err_no for response in responses} and time.monotonic() - started < 30
     service.toy.gate.set()
     wait_until(lambda: ask(service, ["好"]).err_no == Code.OK, 10)
-    assert service.in_flight == 0 and not service._call.__self__._cv_pool and not service._call.__self__._fetch_buffer
+    assert service.in_flight == 0 and not service.model.executor._cv_pool and not service.model.executor._fetch_buffer
 
 
 def test_a_request_is_computed_no_further_than_its_client_waits():
@@ -75,7 +77,7 @@ def test_a_request_is_computed_no_further_than_its_client_waits():
 def test_requests_take_turns_a_batch_each():
     """A small request that comes while the first batch of a large one is computed is the next."""
     service = toy_service(seconds=60, batch_size=4)
-    runs, run, parts = [], service.toy.run, service._call.__self__._in_channel
+    runs, run, parts = [], service.toy.run, service.model.executor._in_channel
 
     def counted(input_ids, token_type_ids):
         runs.append(len(input_ids))
@@ -99,7 +101,7 @@ def test_requests_take_turns_a_batch_each():
 
 def test_a_request_is_read_no_longer_than_its_client_waits():
     service, task = toy_service(), toy_predictor().task
-    limits = service._limits
+    limits = service.model.limits
     with pytest.raises(Refusal, match="no time is left at text 1 of 2") as refusal:
         read_request(task, {TEXTS: ["好", "坏"]}, limits, time.monotonic())
     assert refusal.value.code == Code.TIMEOUT
@@ -207,9 +209,8 @@ def test_draining_answers_what_was_accepted():
 
 
 def test_more_calls_than_the_queue_takes_are_refused_over_grpc():
-    service = toy_service(seconds=1.0, queue_size=2)
     _, address = reserve("127.0.0.1", 0)
-    server = rpc_server(service, address)
+    server, _ = serve(address, seconds=1.0, queue_size=2)
     client = Client([address], retries=0)
 
     def code(_):
@@ -225,9 +226,8 @@ def test_more_calls_than_the_queue_takes_are_refused_over_grpc():
 
 
 def test_the_client_asks_again_where_a_server_is_full():
-    service = toy_service(seconds=0.3, queue_size=1)
     _, address = reserve("127.0.0.1", 0)
-    server = rpc_server(service, address)
+    server, _ = serve(address, seconds=0.3, queue_size=1)
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: Client([address], retries=8).predict([SLOW]), range(4)))
     server.stop(None).wait()
@@ -282,7 +282,7 @@ class StandIn(Worker):
     """A worker that is no process."""
 
     def __init__(self, silent_seconds: float, returncode=None, **last):
-        self.number, self.last, self.ready_since = 0, last, None
+        self.number, self.last, self.models, self.ready_since = 0, last, [], None
         self.heard = time.monotonic() - silent_seconds
         self.killed = []
         self.process = SimpleNamespace(
@@ -290,32 +290,42 @@ class StandIn(Worker):
         )
 
 
-def test_a_worker_that_hangs_is_not_ready_and_then_killed():
-    supervisor = Supervisor("seq_cls", ServiceConfig("x"))
-    supervisor.workers = [StandIn(0.1, state="ready"), StandIn(SILENT_SECONDS + 1, state="ready")]
-    supervisor.workers += [StandIn(LOST_SECONDS + 1, state="ready"), StandIn(LOST_SECONDS + 1)]  # one is still loading
+def supervisor_of(monkeypatch, workers):
+    """A supervisor that has started these, one after another."""
+    given = iter(workers)
+    monkeypatch.setattr("ernie_serving.replicas.Worker", lambda *_: next(given))
+    supervisor = Supervisor(toy_config())
+    supervisor.replicas.start(len(workers))
+    return supervisor
+
+
+def test_a_worker_that_hangs_is_not_ready_and_then_killed(monkeypatch):
+    hanging = [StandIn(0.1, state="ready"), StandIn(SILENT_SECONDS + 1, state="ready")]
+    hanging += [StandIn(LOST_SECONDS + 1, state="ready"), StandIn(LOST_SECONDS + 1)]  # one is still loading
+    supervisor = supervisor_of(monkeypatch, hanging)
     assert supervisor.ready == 1 and supervisor.metrics.value("ernie_workers_ready") == 1
-    supervisor._end_lost_workers()
-    assert [bool(worker.killed) for worker in supervisor.workers] == [False, False, True, False]
+    supervisor.replicas.tick()
+    assert [bool(worker.killed) for worker in hanging] == [False, False, True, False]
 
 
 def test_the_second_event_of_a_worker_that_ended_is_nothing_new(monkeypatch):
-    monkeypatch.setattr("ernie_serving.supervisor.Worker", lambda *_: StandIn(0, state="ready"))
-    supervisor, ended = Supervisor("seq_cls", ServiceConfig("x")), StandIn(0, returncode=-9, state="ready")
-    supervisor.workers, supervisor._announced = [ended], True
+    ended, successor = StandIn(0, returncode=-9, state="ready"), StandIn(0, state="ready")
+    supervisor = supervisor_of(monkeypatch, [ended])
+    supervisor._announced = True
+    monkeypatch.setattr("ernie_serving.replicas.Worker", lambda *_: successor)
     for _ in range(2):
         supervisor._look_after(ended)
-    assert ended not in supervisor.workers and supervisor.metrics.value("ernie_worker_restarts_total") == 1
+        supervisor.replicas.tick()
+    assert supervisor.workers == [successor] and supervisor.metrics.value("ernie_worker_restarts_total") == 1
 
 
 def test_grpc_is_the_health_check_of_kubernetes():
-    service = toy_service()
     _, address = reserve("127.0.0.1", 0)
-    server = rpc_server(service, address)
+    server, models = serve(address)
     with grpc.insecure_channel(address) as channel:
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
         assert check(b"") == b"\x08\x01"
-        service.stopping = True
+        models.stopping = True
         assert check(b"") == b"\x08\x02"
     server.stop(None).wait()
 
@@ -326,7 +336,8 @@ def test_a_process_whose_model_thread_ends_ends_too():
         "import time; from ernie_serving import pipeline_ops; from tests.support.services import toy_predictor\n"
         "def run(*args): raise ValueError('a fault of the library')\n"
         "pipeline_ops.pipeline.Op._run = run\n"
-        "pipeline_ops.build_pipeline(toy_predictor(), pipeline_ops.Batching(8, True, 0.0), 1, None); time.sleep(60)\n"
+        "pipeline_ops.build_pipeline('toy', toy_predictor(), pipeline_ops.Batching(8, True, 0.0), 1, None)\n"
+        "time.sleep(60)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == EXIT_DEAF and "a fault of the library" in done.stderr
@@ -335,6 +346,6 @@ def test_a_process_whose_model_thread_ends_ends_too():
 def test_a_model_that_is_stuck_is_noticed():
     service = toy_service(seconds=1.0, timeout=100)
     assert ask(service, [SLOW]).err_no == Code.TIMEOUT
-    assert service._model_op.busy_seconds() > 0 and not service.is_stuck
-    service._model_op._busy_since = {0: time.monotonic() - 61}
+    assert service.model.model_op.busy_seconds() > 0 and not service.is_stuck
+    service.model.model_op._busy_since = {0: time.monotonic() - 61}
     assert service.is_stuck

@@ -17,8 +17,11 @@ from ernie_inference.tasks.seq_cls import SequenceClassification
 from ernie_inference.wordpiece import WordPiece
 from ernie_serving.client import Client
 from ernie_serving.messages import load_messages
-from ernie_serving.metrics import value_of
+from ernie_serving.metrics import Metrics, value_of
+from ernie_serving.models import Models
 from ernie_serving.protocol import RPC_METHOD, TEXTS
+from ernie_serving.service import Service
+from ernie_serving.service_config import MODEL_OPTIONS, ModelConfig, ServiceConfig
 
 
 class RunningService(ServiceProcess):
@@ -89,6 +92,9 @@ class ToyEngine:
     def clone(self) -> "ToyEngine":
         return self
 
+    def describe(self) -> str:
+        return "toy"
+
     def padded_length(self, length: int) -> int:
         return length
 
@@ -107,3 +113,18 @@ class ToyEngine:
 def toy_predictor(seconds: float = 0.5) -> ErniePredictor:
     task = SequenceClassification(WordPiece(VOCAB), ["negative", "positive"], max_seq_length=32)
     return ErniePredictor(ToyEngine(seconds), task)
+
+
+def toy_config(name: str = "toy", **options) -> ServiceConfig:
+    """A service of one model of that name, with options of either."""
+    model = {option: value for option, value in options.items() if option in MODEL_OPTIONS}
+    of_service = {option: value for option, value in options.items() if option not in MODEL_OPTIONS}
+    return ServiceConfig({name: ModelConfig(**{"model_dir": "toys", **model})}, **of_service)
+
+
+def toy_models(seconds: float = 0.5, name: str = "toy", **options) -> Tuple[Models, ServiceConfig]:
+    """The models of a service of one toy, and its config. The Service's `toy` is the engine."""
+    config, predictor = toy_config(name, **options), toy_predictor(seconds)
+    service = Service(name, config.models[name], predictor, Metrics([name]))
+    service.toy = predictor.engine
+    return Models({name: service}), config

@@ -63,9 +63,18 @@ def load_with(engine: str, model_path: Union[str, Path], use_trt: bool = False, 
     """
     if engine == AUTO:
         return load_fastest(model_path, use_trt=use_trt, **options)
+    return load_predictor(model_path, backend=backend_of(engine, use_trt), **options)
+
+
+def backend_of(engine: str, use_trt: bool = False) -> str:
+    """The backend that the engine of a name is, with or without TensorRT.
+
+    Raises:
+        InputError: the engine has no TensorRT.
+    """
     if use_trt and engine not in WITH_TENSORRT:
         raise InputError(f"--use_trt: {engine} has no TensorRT, leave it out")
-    return load_predictor(model_path, backend=WITH_TENSORRT[engine] if use_trt else engine, **options)
+    return WITH_TENSORRT[engine] if use_trt else engine
 
 
 def load_fastest(model_path: Union[str, Path], use_trt: bool = False, **options: Any) -> ErniePredictor:

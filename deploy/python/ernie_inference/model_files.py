@@ -99,6 +99,11 @@ def inspect_model(prefix: Path) -> ModelInfo:
     )
 
 
+def says_quantized(program: Path) -> bool:
+    """Whether a .pdmodel file names quantization operators, without Paddle to read it."""
+    return any(name.encode() in _read(program) for name in QUANTIZE_OPS)
+
+
 def table_sizes(tables: Dict[str, int]) -> Tuple[Optional[int], Optional[int]]:
     """(vocab_size, max_positions) from a program's lookup tables: what is looked up -> rows of the table.
 

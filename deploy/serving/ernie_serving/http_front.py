@@ -60,12 +60,12 @@ class HttpFront(HttpServer):
 
     async def _predict(self, request: Request) -> Response:
         service = self._models.get(request.path_params["model"])
-        body = await self._read(request)
+        given = await self._read(request)
         loop = asyncio.get_running_loop()
-        response = await loop.run_in_executor(self._threads, service.answer, lambda: fields_of_http(body))
-        results = response.value[0] if RESULTS in response.key else None
-        status = HTTP_STATUS.get(response.err_no, 500)
-        return json_response(http_body(response.err_no, response.err_msg, results), status)
+        response = await loop.run_in_executor(self._threads, service.answer, lambda: fields_of_http(given))
+        fields = dict(zip(response.key, response.value))
+        body = http_body(response.err_no, response.err_msg, fields.pop(RESULTS, None), **fields)
+        return json_response(body, HTTP_STATUS.get(response.err_no, 500))
 
     async def _read(self, request: Request) -> bytes:
         """The body, of which no more than is allowed is kept.
@@ -87,8 +87,7 @@ class HttpFront(HttpServer):
         return as_json({"models": self._models.describe()})
 
     async def _describe(self, request: Request) -> Response:
-        name = self._models.get(request.path_params["model"]).name
-        return as_json(next(each for each in self._models.describe() if each["model"] == name))
+        return as_json(self._models.get(request.path_params["model"]).describe())
 
     async def _ready(self, request: Request) -> Response:
         return as_json({"status": "stopping"}, 503) if self._models.stopping else as_json({"status": "ready"})

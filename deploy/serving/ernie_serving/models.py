@@ -11,6 +11,9 @@ class Models:
 
     Args:
         services: by name, one or more.
+
+    Attributes:
+        stopping: whether others should be asked: health checks say so. Requests may be answered still.
     """
 
     def __init__(self, services: Dict[str, Service]):
@@ -30,21 +33,17 @@ class Models:
             raise Refusal(Code.NO_SERVICE, f"no model {shown(name)} here, there is {names}")
         return self._services[name]
 
-    def describe(self) -> List[Dict[str, Any]]:
-        """What is served, for clients."""
-        return [{"model": name, "task": service.task.name} for name, service in self._services.items()]
-
     def __iter__(self) -> Iterator[Service]:
         return iter(list(self._services.values()))
 
-    def stop(self) -> None:
-        """From now on new requests are refused."""
-        self.stopping = True
-        for service in self:
-            service.stopping = True
+    def describe(self) -> List[Dict[str, Any]]:
+        """All models as they are now, as JSON has it."""
+        return [service.describe() for service in self]
 
     def drain(self) -> None:
         """Refuse new requests, and wait until those accepted are answered (each has its time limit)."""
-        self.stop()
+        self.stopping = True
+        for service in self:
+            service.stopping = True
         for service in self:
             service.drain()

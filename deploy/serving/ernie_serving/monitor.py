@@ -1,20 +1,27 @@
 """GET /live, /health and /metrics of a whole service, for probes and Prometheus, and POST /models/NAME/reload."""
 
 import asyncio
+import ipaddress
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Sequence, Tuple
+from typing import Callable, Dict, Sequence, Tuple
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ernie_serving.http_app import as_json, build_app
+from ernie_inference.errors import InputError
+from ernie_serving.http_app import as_json, build_app, json_response
 from ernie_serving.http_connection import Limits
 from ernie_serving.http_server import HttpServer
+from ernie_serving.protocol import Code, http_body
+from ernie_serving.reloading import ReloadRunning, UnknownModel
 
 LIMITS = Limits(connections=64, receive=5.0, keep_alive=5.0, patience=0.2)
 THREADS = 4
+FAILURES = {UnknownModel: (404, Code.NO_SERVICE), ReloadRunning: (409, Code.BUSY), InputError: (422, Code.FAILED)}
+# Of a request that a proxy hands on, or that a page in a browser makes, which are not those of a user of this machine.
+FOREIGN = ("forwarded", "x-forwarded-for", "x-real-ip", "via", "origin")
 
 
 class Monitor(HttpServer):
@@ -23,6 +30,7 @@ class Monitor(HttpServer):
     Args:
         ready: gives the number of workers that answer.
         metrics: gives content type and text of all metrics, for a header Accept.
+        reload: loads a model again; see Reloading.reload.
     """
 
     def __init__(
@@ -30,15 +38,17 @@ class Monitor(HttpServer):
         listening: Sequence[socket.socket],
         ready: Callable[[], int],
         metrics: Callable[[str], Tuple[str, bytes]],
+        reload: Callable[[str], Dict[str, str]],
     ):
-        self._count_ready, self._metrics = ready, metrics
+        self._count_ready, self._metrics, self._reload = ready, metrics, reload
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="monitor")
         routes = [
             Route("/live", self._live),
             Route("/health", self._health),
             Route("/metrics", self._page),
+            Route("/models/{model}/reload", self._reload_model, methods=["POST"]),
         ]
-        app = build_app(routes, "there is /live, /health and /metrics")
+        app = build_app(routes, "there is /live, /health, /metrics and POST /models/NAME/reload")
         super().__init__(app, listening, LIMITS)
 
     async def _live(self, request: Request) -> Response:
@@ -52,3 +62,23 @@ class Monitor(HttpServer):
         loop = asyncio.get_running_loop()
         kind, content = await loop.run_in_executor(self._threads, self._metrics, request.headers.get("accept", ""))
         return Response(content, headers={"Content-Type": kind})
+
+    async def _reload_model(self, request: Request) -> Response:
+        if not is_local(request):
+            return json_response(
+                http_body(Code.INVALID, "reload from this machine, not by way of a proxy or page"), 403
+            )
+        loop = asyncio.get_running_loop()
+        try:
+            done = await loop.run_in_executor(self._threads, self._reload, request.path_params["model"])
+        except InputError as error:
+            status, code = next(found for kind, found in FAILURES.items() if isinstance(error, kind))
+            return json_response(http_body(code, str(error)), status)
+        return as_json(done)
+
+
+def is_local(request: Request) -> bool:
+    """Whether a user of this machine asks."""
+    address = ipaddress.ip_address(request.client.host.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback and not any(name in request.headers for name in FOREIGN)

@@ -7,7 +7,7 @@ Swagger UI of docs_page.py reads OpenAPI 3.0, not 3.1.
 from typing import Any, Dict
 
 from ernie_serving.models import Models
-from ernie_serving.protocol import HTTP_STATUS, RESULTS, TEXTS, Code
+from ernie_serving.protocol import HTTP_STATUS, MODEL, RESULTS, TEXTS, VERSION, Code
 from ernie_serving.service import Service
 
 MEANINGS = {
@@ -48,7 +48,15 @@ def describe_service(models: Models) -> Dict[str, Any]:
             "required": ["err_no", "err_msg"],
             "properties": {"err_no": {**INTEGER, "enum": [int(code) for code in Code if code]}, "err_msg": STRING},
         },
-        "Model": {"type": "object", "required": ["model", "task"], "properties": {"model": STRING, "task": STRING}},
+        "Model": {
+            "type": "object",
+            "required": ["model", "task", "labels", "version", "state"],
+            "properties": {
+                **{name: STRING for name in ("model", "task", "version", "state", "engine", "precision")},
+                "labels": {"type": "array", "items": STRING},
+                "limits": {"type": "object", "additionalProperties": {"type": "number"}},
+            },
+        },
     }
     return {
         "openapi": "3.0.3",
@@ -60,7 +68,7 @@ def describe_service(models: Models) -> Dict[str, Any]:
 
 def _prediction(service: Service) -> Dict[str, Any]:
     """The operation that asks a model."""
-    task, limits = service.task, service.limits
+    task, limits = service.model.predictor.task, service.model.limits
     texts = {"type": "array", "minItems": 1, "maxItems": limits.texts, "items": task.input_schema}
     top_k: Dict[str, Any] = {**INTEGER, "minimum": 1, "nullable": True}
     if task.most_answers is not None:
@@ -81,11 +89,13 @@ def _prediction(service: Service) -> Dict[str, Any]:
     }  # fmt: skip
     answer = {
         "type": "object",
-        "required": ["err_no", "err_msg", RESULTS],
+        "required": ["err_no", "err_msg", RESULTS, MODEL, VERSION],
         "properties": {
             "err_no": {**INTEGER, "enum": [int(Code.OK)]},
             "err_msg": STRING,
             RESULTS: {"type": "array", "description": "one for each text", "items": task.answer_schema()},
+            MODEL: {**STRING, "enum": [service.name]},
+            VERSION: {**STRING, "description": "of the model that computed them"},
         },
     }
     errors = {str(HTTP_STATUS[code]): _answer(meaning, ERROR) for code, meaning in MEANINGS.items()}

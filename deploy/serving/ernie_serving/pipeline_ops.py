@@ -17,7 +17,7 @@ import math
 import os
 import threading
 import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from ernie_serving.protocol import RESULTS, Accepted, Code, results_json
 from ernie_serving.serving_library import (
     ChannelData,
     ChannelDataType,
+    ChannelStopError,
     ChannelTimeoutError,
     DAGExecutor,
     ServerYamlConfChecker,
@@ -37,6 +38,7 @@ from ernie_serving.serving_library import (
 )
 
 EXIT_DEAF = 70  # of a process whose model thread has ended
+MOST_FAILURES = 3  # batches in a row of which the model computed nothing; then it is tried on an input of its own
 
 
 class Batching(NamedTuple):
@@ -85,21 +87,35 @@ class ModelOp(pipeline.Op):
     """Runs the model on the windows of all parts that are waiting, as one batch.
 
     Args:
+        name: of the model, for metrics.
         predictor: used in place of Serving's LocalPredictor, which never turns INT8 on on a processor.
         batching: how requests are put together.
-        warm_up: whether each model thread runs every shape of input before it takes the first one.
+        warm_up: whether each model thread, before it takes the first input, runs every shape that can come (with few
+            shapes) and answers the task's examples.
+
+    Attributes:
+        is_failing: whether the model computes nothing any more, whatever the input.
     """
 
     def __init__(
-        self, predictor: ErniePredictor, input_ops: List, batching: Batching, metrics: Metrics, warm_up: bool = False
+        self,
+        name: str,
+        predictor: ErniePredictor,
+        input_ops: List,
+        batching: Batching,
+        metrics: Metrics,
+        warm_up: bool = False,
     ):
-        super().__init__(name=predictor.task.name, input_ops=input_ops)
+        super().__init__(name=name, input_ops=input_ops)
+        self.is_failing = False
+        self._failures = 0  # batches in a row
         self._predictor = predictor
         self._batching = batching
         self._metrics = metrics
         self._busy_since: Dict[int, float] = {}  # thread -> when its batch began
         self._warm_up = warm_up
         self._warm_threads = threading.Semaphore(0)
+        self._cold: Optional[Exception] = None  # why a model thread could not warm up
 
     def init_from_dict(self, conf: Dict) -> None:
         super().init_from_dict(conf)
@@ -113,14 +129,16 @@ class ModelOp(pipeline.Op):
         now = time.monotonic()
         return max((now - since for since in list(self._busy_since.values())), default=0.0)
 
-    def wait_until_warm(self, timeout: Optional[float] = None) -> bool:
-        """Wait, once, until all model threads have begun to take requests; False where that took longer."""
-        end = math.inf if timeout is None else time.monotonic() + timeout
+    def wait_until_warm(self) -> None:
+        """Wait, once, until all model threads take requests.
+
+        Raises:
+            InputError: the model failed on a shape of input that can come.
+        """
         for _ in range(self.concurrency):
-            left = None if timeout is None else max(end - time.monotonic(), 0)
-            if not self._warm_threads.acquire(timeout=left):
-                return False
-        return True
+            self._warm_threads.acquire()
+        if self._cold is not None:
+            raise InputError(f"the model cannot be run ({' '.join(str(self._cold).split())[:300]})")
 
     def preprocess(self, input_dicts: Dict, data_id: int = 0, log_id: int = 0) -> Tuple[Dict, bool, None, str]:
         """The windows of one part, as an array, which the library joins with those of other parts."""
@@ -136,12 +154,25 @@ class ModelOp(pipeline.Op):
     def _run_batch(self, windows: List[Window]) -> List[Any]:
         self._busy_since[threading.get_ident()] = time.monotonic()
         try:
-            return self._predictor.run_windows(windows, self._batching.size)
+            outputs = self._predictor.run_windows(windows, self._batching.size)
+            self._failures = 0
+            return outputs
         except Exception:
             logging.exception("a batch of %d windows failed; they are computed one by one", len(windows))
-            return [self._run_alone(window) for window in windows]
+            outputs = [self._run_alone(window) for window in windows]
+            self._note_failure(all(isinstance(output, Exception) for output in outputs))
+            return outputs
         finally:
             del self._busy_since[threading.get_ident()]
+
+    def _note_failure(self, whole: bool) -> None:
+        """Whether it is the model that fails, or only what clients send, shows an input of its own."""
+        self._failures = self._failures + 1 if whole else 0
+        if self._failures >= MOST_FAILURES:
+            task = self._predictor.task
+            sample = task.windows(task.as_example(task.sample_inputs[0], "sample"))[0]
+            self.is_failing = isinstance(self._run_alone(sample), Exception)
+            self._failures = 0
 
     def _run_alone(self, window: Window) -> Any:
         try:
@@ -159,13 +190,23 @@ class ModelOp(pipeline.Op):
     def _run(self, *args, **kwargs) -> None:
         """A model thread that ends would leave a process that accepts requests and answers none: end that too."""
         try:
-            if self._warm_up:
-                self._predictor.warm_up()
+            if self._warm_up and not self._warms_up():
+                return  # nobody waits for its answers yet
             self._warm_threads.release()
             super()._run(*args, **kwargs)
         except BaseException:
             logging.exception("the model thread ended")
             os._exit(EXIT_DEAF)
+
+    def _warms_up(self) -> bool:
+        try:
+            if self._predictor.engine.config.few_shapes:  # all shapes of an engine would be hundreds
+                self._predictor.warm_up()
+            self._predictor.predict(self._predictor.task.sample_inputs)
+        except Exception as error:
+            self._cold = error
+            self._warm_threads.release()
+        return self._cold is None
 
     def _auto_batching_generator(self, input_channel, op_name: str, *args, **kwargs) -> Iterator[List[Dict]]:
         """Batches of waiting parts with batch_size windows in all at the most.
@@ -248,11 +289,20 @@ class Executor(DAGExecutor):
         return pb2.Response(err_no=Code.OK, key=[RESULTS], value=[answers])
 
     def start(self) -> None:
-        threading.Thread(target=self._hand_out_answers, daemon=True).start()
+        self._handing_out = threading.Thread(target=self._hand_out_answers, daemon=True)
+        self._handing_out.start()
+
+    def stop(self) -> None:
+        """End all threads, once the batch is computed that they are at. Nobody may call() any more."""
+        super().stop()
+        self._handing_out.join()
 
     def _hand_out_answers(self) -> None:
         while True:
-            (answer,) = self._out_channel.front(self.name).values()
+            try:
+                (answer,) = self._out_channel.front(self.name).values()
+            except ChannelStopError:
+                return
             with self._cv_for_cv_pool:
                 waiting = self._cv_pool.get(answer.id)
                 if waiting is not None:
@@ -273,22 +323,27 @@ class Executor(DAGExecutor):
 
 
 def build_pipeline(
-    predictor: ErniePredictor, batching: Batching, concurrency: int, metrics: Metrics, warm_up: bool = False
-) -> Tuple[Callable[[Accepted], Any], ModelOp]:
-    """Start the pipeline. Returns what answers an accepted request with a pipeline Response, and the ModelOp.
+    name: str,
+    predictor: ErniePredictor,
+    batching: Batching,
+    concurrency: int,
+    metrics: Metrics,
+    warm_up: bool = False,
+) -> Tuple[Executor, ModelOp]:
+    """Start the pipeline of a model.
 
     Ops are threads: with processes (is_thread_op off), 0.9.0 loses the requests of one that is killed and never
     answers them. channel_size stays 0, which is no limit: with a limit, a request that finds the channel full is
     not woken up when there is room again. Service counts the requests instead.
     """
-    model_op = ModelOp(predictor, [RequestOp()], batching, metrics, warm_up)
+    model_op = ModelOp(name, predictor, [RequestOp()], batching, metrics, warm_up)
     conf = ServerYamlConfChecker.load_server_yaml_conf(
         yml_dict={"dag": {"is_thread_op": True, "channel_size": 0}, "op": {model_op.name: {"concurrency": concurrency}}}
     )
     model_op.init_from_dict(conf["op"][model_op.name])
     executor = Executor(ResponseOp(input_ops=[model_op]), conf, predictor.task, batching.size)
     executor.start()
-    return executor.call, model_op
+    return executor, model_op
 
 
 def object_array(items: List) -> np.ndarray:

@@ -20,6 +20,7 @@ from ernie_inference.tasks.base import Task, Window
 from ernie_inference.text_output import to_json
 
 TEXTS, RESULTS = "texts", "results"
+MODEL, VERSION = "model", "version"  # of an answer: which model computed it
 OPTIONS = tuple(field.name for field in fields(AnswerOptions))  # fields of a request beside its texts
 MOST_DIGITS = 32  # of a number; Python takes quadratic time to read a long one
 RPC_METHOD = "/baidu.paddle_serving.pipeline_serving.PipelineService/inference"
@@ -241,7 +242,7 @@ def results_json(task: Task, accepted: Accepted, outputs: List[Tuple]) -> str:
     return to_json(list(task.answers(accepted.examples, accepted.windows, outputs, accepted.options))).decode("utf-8")
 
 
-def http_body(code: int, message: str, results: Optional[str] = None) -> bytes:
-    """The JSON body of an HTTP answer."""
-    answer = to_json({"err_no": int(code), "err_msg": message})
+def http_body(code: int, message: str, results: Optional[str] = None, **others: str) -> bytes:
+    """The JSON body of an HTTP answer; results are JSON already."""
+    answer = to_json({"err_no": int(code), "err_msg": message, **others})
     return answer if results is None else answer[:-1] + f', "{RESULTS}": {results}}}'.encode()

@@ -1,39 +1,58 @@
-"""One model of a service: requests in, answers out, whichever way they come. rpc_front.py and http_front.py are the
-ways in."""
+"""One model of a service: requests in, answers out, whichever way they come, while the model itself may be exchanged.
+rpc_front.py and http_front.py are the ways in."""
 
 import logging
 import threading
 import time
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, Optional
+from dataclasses import asdict
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
+from ernie_inference.errors import InputError
 from ernie_inference.predictor import ErniePredictor
+from ernie_serving.loaded_model import LoadedModel
 from ernie_serving.metrics import Metrics
-from ernie_serving.pipeline_ops import Batching, build_pipeline
-from ernie_serving.protocol import Code, Limits, Refusal, read_request
-from ernie_serving.service_config import ServiceConfig
+from ernie_serving.protocol import MODEL, VERSION, Code, Refusal, read_request
+from ernie_serving.service_config import ModelConfig
 from ernie_serving.serving_library import pb2
+
+READY, FAILING = "ready", "failing"  # states of a model
 
 
 class Service:
-    """Answers requests of one model, a bounded number at a time, each within a time limit."""
+    """Answers requests of one model, a bounded number at a time, each within a time limit.
 
-    def __init__(self, name: str, config: ServiceConfig, predictor: ErniePredictor, metrics: Metrics):
+    Args:
+        name: of the model.
+        config: how it is served.
+        predictor: what runs it.
+        version: that answers name.
+        warm_up: whether to run every shape of input first; wait_until_warm waits for that.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: ModelConfig,
+        predictor: ErniePredictor,
+        metrics: Metrics,
+        version: str = "",
+        warm_up: bool = False,
+    ):
         self.name = name
         self.config = config
         self.metrics = metrics
         self.in_flight = 0
         self.stopping = False
-        self.limits = Limits(
-            texts=config.max_texts,
-            chars=config.max_chars,
-            request_chars=config.max_request_chars,
-            windows=config.max_windows,
-        )
-        self.task = predictor.task
         self._changed = threading.Condition()
-        batching = Batching(config.batch_size, config.auto_batching, config.auto_batching_timeout / 1000)
-        self._call, self._model_op = build_pipeline(predictor, batching, config.concurrency, metrics)
+        self._model = LoadedModel(name, config, predictor, metrics, version, warm_up)
+        self._retiring: List[LoadedModel] = []  # which answer what they accepted
+        self._count(0)
+
+    @property
+    def model(self) -> LoadedModel:
+        """The one that answers the next request."""
+        return self._model
 
     def answer(self, read_fields: Callable[[], Dict[str, Any]], seconds: Optional[float] = None):
         """The pipeline Response to a request; never raises.
@@ -47,11 +66,13 @@ class Service:
         deadline = started + (limit if seconds is None else min(limit, seconds))
         texts = 0
         try:
-            with self._admitted():
-                accepted = read_request(self.task, read_fields(), self.limits, deadline)
-                response = self._call(accepted)
+            with self._admitted() as model:
+                accepted = read_request(model.predictor.task, read_fields(), model.limits, deadline)
+                response = model.call(accepted)
                 if response.err_no == Code.OK:
                     texts = len(accepted.examples)
+                    response.key.extend((MODEL, VERSION))
+                    response.value.extend((self.name, model.version))
         except Refusal as refusal:
             response = pb2.Response(err_no=refusal.code, err_msg=refusal.message)
         except Exception:
@@ -61,17 +82,21 @@ class Service:
         return response
 
     @contextmanager
-    def _admitted(self) -> Iterator[None]:
+    def _admitted(self) -> Iterator[LoadedModel]:
+        """The model that a request is for, which is not freed meanwhile."""
         with self._changed:
             if self.stopping:
                 raise Refusal(Code.STOPPING, "the service is stopping: ask another, or again later")
             if self.in_flight >= self.config.queue_size:
                 raise Refusal(Code.BUSY, f"{self.in_flight} requests are waiting already: ask again later")
+            model = self._model
+            model.in_flight += 1
             self._count(1)
         try:
-            yield
+            yield model
         finally:
             with self._changed:
+                model.in_flight -= 1
                 self._count(-1)
                 self._changed.notify_all()
 
@@ -79,10 +104,64 @@ class Service:
         self.in_flight += step
         self.metrics.in_flight(self.name, self.in_flight, self.config.queue_size)
 
+    def wait_until_warm(self) -> None:
+        """Wait, once, until the model can answer.
+
+        Raises:
+            InputError: it cannot.
+        """
+        self._model.wait_until_warm()
+
+    def prepare(self, predictor: ErniePredictor, version: str) -> LoadedModel:
+        """Another model to switch to, warmed up, while this one answers.
+
+        Raises:
+            InputError: it cannot answer, or answers something else.
+        """
+        served, task = self._model.predictor.task.name, predictor.task.name
+        if task != served:
+            raise InputError(f"{self.config.model_dir} is a {task} model now, and {self.name} is served as {served}")
+        model = LoadedModel(self.name, self.config, predictor, self.metrics, version, warm_up=True)
+        model.wait_until_warm()
+        return model
+
+    def switch(self, model: LoadedModel) -> None:
+        """Requests from now on go to this model. free_retired() frees the one before."""
+        with self._changed:
+            self._retiring.append(self._model)
+            self._model = model
+
+    def free_retired(self) -> None:
+        """Free models that answer no new requests, once they have answered those that they accepted."""
+        while self._retiring:
+            with self._changed:
+                self._changed.wait_for(lambda: self._retiring[0].in_flight == 0)
+            self._retiring.pop(0).free()
+
+    def describe(self) -> Dict[str, Any]:
+        """The model that answers now, as JSON has it."""
+        model, task = self._model, self._model.predictor.task
+        return {
+            "model": self.name,
+            "task": task.name,
+            "labels": list(task.labels),
+            "engine": self.config.engine,
+            "precision": self.config.precision,
+            "description": model.description,
+            "version": model.version,
+            "state": FAILING if model.is_failing else READY,
+            "limits": {**asdict(model.limits), "timeout": self.config.timeout, "queue_size": self.config.queue_size},
+        }
+
     @property
     def is_stuck(self) -> bool:
-        """Whether the model has worked on one batch for longer than any request waits, several times over."""
-        return self._model_op.busy_seconds() > max(60.0, 3 * self.config.timeout / 1000)
+        """Whether a model has worked on one batch for longer than any request waits, several times over."""
+        return any(model.is_stuck for model in (self._model, *self._retiring))
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the model computes nothing any more."""
+        return self._model.is_failing
 
     def drain(self) -> None:
         """Refuse new requests, and wait until those accepted are answered (each has its time limit)."""

@@ -1,4 +1,4 @@
-"""The command that the three *_service.py are: it serves a model of a task."""
+"""The commands that the *_service.py and service.py are: they serve a model of a task, or several models of any."""
 
 import sys
 
@@ -16,13 +16,29 @@ HELP = """Serve a {task} model, over gRPC and HTTP.
 Without flags it serves what {task}_config.yml says, and a flag beats a config file. options.yml, beside it, explains
 the options at length.
 """
+HELP_OF_SEVERAL = """Serve several models, of any tasks, over gRPC and HTTP.
+
+    python deploy/serving/service.py --config deploy/serving/models_config.yml
+
+The config file names the models. What a model does not have for itself, stands at the top of the file for all, or is a
+flag, which beats that. options.yml, beside it, explains the options at length.
+"""
 
 
 def run_service(task_name: str) -> None:
     """The command of a task's service."""
 
     def main() -> None:
-        config = parse_config(config_file(task_name), HELP.format(task=task_name))
-        sys.exit(Supervisor(task_name, config).run())
+        config = parse_config(config_file(task_name), HELP.format(task=task_name), name=task_name)
+        sys.exit(Supervisor(config, task_name).run())
+
+    run_command(main)
+
+
+def run_services() -> None:
+    """The command of a service of several models."""
+
+    def main() -> None:
+        sys.exit(Supervisor(parse_config(None, HELP_OF_SEVERAL)).run())
 
     run_command(main)

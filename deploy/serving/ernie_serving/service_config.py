@@ -1,8 +1,14 @@
-"""The options of a service: from a config file, seq_cls_config.yml and its like, and from flags, which beat it."""
+"""The options of a service and of its models: from a config file, seq_cls_config.yml and its like, and from flags,
+which beat it.
+
+An option is a field of ModelConfig or of ServiceConfig, and has its place in options.yml; flags, config files, checks
+and what a worker is told all follow from that.
+"""
 
 import argparse
 import difflib
 import math
+import re
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, List, Optional, get_args, get_type_hints
@@ -15,6 +21,12 @@ from ernie_inference.text_files import read_text
 
 FOLDER = Path(__file__).resolve().parents[1]
 ENGINE_NAMES = (*ENGINES, AUTO)
+MODELS = "models"  # of a config file: the models by name, with their options
+MODEL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
+PORTS = ("rpc_port", "http_port", "monitor_port")
+DAY = 24 * 60 * 60 * 1000  # milliseconds
+MANY = 1 << 30  # of bytes, characters and the like
+GRACE_SECONDS = 10.0  # beside the time limit of a request
 
 
 def config_file(task_name: str) -> Path:
@@ -22,79 +34,171 @@ def config_file(task_name: str) -> Path:
     return FOLDER / f"{task_name}_config.yml"
 
 
-def option(meaning: str, default: Any = MISSING, least: Optional[float] = None) -> Any:
-    return field(default=default, metadata={"help": meaning, "least": least})
+def option(meaning: str, default: Any = MISSING, least: Optional[float] = None, most: Optional[float] = None) -> Any:
+    return field(default=default, metadata={"help": meaning, "least": least, "most": most})
+
+
+@dataclass
+class ModelConfig:
+    """How one model is served, and the defaults. options.yml explains each option at length.
+
+    Raises:
+        InputError: a value is out of its range, or two do not go together.
+    """
+
+    model_dir: str = option("folder that model_to_serving.py wrote")
+    engine: str = option(f"{', '.join(ENGINES)}, or {AUTO}: the fastest one that is installed", PADDLE)
+    device: str = option("cpu or gpu", "cpu")
+    device_id: int = option("number of the GPU", 0, least=0, most=1023)
+    use_trt: bool = option("TensorRT, on a GPU", False)
+    precision: str = option("fp32, int8, bf16 (cpu) or fp16 (gpu)", "fp32")
+    thread_num: Optional[int] = option("processor threads of one model run; default: all", None, least=1, most=1024)
+    max_seq_length: Optional[int] = option("tokens of one window; default: as trained", None, least=1, most=65536)
+    concurrency: int = option("model runs at the same time in one worker", 1, least=1, most=256)
+    batch_size: int = option("windows computed at once", 32, least=1, most=4096)
+    few_shapes: bool = option("run inputs in few shapes, so that memory is bounded", True)
+    auto_batching: bool = option("compute windows of several requests together", True)
+    auto_batching_timeout: float = option("milliseconds to wait for a batch to fill", 0.0, least=0, most=DAY)
+    queue_size: int = option("requests in one worker, waiting or computed; more are refused", 256, least=1, most=10_000)
+    timeout: int = option("milliseconds from a request to its answer, at the most", 10_000, least=1, most=DAY)
+    max_texts: int = option("texts of a request", 64, least=1, most=MANY)
+    max_chars: int = option("characters of a text", 10_000, least=1, most=MANY)
+    max_request_chars: int = option("characters of a request, all its texts together", 200_000, least=1, most=MANY)
+    max_windows: int = option("windows of a request", 256, least=1, most=MANY)
+
+    def __post_init__(self):
+        check_ranges(self)
+        if self.engine not in ENGINE_NAMES:
+            raise InputError(f"engine is {self.engine!r}: give one of {', '.join(ENGINE_NAMES)}")
+        if self.auto_batching_timeout > self.timeout:
+            raise InputError(
+                f"auto_batching_timeout is {self.auto_batching_timeout:g} and timeout {self.timeout}: "
+                "batches would wait for longer than requests do"
+            )
 
 
 @dataclass
 class ServiceConfig:
-    """All that can be set, and the defaults. options.yml explains each option at length."""
+    """A service: its models, and what they have in common. options.yml explains each option at length.
 
-    model_dir: str = option("folder that model_to_serving.py wrote")
+    Attributes:
+        models: one or more, by name: letters, digits, "-", "_" and ".", 64 at the most, no "." first.
+
+    Raises:
+        InputError: a value is out of its range, or two do not go together.
+    """
+
+    models: Dict[str, ModelConfig]
     host: str = option("address to listen at; 0.0.0.0 is every interface", "127.0.0.1")
-    rpc_port: int = option("gRPC port; 0: a free one", 0, least=0)
-    http_port: int = option("HTTP port; 0: a free one, -1: no HTTP", 0, least=-1)
+    rpc_port: int = option("gRPC port; 0: a free one", 0, least=0, most=65535)
+    http_port: int = option("HTTP port; 0: a free one, -1: no HTTP", 0, least=-1, most=65535)
     monitor_host: str = option("address of the monitor; default: that of host", "")
-    monitor_port: int = option("HTTP port of health and metrics; 0: a free one, -1: none", 0, least=-1)
-    engine: str = option(f"{', '.join(ENGINES)}, or {AUTO}: the fastest one that is installed", PADDLE)
-    device: str = option("cpu or gpu", "cpu")
-    device_id: int = option("number of the GPU", 0, least=0)
-    use_trt: bool = option("TensorRT, on a GPU", False)
-    precision: str = option("fp32, int8, bf16 (cpu) or fp16 (gpu)", "fp32")
-    thread_num: Optional[int] = option("processor threads of one model run; default: all", None, least=1)
-    max_seq_length: Optional[int] = option("tokens of one window; default: as trained", None, least=1)
-    concurrency: int = option("model runs at the same time in one worker", 1, least=1)
-    replicas: int = option("worker processes, each with its own model", 1, least=1)
-    batch_size: int = option("windows computed at once", 32, least=1)
-    few_shapes: bool = option("run inputs in few shapes, so that memory is bounded", True)
-    auto_batching: bool = option("compute windows of several requests together", True)
-    auto_batching_timeout: float = option("milliseconds to wait for a batch to fill", 0.0, least=0)
-    queue_size: int = option("requests in one worker, waiting or computed; more are refused", 256, least=1)
-    timeout: int = option("milliseconds from a request to its answer, at the most", 10_000, least=1)
-    receive_timeout: int = option("milliseconds in which a whole HTTP request has to come", 30_000, least=1)
-    keep_alive: int = option("milliseconds that an HTTP connection is kept between two requests", 75_000, least=1)
-    max_request_bytes: int = option("bytes of a request", 1 << 20, least=1)
-    max_texts: int = option("texts of a request", 64, least=1)
-    max_chars: int = option("characters of a text", 10_000, least=1)
-    max_request_chars: int = option("characters of a request, all its texts together", 200_000, least=1)
-    max_windows: int = option("windows of a request", 256, least=1)
-    max_connections: int = option("connections of one worker, over HTTP and over gRPC each", 512, least=1)
+    monitor_port: int = option("HTTP port of health and metrics; 0: a free one, -1: none", 0, least=-1, most=65535)
+    replicas: int = option("worker processes, each with its own models", 1, least=1, most=256)
+    receive_timeout: int = option("milliseconds for a whole HTTP request to come", 30_000, least=1, most=DAY)
+    keep_alive: int = option("milliseconds to keep an HTTP connection between requests", 75_000, least=1, most=DAY)
+    max_request_bytes: int = option("bytes of a request", 1 << 20, least=1, most=MANY)
+    max_connections: int = option("connections of one worker, over HTTP and gRPC each", 512, least=1, most=1 << 20)
+    pre_stop_delay: int = option("milliseconds to be not ready, yet answer, before it stops", 0, least=0, most=DAY)
+    drain_timeout: Optional[int] = option(
+        "milliseconds for accepted requests when it stops; default: timeout and 10 s", None, least=0, most=DAY
+    )
 
     def __post_init__(self):
-        for each in fields(self):
-            value, least = getattr(self, each.name), each.metadata["least"]
-            if least is not None and value is not None and not (math.isfinite(value) and value >= least):
-                raise InputError(f"{each.name} is {value}: give a number from {least} on")
-        if self.engine not in ENGINE_NAMES:
-            raise InputError(f"engine is {self.engine!r}: give one of {', '.join(ENGINE_NAMES)}")
-        for name in ("rpc_port", "http_port", "monitor_port"):
-            if getattr(self, name) > 65535:
-                raise InputError(f"{name} is {getattr(self, name)}: give a number up to 65535")
-        ports = [port for port in (self.rpc_port, self.http_port, self.monitor_port) if port > 0]
+        check_ranges(self)
+        if not self.models:
+            raise InputError("there are no models: name one or more")
+        for name in self.models:
+            check_name(name)
+        ports = [port for port in (getattr(self, name) for name in PORTS) if port > 0]
         if len(set(ports)) != len(ports):
-            raise InputError("rpc_port, http_port and monitor_port are not three different ports")
+            raise InputError(f"{', '.join(PORTS[:2])} and {PORTS[2]} are not three different ports")
+
+    @property
+    def queue_size(self) -> int:
+        """Requests in one worker at the same time, those of all models."""
+        return sum(model.queue_size for model in self.models.values())
+
+    @property
+    def drain_seconds(self) -> float:
+        """How long accepted requests have when the service stops."""
+        if self.drain_timeout is not None:
+            return self.drain_timeout / 1000
+        return max(model.timeout for model in self.models.values()) / 1000 + GRACE_SECONDS
 
     def as_dict(self) -> Dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, content: Dict[str, Any]) -> "ServiceConfig":
+        """The config that as_dict gave."""
+        models = {name: ModelConfig(**options) for name, options in content[MODELS].items()}
+        return cls(**{**content, MODELS: models})
 
-TYPES = get_type_hints(ServiceConfig)
+
+def check_ranges(config: Any) -> None:
+    """Raises InputError where a number is not between the bounds of its option."""
+    for each in options_of(type(config)):
+        value, least, most = getattr(config, each.name), each.metadata["least"], each.metadata["most"]
+        if least is None or value is None:
+            continue
+        if not (value >= least and (type(value) is int or math.isfinite(value))):  # NaN is not, either
+            raise InputError(f"{each.name} is {shown(value)}: give a number from {least} on")
+        if value > most:
+            raise InputError(f"{each.name} is {shown(value)}: give a number up to {most}")
+
+
+def check_name(name: Any) -> None:
+    """Raises InputError where this cannot be the name of a model."""
+    if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
+        raise InputError(
+            f"model name {shown(repr(name))}: take letters, digits, - _ and ., 64 at the most, "
+            "with no . first (and quotes around a number)"
+        )
+
+
+def shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else text[:30] + "..."
+
+
+def options_of(config: type) -> List:
+    """The fields that are options."""
+    return [each for each in fields(config) if each.metadata]
+
+
+KINDS = {ModelConfig: get_type_hints(ModelConfig), ServiceConfig: get_type_hints(ServiceConfig)}
+MODEL_OPTIONS = [each.name for each in options_of(ModelConfig)]
+SERVICE_OPTIONS = [each.name for each in options_of(ServiceConfig)]
 
 
 def kind_of(name: str) -> type:
     """The type of an option's value: int for Optional[int]."""
-    return next((kind for kind in get_args(TYPES[name]) if kind is not type(None)), TYPES[name])
+    hint = KINDS[ModelConfig if name in MODEL_OPTIONS else ServiceConfig][name]
+    return next((kind for kind in get_args(hint) if kind is not type(None)), hint)
 
 
-def parse_config(default_file: Path, description: Optional[str], argv: Optional[List[str]] = None) -> ServiceConfig:
+def parse_config(
+    default_file: Optional[Path],
+    description: Optional[str],
+    argv: Optional[List[str]] = None,
+    name: Optional[str] = None,
+) -> ServiceConfig:
     """The options from the command line, the config file and the defaults, in that order.
+
+    What a model has for itself in the file, beats a flag, which is for all that have not.
+
+    Args:
+        default_file: the config file where none is named; None: one has to be.
+        name: of the only model, whose options stand at the top of the file. Without it, the file names the models.
 
     Raises:
         InputError: a flag, or the file, or a value is wrong.
     """
     parser = Parser(description=description)
-    parser.add_argument("--config", default=str(default_file), help="default: %(default)s")
-    for each in fields(ServiceConfig):
+    where = {"required": True} if default_file is None else {"default": str(default_file)}
+    parser.add_argument("--config", help="config file" if default_file is None else "default: %(default)s", **where)
+    for each in (*options_of(ModelConfig), *options_of(ServiceConfig)):
         kind = kind_of(each.name)
         parser.add_argument(
             f"--{each.name}",
@@ -104,14 +208,40 @@ def parse_config(default_file: Path, description: Optional[str], argv: Optional[
             help=each.metadata["help"],
         )
     flags = vars(parser.parse_args(argv))
-    settings = {**read_config(Path(flags.pop("config"))), **flags}
-    if "model_dir" not in settings:
-        raise InputError("model_dir is missing: give it in the config file or with --model_dir")
-    return ServiceConfig(**settings)
+    path = Path(flags.pop("config"))
+    content = read_config(path)
+    models = content.pop(MODELS, None)
+    given = {**content, **flags}
+    for_all = {option: value for option, value in given.items() if option in MODEL_OPTIONS}
+    of_service = {option: value for option, value in given.items() if option in SERVICE_OPTIONS}
+    if name is not None:
+        if models is not None:
+            raise InputError(f"{path} names models: start it with deploy/serving/service.py")
+        if "model_dir" not in for_all:
+            raise InputError("model_dir is missing: give it in the config file or with --model_dir")
+        return ServiceConfig({name: ModelConfig(**for_all)}, **of_service)
+    if not models:
+        raise InputError(f"{path} names no models: write them as models: and, indented, name: with their options")
+    return ServiceConfig({each: model_of(each, {**for_all, **own}) for each, own in models.items()}, **of_service)
+
+
+def model_of(name: str, options: Dict[str, Any]) -> ModelConfig:
+    """One of several models.
+
+    Raises:
+        InputError: an option is missing or out of its range; the message names the model.
+    """
+    if "model_dir" not in options:
+        raise InputError(f"model {name} has no model_dir: give it in the config file")
+    try:
+        return ModelConfig(**options)
+    except InputError as error:
+        raise InputError(f"model {name}: {error}") from None
 
 
 def read_config(path: Path) -> Dict[str, Any]:
-    """The options of a config file. One without a value, or with null, has its default.
+    """The options of a config file; under "models", where it is there, those of each model by its name. One without a
+    value, or with null, has its default.
 
     Raises:
         InputError: the file cannot be read, or holds something that is no option or not of its kind.
@@ -128,16 +258,44 @@ def read_config(path: Path) -> Dict[str, Any]:
         raise InputError(f"{path} is not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no options: write them as name: value")
+    models = content.pop(MODELS, None)
+    options = read_options(content, [*MODEL_OPTIONS, *SERVICE_OPTIONS, MODELS], str(path))
+    if models is None:
+        return options
+    if not isinstance(models, dict):
+        raise InputError(f"{path}: {MODELS} is no list of names: write each model as name: with its options")
+    options[MODELS] = {}
+    for name, own in models.items():
+        check_name(name)
+        where = f"{path}, model {name}"
+        if own is not None and not isinstance(own, dict):
+            raise InputError(f"{where}: {shown(repr(own))} are no options: write them as name: value")
+        options[MODELS][name] = read_options(own or {}, MODEL_OPTIONS, where)
+    return options
+
+
+def read_options(content: Dict[Any, Any], names: List[str], where: str) -> Dict[str, Any]:
+    """Options by their names, without those that have no value.
+
+    Raises:
+        InputError: one is none of `names`, or its value is not of its kind.
+    """
+    options = {}
     for name, value in content.items():
-        if name not in TYPES:
-            near = difflib.get_close_matches(str(name), TYPES, n=1)
-            raise InputError(f"{path}: no option {name!r}{f', did you mean {near[0]}' if near else ''}")
+        if name not in names:
+            if name in SERVICE_OPTIONS:
+                raise InputError(f"{where}: {name} is for the whole service: write it at the top of the file")
+            near = difflib.get_close_matches(str(name), names, n=1)
+            raise InputError(f"{where}: no option {name!r}{f', did you mean {near[0]}' if near else ''}")
+        if value is None:
+            continue
         kind = kind_of(name)
-        if kind is float and type(value) is int:
-            content[name] = value = float(value)
-        if value is not None and type(value) is not kind:
-            raise InputError(f"{path}: {name} is {value!r}, which is no {kind.__name__}")
-    return {name: value for name, value in content.items() if value is not None}
+        if kind is float and type(value) is int and abs(value) <= MANY:
+            value = float(value)
+        if type(value) is not kind:
+            raise InputError(f"{where}: {name} is {shown(repr(value))}, which is no {kind.__name__}")
+        options[name] = value
+    return options
 
 
 def parse_bool(text: str) -> bool:

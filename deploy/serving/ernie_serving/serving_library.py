@@ -22,7 +22,12 @@ def log_folder_elsewhere() -> Iterator[None]:
 
 with log_folder_elsewhere(), patch("logging.config.dictConfig"):
     from paddle_serving_server import pipeline
-    from paddle_serving_server.pipeline.channel import ChannelData, ChannelDataType, ChannelTimeoutError
+    from paddle_serving_server.pipeline.channel import (
+        ChannelData,
+        ChannelDataType,
+        ChannelStopError,
+        ChannelTimeoutError,
+    )
     from paddle_serving_server.pipeline.dag import DAGExecutor
     from paddle_serving_server.pipeline.pipeline_server import ServerYamlConfChecker
     from paddle_serving_server.pipeline.proto import pipeline_service_pb2 as pb2
@@ -34,6 +39,7 @@ for name in ("paddle_serving_server", "grpc"):
 __all__ = [
     "ChannelData",
     "ChannelDataType",
+    "ChannelStopError",
     "ChannelTimeoutError",
     "DAGExecutor",
     "ServerYamlConfChecker",

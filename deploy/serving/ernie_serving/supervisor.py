@@ -1,47 +1,62 @@
 """The process that a *_service.py command is: it holds the ports, runs the workers, and publishes health and metrics.
 
-Workers answer the requests (worker.py). One that ends is started again; SIGTERM or Ctrl-C ends all of them after they
-have answered what they accepted. If this process is killed, they do the same by themselves.
+Workers answer the requests (worker.py). One that ends is started again (replicas.py); SIGHUP loads the models again
+(reloading.py); SIGTERM or Ctrl-C ends all workers after they have answered what they accepted. If this process is
+killed, they do the same by themselves.
 """
 
 import queue
 import signal
 import sys
+import threading
 import time
-from typing import List
+from dataclasses import replace
+from typing import Any, Dict, List
 
+from ernie_inference.engine_choice import AUTO
 from ernie_inference.errors import InputError
+from ernie_serving.descriptors import raise_limit
+from ernie_serving.loading import check_model
 from ernie_serving.metrics import ServiceMetrics, WorkerState
 from ernie_serving.monitor import Monitor
 from ernie_serving.ports import address_of, listen, reserve
+from ernie_serving.reloading import Reloading, reload_all
+from ernie_serving.replicas import Replicas
 from ernie_serving.service_config import ServiceConfig
-from ernie_serving.worker_process import LOST_SECONDS, Worker
+from ernie_serving.signals import on_signals
+from ernie_serving.worker_process import Worker
 
 CHECK_SECONDS = 1.0
-MOST_FAILURES = 5  # in a row; then this ends too, for whoever supervises it to see
-GRACE_SECONDS = 10.0  # beside the time limit of a request
 
 
 class Supervisor:
-    """Runs the workers of one service until it is told to stop."""
+    """Runs the workers of one service until it is told to stop.
 
-    def __init__(self, task_name: str, config: ServiceConfig):
+    Args:
+        task_name: that the models have to be for; empty: any.
+
+    Raises:
+        InputError: the machine cannot run a model so, has too few open files for the connections, or a port is taken.
+    """
+
+    def __init__(self, config: ServiceConfig, task_name: str = ""):
+        for model in config.models.values():
+            check_model(model)
+        raise_limit(config)
         self.config = config
         self.task_name = task_name
-        self.workers: List[Worker] = []
-        self._events: queue.SimpleQueue = queue.SimpleQueue()  # a worker that reported or ended; None: stop
-        self._reserved, rpc_address = reserve(config.host, config.rpc_port)
+        self._reserved, self._rpc_address = reserve(config.host, config.rpc_port)
         self._http = listen(config.host, config.http_port, "http_port")
         self._monitor = listen(config.monitor_host or config.host, config.monitor_port, "monitor_port")
-        self._settings = {
-            "task": task_name,
-            "config": config.as_dict(),
-            "rpc_address": rpc_address,
-            "http_fds": [sock.fileno() for sock in self._http],
-        }
         self.metrics = ServiceMetrics(self._worker_states)
-        self._failures = 0
+        self.replicas = Replicas(self._settings, self.metrics)
+        self._reloading = Reloading(list(config.models), lambda: self.workers, self.metrics)
         self._announced = False
+        self._stopping = False
+
+    @property
+    def workers(self) -> List[Worker]:
+        return self.replicas.workers
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT. Returns the exit status.
@@ -49,70 +64,84 @@ class Supervisor:
         Raises:
             InputError: the model cannot be served so, or its workers keep ending.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._events.put(None))
+        on_signals(self.replicas.events.put, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         if self._monitor:
-            Monitor(self._monitor, lambda: self.ready, self.metrics.page).start()
+            Monitor(self._monitor, lambda: self.ready, self.metrics.page, self.reload).start()
         try:
-            self.workers = [self._start_worker(number) for number in range(self.config.replicas)]
+            # The first one chooses engines for all, where that is left to it.
+            chooses = any(model.engine == AUTO for model in self.config.models.values())
+            self.replicas.start(1 if chooses else self.config.replicas)
             while True:
                 try:
-                    worker = self._events.get(timeout=CHECK_SECONDS)
+                    event = self.replicas.events.get(timeout=CHECK_SECONDS)
                 except queue.Empty:
-                    continue
-                finally:
-                    self._end_lost_workers()
-                if worker is None:
+                    event = None
+                if event in (signal.SIGTERM, signal.SIGINT):
                     return self._stop()
-                self._look_after(worker)
+                if event == signal.SIGHUP:
+                    threading.Thread(target=reload_all, args=(self._reloading,), daemon=True).start()
+                elif event is not None:
+                    self._look_after(event)
+                self.replicas.tick()
         finally:
-            for worker in self.workers:
-                if worker.process.poll() is None:
-                    worker.process.kill()
+            self.replicas.kill()
             self.metrics.close()
 
-    def _start_worker(self, number: int) -> Worker:
-        return Worker(number, self._settings, self._events, self.metrics.environment)
+    def reload(self, name: str) -> Dict[str, str]:
+        """Serve what is in a model's folder now; from any thread. As Reloading.reload."""
+        return self._reloading.reload(name)
 
-    def _end_lost_workers(self) -> None:
-        """Kill workers that hang as a whole; what follows is as for any that ends."""
-        for worker in self.workers:
-            if worker.state == "silent" and worker.silent_seconds > LOST_SECONDS:
-                worker.process.kill()
+    def models(self) -> List[Dict[str, Any]]:
+        """What is served now, as Models.describe has it: what the first worker that is ready says of it."""
+        return next((worker.models for worker in self.workers if worker.state == "ready"), [])
+
+    def _settings(self) -> Dict[str, Any]:
+        """What a worker is told when it is started."""
+        return {
+            "task": self.task_name,
+            "config": self.config.as_dict(),
+            "numbers": dict(self._reloading.numbers),
+            "rpc_address": self._rpc_address,
+            "http_fds": [sock.fileno() for sock in self._http],
+        }
 
     def _look_after(self, worker: Worker) -> None:
-        if worker not in self.workers:
-            return  # it has been replaced; this was its last report, or its end
         if "error" in worker.last and not self._announced:
             raise InputError(worker.last["error"])
-        if worker.process.poll() is not None:
-            self._replace(worker)
-        elif not self._announced and all(each.state == "ready" for each in self.workers):
-            self._announced = True
-            print(self.describe(), flush=True)
+        self.replicas.look_after(worker)
+        for model in self.models():
+            facts = {name: model[name] for name in ("version", "task", "engine", "precision")}
+            self.metrics.version(model["model"], **facts)
+        if self._announced or not all(each.state == "ready" for each in self.workers):
+            return
+        if len(self.workers) < self.config.replicas:
+            self._adopt_engines(self.models())
+            self.replicas.start(self.config.replicas)
+            return
+        self._adopt_engines(self.models())
+        self._announced = True
+        print(self.describe(), flush=True)
 
-    def _replace(self, worker: Worker) -> None:
-        self._failures = 0 if worker.was_steady else self._failures + 1
-        if self._failures >= MOST_FAILURES:
-            raise InputError(f"workers ended {self._failures} times in a row soon after their start ({worker.ending})")
-        print(f"worker {worker.number} ended ({worker.ending}); starting another", file=sys.stderr, flush=True)
-        self.metrics.worker_ended(worker.process.pid)
-        self.metrics.restart()
-        time.sleep(0 if self._failures < 2 else 2 ** (self._failures - 2))
-        self.workers[self.workers.index(worker)] = self._start_worker(worker.number)
+    def _adopt_engines(self, models: List[Dict[str, Any]]) -> None:
+        """All other workers run the models with the engines that the first one has chosen."""
+        for model in models:
+            name = model["model"]
+            self.config.models[name] = replace(self.config.models[name], engine=model["engine"])
 
     def _stop(self) -> int:
         """Let all workers finish. Returns 0, or 1 where one had to be killed."""
+        self._stopping = True
         for worker in self.workers:
             if worker.process.poll() is None:
                 worker.process.terminate()
-        end = time.monotonic() + self.config.timeout / 1000 + GRACE_SECONDS
+        end = time.monotonic() + self.config.pre_stop_delay / 1000 + self.config.drain_seconds
         while any(worker.process.poll() is None for worker in self.workers):
             try:
-                if self._events.get(timeout=max(end - time.monotonic(), 0)) is None:
-                    return 1  # told to stop a second time
+                event = self.replicas.events.get(timeout=max(end - time.monotonic(), 0))
             except queue.Empty:
                 return 1
+            if event in (signal.SIGTERM, signal.SIGINT):
+                return 1  # told to stop a second time
         # One that was still starting ends by the signal; it has accepted nothing.
         failed = [worker for worker in self.workers if worker.process.returncode != 0 and worker.last]
         for worker in failed:
@@ -122,20 +151,26 @@ class Supervisor:
     def _worker_states(self) -> List[WorkerState]:
         return [
             WorkerState(worker.number, worker.process.pid, worker.state == "ready")
-            for worker in list(self.workers)
+            for worker in self.workers
             if worker.state != "ended"
         ]
 
     @property
     def ready(self) -> int:
-        return sum(worker.state == "ready" for worker in list(self.workers))
+        """Workers that others may send requests to."""
+        return 0 if self._stopping else sum(worker.state == "ready" for worker in self.workers)
 
     def describe(self) -> str:
         """What is served and where, for people."""
-        lines = [f"{self.task_name}: {self.config.model_dir}, {self.workers[0].last['engine']}"]
-        lines.append(f"gRPC     {self._settings['rpc_address']}")
+        models = self.models()
+        lines = [
+            f"{model['model']}: {self.config.models[model['model']].model_dir}, {model['description']}"
+            for model in models
+        ]
+        lines.append(f"gRPC     {self._rpc_address}")
         if self._http:
-            lines.append(f"HTTP     http://{address_of(self._http[0])}/{self.task_name}/prediction")
+            name = models[0]["model"] if len(models) == 1 else "NAME"
+            lines.append(f"HTTP     http://{address_of(self._http[0])}/{name}/prediction")
         if self._monitor:
             lines.append(f"monitor  http://{address_of(self._monitor[0])}/health and /metrics")
         return "\n".join([*lines, "ready"])

@@ -1,15 +1,18 @@
-"""One worker process of a service: loads the model, answers requests, and reports to the supervisor that started it.
+"""One worker process of a service: loads the models, answers requests, and reports to the supervisor that started it.
 
-It reads its settings as one line of JSON from stdin, where the end of input means that the supervisor is gone, and
-writes lines of JSON to stdout: what is wrong with the settings, or every second its state.
+It reads lines of JSON from stdin, its settings first and then commands (worker_commands.py), where the end of input
+means that the supervisor is gone; and it writes lines of JSON to stdout: what is wrong with the settings, every second
+its state, and what came of each command.
 """
 
 import json
 import os
+import queue
 import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, Dict, TextIO
 
@@ -17,115 +20,124 @@ sys.path.pop(0)  # its own folder: modules there have names that others have too
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "python"))
 
-from ernie_inference.engine_choice import load_with
 from ernie_inference.errors import InputError
-from ernie_inference.predictor import ErniePredictor
+from ernie_serving.loading import Loaded, load
 from ernie_serving.metrics import Metrics, remove_abandoned_files
-from ernie_serving.model_to_serving import check_serving_folder
 from ernie_serving.service_config import ServiceConfig
+from ernie_serving.signals import on_signals
 
 REPORT_SECONDS = 1.0
 LAST_ANSWERS_SECONDS = 4.0
-EXIT_STUCK = 71
+EXIT_STUCK, EXIT_FAILING = 71, 72
 
 
-def take_stdout() -> TextIO:
+class Reports:
     """The pipe to the supervisor; what libraries print goes nowhere (Serving prints about its progress)."""
-    reports = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
-    return reports
+
+    def __init__(self):
+        self._pipe: TextIO = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        self._lock = threading.Lock()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+
+    def send(self, **content: Any) -> None:
+        """Write one line, from any thread."""
+        with self._lock:
+            try:
+                self._pipe.write(json.dumps(content) + "\n")
+                self._pipe.flush()
+            except OSError:
+                pass  # the supervisor is gone, and stdin has told so
 
 
-def report(reports: TextIO, **content: Any) -> None:
-    try:
-        reports.write(json.dumps(content) + "\n")
-        reports.flush()
-    except OSError:
-        pass  # the supervisor is gone, and stdin has told so
+def load_all(config: ServiceConfig, task: str) -> Dict[str, Loaded]:
+    """The models of a service, by name.
 
+    Args:
+        task: that they have to be for; empty: any.
 
-def load(config: ServiceConfig) -> ErniePredictor:
-    """The predictor of a serving folder, after it has answered the example texts.
-
-    What another engine than Paddle runs is made of the model first, and kept in the folder.
+    Raises:
+        InputError: one cannot be served so.
     """
-    predictor = load_with(
-        config.engine,
-        check_serving_folder(config.model_dir),
-        use_trt=config.use_trt,
-        max_seq_length=config.max_seq_length,
-        device=config.device,
-        device_id=config.device_id,
-        precision=config.precision,
-        num_threads=config.thread_num,
-        batch_size=config.batch_size,
-        few_shapes=config.few_shapes,
-    )
-    predictor.predict(predictor.task.sample_inputs)
-    return predictor
+    loaded = {}
+    for name, model in config.models.items():
+        try:
+            loaded[name] = load(model)
+        except InputError as error:
+            raise InputError(f"model {name}: {error}" if len(config.models) > 1 else str(error)) from None
+        found = loaded[name].predictor.task.name
+        if task not in ("", found):
+            raise InputError(f"{model.model_dir} is a {found} model: use {found}_service.py")
+    return loaded
 
 
-def wait_for_the_end(stop: threading.Event) -> None:
-    """Set the event when the supervisor is gone, and tidy up in its place."""
-    sys.stdin.read()
+def read_commands(commands: queue.SimpleQueue, stop: threading.Event) -> None:
+    """Hand on what the supervisor asks for. Set the event when it is gone, and tidy up in its place."""
+    for line in sys.stdin:
+        commands.put(json.loads(line))
     remove_abandoned_files()
     stop.set()
 
 
 def main() -> None:
-    reports = take_stdout()
+    reports = Reports()
     settings: Dict[str, Any] = json.loads(sys.stdin.readline())
-    stop = threading.Event()
-    threading.Thread(target=wait_for_the_end, args=(stop,), daemon=True).start()
+    stop, commands = threading.Event(), queue.SimpleQueue()
+    threading.Thread(target=read_commands, args=(commands, stop), daemon=True).start()
 
-    config = ServiceConfig(**settings["config"])
+    config = ServiceConfig.from_dict(settings["config"])
     try:
-        predictor = load(config)
-        if predictor.task.name != settings["task"]:
-            raise InputError(
-                f"{config.model_dir} is a {predictor.task.name} model: use {predictor.task.name}_service.py"
-            )
+        loaded = load_all(config, settings["task"])
+        # Serving's library, which is not needed to say that a model cannot be loaded.
+        from ernie_serving.http_front import HttpFront
+        from ernie_serving.models import Models
+        from ernie_serving.rpc_front import rpc_server
+        from ernie_serving.service import Service
+        from ernie_serving.worker_commands import Commands
+
+        metrics = Metrics(config.models)
+        services = {}
+        for name, number in settings["numbers"].items():
+            predictor, model, digest = loaded.pop(name)
+            services[name] = Service(name, model, predictor, metrics, f"{number}-{digest}", warm_up=True)
+            services[name].wait_until_warm()
     except InputError as error:
-        report(reports, error=str(error))
+        reports.send(error=str(error))
         sys.exit(2)
+    del predictor
 
     # Only now: importing paddle takes SIGTERM for itself, and ends the process on it.
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    # Serving's library, which is not needed to say that a model cannot be loaded.
-    from ernie_serving.http_front import HttpFront
-    from ernie_serving.models import Models
-    from ernie_serving.rpc_front import rpc_server
-    from ernie_serving.service import Service
-
-    name = predictor.task.name
-    metrics = Metrics([name])
-    models = Models({name: Service(name, config, predictor, metrics)})
+    on_signals(lambda _: stop.set(), signal.SIGTERM)
+    models = Models(services)
     server = rpc_server(models, config, metrics, settings["rpc_address"])
     front = None
     if settings["http_fds"]:
         front = HttpFront(models, config, metrics, [socket.socket(fileno=fd) for fd in settings["http_fds"]])
         front.start()
+    Commands(models, reports.send).start(commands)
 
-    def send(state: str) -> None:
-        report(reports, state=state, engine=predictor.engine.describe())
-
+    status = 0
     while not stop.is_set():
-        send("ready")
+        reports.send(state="ready", models=models.describe())
         if any(service.is_stuck for service in models):
             os._exit(EXIT_STUCK)
+        if any(service.is_failing for service in models):
+            status = EXIT_FAILING
+            break
         stop.wait(REPORT_SECONDS)
-    models.stop()
-    send("stopping")
+    models.stopping = True
+    reports.send(state="stopping")
+    if stop.is_set():
+        time.sleep(config.pre_stop_delay / 1000)
     models.drain()
     # Answers on their way, and requests that gRPC has taken but no thread yet, which are refused.
     server.stop(grace=LAST_ANSWERS_SECONDS).wait()
     if front is not None:
         front.drain(LAST_ANSWERS_SECONDS)
-    send("stopped")
+    reports.send(state="stopped")
     # Model threads are daemons in the middle of waiting; there is nothing left to finish.
-    os._exit(0)
+    os._exit(status)
 
 
 if __name__ == "__main__":

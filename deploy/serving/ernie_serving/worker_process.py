@@ -9,7 +9,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from ernie_inference.errors import InputError
 
@@ -21,6 +21,12 @@ SILENT_SECONDS, LOST_SECONDS = 10.0, 30.0  # without a report a worker counts as
 class Worker:
     """A worker process, and what it last reported.
 
+    Attributes:
+        number: of its place among the replicas, which its successor has too.
+        last: its last report.
+        models: what it serves, as Models.describe has it; empty before it is ready.
+        replies: to its commands; None when it has ended.
+
     Raises:
         InputError: the system starts no more processes.
     """
@@ -28,6 +34,8 @@ class Worker:
     def __init__(self, number: int, settings: Dict[str, Any], events: "queue.SimpleQueue", environment: Dict[str, str]):
         self.number = number
         self.last: Dict[str, Any] = {}
+        self.models: List[Dict[str, Any]] = []
+        self.replies: queue.SimpleQueue[Optional[Dict[str, Any]]] = queue.SimpleQueue()
         self.heard = time.monotonic()
         self.ready_since: Optional[float] = None
         try:
@@ -44,18 +52,28 @@ class Worker:
             )
         except OSError as error:
             raise InputError(f"no worker can be started ({error.strerror}): mend that, and start again") from None
-        with suppress(OSError):  # it ended already, which the listener sees
-            self.process.stdin.write(json.dumps(settings).encode() + b"\n")
-            self.process.stdin.flush()
+        self.send(settings)
         threading.Thread(target=self._listen, args=(events,), daemon=True).start()
+
+    def send(self, content: Dict[str, Any]) -> None:
+        """Write a line to it: its settings, or a command. From one thread at a time."""
+        with suppress(OSError):  # it ended already, which the listener sees
+            self.process.stdin.write(json.dumps(content).encode() + b"\n")
+            self.process.stdin.flush()
 
     def _listen(self, events: "queue.SimpleQueue") -> None:
         for line in self.process.stdout:
-            self.last, self.heard = json.loads(line), time.monotonic()
+            report, self.heard = json.loads(line), time.monotonic()
+            self.models = report.get("models", self.models)
+            if "reply" in report:
+                self.replies.put(report)
+                continue
+            self.last = report
             if self.last.get("state") == "ready" and self.ready_since is None:
                 self.ready_since = self.heard
             events.put(self)
         self.process.wait()
+        self.replies.put(None)
         events.put(self)
 
     @property
