@@ -263,7 +263,7 @@ def test_the_slowest_make_room(front):
 
 
 def test_too_many_are_told_so_where_nobody_has_room():
-    with running_front(max_connections=2, timeout=60_000) as front, ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads, running_front(max_connections=2, timeout=60_000) as front:
         held = [threads.submit(front.send, POST + length(SLOWLY)) for _ in range(2)]
         wait_until(lambda: front.models.get().in_flight == 2, 10)
         # The answer reaches a client that is still sending.
@@ -280,7 +280,7 @@ def test_too_many_are_told_so_where_nobody_has_room():
 
 def test_a_full_worker_leaves_connections_to_one_that_has_room():
     """Both have the same listening socket, as worker processes have."""
-    with running_front(max_connections=2, timeout=60_000) as full, ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads, running_front(max_connections=2, timeout=60_000) as full:
         held = [threads.submit(full.send, POST + length(SLOWLY)) for _ in range(2)]
         wait_until(lambda: full.models.get().in_flight == 2, 10)
         with running_front([sock.dup() for sock in full.listening], max_connections=2) as free:
