@@ -11,8 +11,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from ernie_inference.text_output import to_json
+from ernie_serving.api_keys import AUTHORIZATION, ApiKeys
 from ernie_serving.http_connection import JSON_TYPE
 from ernie_serving.protocol import HTTP_STATUS, Code, Refusal, http_body, shown
+from ernie_serving.request_ids import REQUEST_ID, request_id
 
 ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 # Of HTTP itself, as err_no; all others are INVALID.
@@ -24,7 +26,7 @@ def build_app(
 ) -> Starlette:
     """An application whose errors have the form of protocol.py.
 
-    A path may end with a slash, and may be a whole URL, as a client of a proxy sends it.
+    Each request has an id, which its answer has too. A path may end with a slash, and may be a whole URL, as a client of a proxy sends it.
 
     Args:
         hint: what else to say of a path that is none.
@@ -34,7 +36,8 @@ def build_app(
     async def http_error(request: Request, error: HTTPException) -> Response:
         """Of a path that is none, or a method that it does not have."""
         refused(error.status_code)
-        message = f"{shown(request.method)} {shown(request.url.path)}: {error.detail}; {hint}"
+        also = f"; {hint}" if error.status_code in (404, 405) else ""
+        message = f"{shown(request.method)} {shown(request.url.path)}: {error.detail}{also}"
         body = http_body(ERR_NO.get(error.status_code, Code.INVALID), message)
         return json_response(body, error.status_code, dict(error.headers or {}))
 
@@ -56,14 +59,29 @@ def build_app(
 
 
 class PlainPath:
-    """Routes see the path alone, without a slash at its end."""
+    """Routes see the path alone, without a slash at its end, and the request's id (request.state.id), which the answer
+    has too."""
 
     def __init__(self, app):
         self._app = app
 
     async def __call__(self, scope, receive, send) -> None:
         path = ORIGIN.sub("", scope["path"], count=1) if not scope["path"].startswith("/") else scope["path"]
-        await self._app({**scope, "path": path.rstrip("/") or "/"}, receive, send)
+        given = dict(scope["headers"]).get(REQUEST_ID.encode(), b"").decode("latin-1")
+        request = request_id(given)
+
+        async def send_with_id(message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (REQUEST_ID.encode(), request.encode())]
+            await send(message)
+
+        await self._app({**scope, "path": path.rstrip("/") or "/", "state": {"id": request}}, receive, send_with_id)
+
+
+def check_key(request: Request, keys: ApiKeys) -> None:
+    """Raises HTTPException where a request has no API key that opens."""
+    if not keys.check(request.headers.get(AUTHORIZATION)):
+        raise HTTPException(401, "an API key is needed: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
 
 
 def json_response(body: bytes, status: int = 200, headers: Optional[Dict[str, str]] = None) -> Response:

@@ -6,23 +6,26 @@ limit, and takes texts only as JSON within JSON. Bodies made for it are understo
 """
 
 import asyncio
+import functools
 import socket
-import ssl
 from concurrent.futures import ThreadPoolExecutor
-from typing import Optional, Sequence
+from typing import Sequence
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from ernie_serving.docs_page import docs_routes
-from ernie_serving.http_app import as_json, build_app, json_response
+from ernie_serving.entrance import Entrance
+from ernie_serving.http_app import as_json, build_app, check_key, json_response
 from ernie_serving.http_connection import Hooks, Limits
 from ernie_serving.http_server import HttpServer
 from ernie_serving.metrics import HTTP, Metrics
 from ernie_serving.models import Models
 from ernie_serving.openapi import describe_service
-from ernie_serving.protocol import HTTP_STATUS, RESULTS, fields_of_http, http_body, too_large
+from ernie_serving.protocol import HTTP_STATUS, RESULTS, Refusal, fields_of_http, http_body, shown, too_large
+from ernie_serving.request_log import Entry
 from ernie_serving.service_config import ServiceConfig
 
 
@@ -35,9 +38,9 @@ class HttpFront(HttpServer):
         config: ServiceConfig,
         metrics: Metrics,
         listening: Sequence[socket.socket],
-        tls: Optional[ssl.SSLContext] = None,
+        entrance: Entrance,
     ):
-        self._models, self._most_bytes = models, config.max_request_bytes
+        self._models, self._most_bytes, self._entrance = models, config.max_request_bytes, entrance
         # A connection has one request at a time: none waits for a thread, in which its own time limit begins.
         self._threads = ThreadPoolExecutor(config.max_connections, thread_name_prefix="http")
         routes = [
@@ -56,16 +59,37 @@ class HttpFront(HttpServer):
 
         app = build_app(routes, "see /openapi.json", refused)
         limits = Limits(config.max_connections, config.receive_timeout / 1000, config.keep_alive / 1000)
+        tls = None if entrance.certificates is None else entrance.certificates.ssl_context()
         super().__init__(app, listening, limits, Hooks(refused, lambda: models.stopping), tls)
 
     async def _predict(self, request: Request) -> Response:
-        service = self._models.get(request.path_params["model"])
-        given = await self._read(request)
+        name = request.path_params["model"]
+        entry = Entry(HTTP, request.state.id, request.client.host, model=shown(name))
+        try:
+            check_key(request, self._entrance.keys)
+            service = self._models.get(name)
+            given = await self._read(request)
+        except HTTPException as error:
+            self._note(entry, error.status_code)
+            raise
+        except Refusal as refusal:
+            entry.err_no = refusal.code
+            self._note(entry, HTTP_STATUS[refusal.code])
+            raise
         loop = asyncio.get_running_loop()
-        response = await loop.run_in_executor(self._threads, service.answer, lambda: fields_of_http(given))
+        answer = functools.partial(service.answer, lambda: fields_of_http(given), entry=entry)
+        response = await loop.run_in_executor(self._threads, answer)
+        status = HTTP_STATUS.get(response.err_no, 500)
+        entry.answered(name, response, str(status))
+        self._entrance.log.write(entry)
         fields = dict(zip(response.key, response.value))
         body = http_body(response.err_no, response.err_msg, fields.pop(RESULTS, None), **fields)
-        return json_response(body, HTTP_STATUS.get(response.err_no, 500))
+        return json_response(body, status)
+
+    def _note(self, entry: Entry, status: int) -> None:
+        """Log a request that no model was asked."""
+        entry.status = str(status)
+        self._entrance.log.write(entry)
 
     async def _read(self, request: Request) -> bytes:
         """The body, of which no more than is allowed is kept.
@@ -84,9 +108,11 @@ class HttpFront(HttpServer):
         return bytes(body)
 
     async def _list(self, request: Request) -> Response:
+        check_key(request, self._entrance.keys)
         return as_json({"models": self._models.describe()})
 
     async def _describe(self, request: Request) -> Response:
+        check_key(request, self._entrance.keys)
         return as_json(self._models.get(request.path_params["model"]).describe())
 
     async def _ready(self, request: Request) -> Response:

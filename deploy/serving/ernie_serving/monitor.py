@@ -11,7 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ernie_inference.errors import InputError
-from ernie_serving.http_app import as_json, build_app, json_response
+from ernie_serving.api_keys import ApiKeys
+from ernie_serving.http_app import as_json, build_app, check_key, json_response
 from ernie_serving.http_connection import Limits
 from ernie_serving.http_server import HttpServer
 from ernie_serving.protocol import Code, http_body
@@ -31,6 +32,7 @@ class Monitor(HttpServer):
         ready: gives the number of workers that answer.
         metrics: gives content type and text of all metrics, for a header Accept.
         reload: loads a model again; see Reloading.reload.
+        keys: that a reload needs. Where there are none, it is taken from this machine alone.
     """
 
     def __init__(
@@ -39,8 +41,9 @@ class Monitor(HttpServer):
         ready: Callable[[], int],
         metrics: Callable[[str], Tuple[str, bytes]],
         reload: Callable[[str], Dict[str, str]],
+        keys: ApiKeys,
     ):
-        self._count_ready, self._metrics, self._reload = ready, metrics, reload
+        self._count_ready, self._metrics, self._reload, self._keys = ready, metrics, reload, keys
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="monitor")
         routes = [
             Route("/live", self._live),
@@ -64,9 +67,10 @@ class Monitor(HttpServer):
         return Response(content, headers={"Content-Type": kind})
 
     async def _reload_model(self, request: Request) -> Response:
-        if not is_local(request):
+        check_key(request, self._keys)
+        if not self._keys.required and not is_local(request):
             return json_response(
-                http_body(Code.INVALID, "reload from this machine, not by way of a proxy or page"), 403
+                http_body(Code.INVALID, "without API keys, a reload is taken from this machine alone"), 403
             )
         loop = asyncio.get_running_loop()
         try:

@@ -66,7 +66,9 @@ class Supervisor:
         """
         on_signals(self.replicas.events.put, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         if self._monitor:
-            Monitor(self._monitor, lambda: self.ready, self.metrics.page, self.reload).start()
+            Monitor(
+                self._monitor, lambda: self.ready, self.metrics.page, self.reload, ApiKeys(self.config.api_key_file)
+            ).start()
         try:
             # The first one chooses engines for all, where that is left to it.
             chooses = any(model.engine == AUTO for model in self.config.models.values())
