@@ -20,6 +20,7 @@ from ernie_inference.tasks.base import Task, Window
 from ernie_inference.text_output import to_json
 
 TEXTS, RESULTS = "texts", "results"
+MODEL, VERSION = "model", "version"  # of an answer: which model computed it
 OPTIONS = tuple(field.name for field in fields(AnswerOptions))  # fields of a request beside its texts
 MOST_DIGITS = 32  # of a number; Python takes quadratic time to read a long one
 RPC_METHOD = "/baidu.paddle_serving.pipeline_serving.PipelineService/inference"

@@ -11,6 +11,7 @@ from ernie_inference.predictor import ErniePredictor
 from ernie_serving.metrics import Metrics
 from ernie_serving.pipeline_ops import Batching, build_pipeline
 from ernie_serving.protocol import Code, Limits, Refusal, read_request
+from ernie_serving.request_log import Entry
 from ernie_serving.service_config import ServiceConfig
 from ernie_serving.serving_library import pb2
 
@@ -35,12 +36,18 @@ class Service:
         batching = Batching(config.batch_size, config.auto_batching, config.auto_batching_timeout / 1000)
         self._call, self._model_op = build_pipeline(predictor, batching, config.concurrency, metrics)
 
-    def answer(self, read_fields: Callable[[], Dict[str, Any]], seconds: Optional[float] = None):
+    def answer(
+        self,
+        read_fields: Callable[[], Dict[str, Any]],
+        seconds: Optional[float] = None,
+        entry: Optional[Entry] = None,
+    ):
         """The pipeline Response to a request; never raises.
 
         Args:
             read_fields: gives the request's fields, or raises a Refusal.
             seconds: how long the client waits, if that is known.
+            entry: of the request log; is told what the request holds.
         """
         started = time.monotonic()
         limit = self.config.timeout / 1000
@@ -49,6 +56,8 @@ class Service:
         try:
             with self._admitted():
                 accepted = read_request(self._task, read_fields(), self._limits, deadline)
+                if entry is not None:
+                    entry.accepted(accepted.examples, sum(map(len, accepted.windows)))
                 response = self._call(accepted)
                 if response.err_no == Code.OK:
                     texts = len(accepted.examples)

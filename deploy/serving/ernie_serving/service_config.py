@@ -56,6 +56,13 @@ class ServiceConfig:
     max_request_chars: int = option("characters of a request, all its texts together", 200_000, least=1)
     max_windows: int = option("windows of a request", 256, least=1)
     max_connections: int = option("connections of one worker, over HTTP and over gRPC each", 512, least=1)
+    receive_timeout: int = option("milliseconds in which a whole request has to come", 30_000, least=1)
+    tls_cert: str = option("PEM file of the server's certificate, for TLS; empty: none", "")
+    tls_key: str = option("PEM file of its key", "")
+    tls_client_ca: str = option("PEM file of authorities; clients need a certificate of one of them", "")
+    api_key_file: str = option("file of API keys, one a line; default: the variable ERNIE_API_KEY, if it is set", "")
+    request_log: str = option("file for a JSON line of each request; -: stderr, empty: none", "")
+    request_log_texts: bool = option("write what clients sent to it too", False)
 
     def __post_init__(self):
         for each in fields(self):

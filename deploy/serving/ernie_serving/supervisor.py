@@ -11,6 +11,7 @@ import time
 from typing import List
 
 from ernie_inference.errors import InputError
+from ernie_serving.entrance import check_entrance
 from ernie_serving.metrics import ServiceMetrics, WorkerState
 from ernie_serving.monitor import Monitor
 from ernie_serving.ports import address_of, listen, reserve
@@ -30,6 +31,8 @@ class Supervisor:
         self.task_name = task_name
         self.workers: List[Worker] = []
         self._events: queue.SimpleQueue = queue.SimpleQueue()  # a worker that reported or ended; None: stop
+        for warning in check_entrance(config):
+            print(warning, file=sys.stderr, flush=True)
         self._reserved, rpc_address = reserve(config.host, config.rpc_port)
         self._http = listen(config.host, config.http_port, "http_port")
         self._monitor = listen(config.host, config.monitor_port, "monitor_port")

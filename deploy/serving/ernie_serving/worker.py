@@ -26,6 +26,7 @@ from ernie_serving.service_config import ServiceConfig
 
 REPORT_SECONDS = 1.0
 LAST_ANSWERS_SECONDS = 4.0
+LOG_SECONDS = 1.0
 EXIT_STUCK = 71
 
 
@@ -94,6 +95,7 @@ def main() -> None:
     # Only now: importing paddle takes SIGTERM for itself, and ends the process on it.
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # Serving's library, which is not needed to say that a model cannot be loaded.
+    from ernie_serving.entrance import Entrance
     from ernie_serving.http_front import HttpFront
     from ernie_serving.models import Models
     from ernie_serving.rpc_front import rpc_server
@@ -102,7 +104,8 @@ def main() -> None:
     name = predictor.task.name
     metrics = Metrics([name])
     models = Models({name: Service(name, config, predictor, metrics)})
-    server = rpc_server(models, config, metrics, settings["rpc_address"])
+    entrance = Entrance(config, metrics)
+    server = rpc_server(models, config, metrics, settings["rpc_address"], entrance)
     front = None
     if settings["http_fd"] is not None:
         front = HttpFront(models, config, metrics, socket.socket(fileno=settings["http_fd"]))
@@ -123,6 +126,7 @@ def main() -> None:
     server.stop(grace=LAST_ANSWERS_SECONDS).wait()
     if front is not None:
         front.drain(LAST_ANSWERS_SECONDS)
+    entrance.log.close(LOG_SECONDS)
     send("stopped")
     # Model threads are daemons in the middle of waiting; there is nothing left to finish.
     os._exit(0)
