@@ -16,6 +16,7 @@ import pytest
 
 from benchmarks.serving_process import wait_until
 from ernie_inference.errors import InputError
+from ernie_serving.api_keys import ApiKeys
 from ernie_serving.http_front import HttpFront
 from ernie_serving.monitor import LIMITS, Monitor
 from ernie_serving.ports import listen
@@ -215,6 +216,39 @@ def test_a_client_that_sends_too_much_reads_why(front, framing):
     assert statuses(answer) == [413] and b'"err_no": 5001' in answer
 
 
+# ---------------------------------------------------------------- keys, ids and the log
+
+
+def test_with_keys_what_models_say_needs_one(tmp_path):
+    keys, log = tmp_path / "keys", tmp_path / "log"
+    keys.write_text("right\n")
+    with running_front(api_key_file=str(keys), request_log=str(log)) as front:
+        key = b"Authorization: Bearer right\r\n"
+        for start, status in ((POST, 401), (POST + b"Authorization: Bearer wrong\r\n", 401), (POST + key, 200)):
+            answer = front.send(start + b"X-Request-ID: id-1\r\n" + length(GOOD))
+            assert statuses(answer) == [status] and b"\r\nx-request-id: id-1\r\n" in answer
+            assert (b"\r\nwww-authenticate: Bearer\r\n" in answer) == (status == 401)
+        # Nothing of a body is read before the key.
+        assert statuses(front.send(POST + b"Content-Length: 1000000\r\n\r\n", ended=False)) == [401]
+        models = b"GET /models HTTP/1.1\r\nHost: x\r\n"
+        assert statuses(front.send(models + b"\r\n")) == [401]
+        assert statuses(front.send(models + key + b"\r\n")) == [200]
+        assert statuses(front.send(GET + b"\r\n")) == [200]
+        wait_until(lambda: log.exists() and len(log.read_text().splitlines()) == 4, 10)
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(entry["status"], entry["err_no"], entry["texts"]) for entry in entries] == [
+        ("401", None, 0), ("401", None, 0), ("200", 0, 1), ("401", None, 0),
+    ]  # fmt: skip
+    assert {entry["id"] for entry in entries[:3]} == {"id-1"} and {entry["way"] for entry in entries} == {"http"}
+
+
+@pytest.mark.parametrize("given", [b"a" * 10_000, b"a b", b"\xff\xfe", b""])
+def test_ids_that_are_none_are_not_sent_back(front, given):
+    answer = front.send(GET + b"X-Request-ID: " + given + b"\r\n\r\n")
+    (sent,) = re.findall(rb"\r\nx-request-id: ([^\r]*)", answer)
+    assert statuses(answer) == [200] and 0 < len(sent) <= 128 and sent != given
+
+
 # ---------------------------------------------------------------- slow clients
 
 
@@ -346,13 +380,19 @@ def reload(name: str) -> dict:
     raise outcomes.get(name, UnknownModel(f"there is no model {name[:80]!r}"))
 
 
-@pytest.fixture
-def monitor():
+@contextlib.contextmanager
+def running_monitor(keys: ApiKeys):
     (sock,) = listen("127.0.0.1", 0, "monitor_port")
-    server = Monitor([sock], lambda: 1, lambda accept: ("text/plain", b"metrics"), reload)
+    server = Monitor([sock], lambda: 1, lambda accept: ("text/plain", b"metrics"), reload, keys)
     server.start()
     yield sock.getsockname()
     server.drain(0)
+
+
+@pytest.fixture
+def monitor():
+    with running_monitor(ApiKeys()) as address:
+        yield address
 
 
 def ask_monitor(monitor, method: str, path: str, **headers: str) -> tuple:
@@ -396,6 +436,23 @@ def test_reload(monitor, name, status):
 @pytest.mark.parametrize("header", ["Origin", "X_Forwarded_For", "Forwarded", "Via"])
 def test_pages_and_clients_of_a_proxy_do_not_reload(monitor, header):
     assert ask_monitor(monitor, "POST", "/models/good/reload", **{header: "127.0.0.1"})[0] == 403
+
+
+def test_with_keys_a_reload_needs_one_and_the_probes_do_not(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("right\n")
+    with running_monitor(ApiKeys(str(file))) as monitor:
+        for headers in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "right"},
+            {"Authorization": "Bearer " * 999},
+        ):
+            assert ask_monitor(monitor, "POST", "/models/good/reload", **headers)[0] == 401
+        # From elsewhere too, as the key says who asks.
+        headers = {"Authorization": "Bearer right", "Via": "proxy"}
+        assert ask_monitor(monitor, "POST", "/models/good/reload", **headers)[0] == 200
+        assert ask_monitor(monitor, "GET", "/live")[0] == ask_monitor(monitor, "GET", "/metrics")[0] == 200
 
 
 def test_slow_clients_do_not_starve_the_probes(monitor):

@@ -26,7 +26,8 @@ def build_app(
 ) -> Starlette:
     """An application whose errors have the form of protocol.py.
 
-    Each request has an id, which its answer has too. A path may end with a slash, and may be a whole URL, as a client of a proxy sends it.
+    Each request has an id, which its answer has too. A path may end with a slash, and may be a whole URL, as a
+    client of a proxy sends it.
 
     Args:
         hint: what else to say of a path that is none.

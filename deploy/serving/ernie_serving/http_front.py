@@ -9,7 +9,7 @@ import asyncio
 import functools
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from typing import Sequence
+from typing import Optional, Sequence
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -30,7 +30,12 @@ from ernie_serving.service_config import ServiceConfig
 
 
 class HttpFront(HttpServer):
-    """Serves the models of a worker on listening sockets, in a thread of its own."""
+    """Serves the models of a worker on listening sockets, in a thread of its own.
+
+    Args:
+        listening: which workers may share.
+        entrance: who may come in; None: as the config says.
+    """
 
     def __init__(
         self,
@@ -38,9 +43,10 @@ class HttpFront(HttpServer):
         config: ServiceConfig,
         metrics: Metrics,
         listening: Sequence[socket.socket],
-        entrance: Entrance,
+        entrance: Optional[Entrance] = None,
     ):
-        self._models, self._most_bytes, self._entrance = models, config.max_request_bytes, entrance
+        self._models, self._most_bytes = models, config.max_request_bytes
+        self._entrance = entrance or Entrance(config, metrics)
         # A connection has one request at a time: none waits for a thread, in which its own time limit begins.
         self._threads = ThreadPoolExecutor(config.max_connections, thread_name_prefix="http")
         routes = [
@@ -59,7 +65,8 @@ class HttpFront(HttpServer):
 
         app = build_app(routes, "see /openapi.json", refused)
         limits = Limits(config.max_connections, config.receive_timeout / 1000, config.keep_alive / 1000)
-        tls = None if entrance.certificates is None else entrance.certificates.ssl_context()
+        certificates = self._entrance.certificates
+        tls = None if certificates is None else certificates.ssl_context()
         super().__init__(app, listening, limits, Hooks(refused, lambda: models.stopping), tls)
 
     async def _predict(self, request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from typing import List, Tuple
+from typing import Callable, List, Tuple
 
 from ernie_inference.errors import InputError
 
@@ -63,56 +63,71 @@ def listen(host: str, port: int, option: str) -> List[socket.socket]:
     Raises:
         InputError: it has none of them, or the port is taken at one.
     """
-    if port < 0:
-        return []
+    return [] if port < 0 else at_each_address(host, port, option, _listen_at)
+
+
+def reserve(host: str, port: int) -> Tuple[List[socket.socket], str]:
+    """Keep a port for the workers' gRPC servers, which share it, at each address of the host that this machine has.
+
+    Returns:
+        The sockets that keep it, and the addresses, with commas between them.
+
+    Raises:
+        InputError: the host has no address here, or the port is taken at one.
+    """
+    sockets = at_each_address(host, port, "rpc_port", _reserve_at)
+    return sockets, ",".join(address_of(sock) for sock in sockets)
+
+
+def _listen_at(address: Address) -> socket.socket:
+    sock = bind(address, socket.SO_REUSEADDR)
+    try:
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _reserve_at(address: Address) -> socket.socket:
+    """gRPC shares a port with whoever else does (SO_REUSEPORT), also with another service that it was meant for: that
+    it is free is tried first, without sharing."""
+    bind(address, socket.SO_REUSEADDR).close()
+    return bind(address, socket.SO_REUSEPORT)
+
+
+def at_each_address(host: str, port: int, option: str, have: Callable[[Address], socket.socket]) -> List[socket.socket]:
+    """Sockets at the same port of all addresses of a host that this machine has; where the port is 0, a free one.
+
+    Raises:
+        InputError: it has none of them, or the port is taken at one.
+    """
     addresses = resolve(host, port)
     for tries_left in reversed(range(FREE_PORT_TRIES if port == 0 else 1)):
         try:
-            return _listen_at(addresses)
-        except OSError as error:
+            return _at_each(addresses, have)
+        except OSError as error:  # what is free at one address may be taken at the next
             if error.errno != errno.EADDRINUSE or not tries_left:
                 raise taken(host, port, option, error) from None
     raise AssertionError("the last try returns or raises")
 
 
-def _listen_at(addresses: List[Address]) -> List[socket.socket]:
-    """All at the same port; where that is 0, at one that is free at the first address.
-
-    Raises:
-        OSError: none of them is this machine's, or the port is taken at one.
-    """
+def _at_each(addresses: List[Address], have: Callable[[Address], socket.socket]) -> List[socket.socket]:
     sockets: List[socket.socket] = []
-    absent = None
+    absent = OSError(errno.EADDRNOTAVAIL, "no address")
     try:
         for family, (host, port, *rest) in addresses:
+            free = sockets[0].getsockname()[1] if sockets else port
             try:
-                free = sockets[0].getsockname()[1] if sockets else port
-                sockets.append(bind((family, (host, free, *rest)), socket.SO_REUSEADDR))
+                sockets.append(have((family, (host, free, *rest))))
             except OSError as error:
                 if error.errno not in ABSENT:
                     raise
                 absent = error
-            else:
-                sockets[-1].listen(BACKLOG)
-        if not sockets and absent is not None:
+        if not sockets:
             raise absent
     except OSError:
         for sock in sockets:
             sock.close()
         raise
     return sockets
-
-
-def reserve(host: str, port: int) -> Tuple[socket.socket, str]:
-    """Keep a port for the workers' gRPC servers, which share it. Returns the socket that keeps it, and the address.
-
-    gRPC shares a port with whoever else does (SO_REUSEPORT), also with another service that it was meant for: that it
-    is free is tried first, without sharing.
-    """
-    address = resolve(host, port)[0]
-    try:
-        bind(address, socket.SO_REUSEADDR).close()
-        sock = bind(address, socket.SO_REUSEPORT)
-    except OSError as error:
-        raise taken(host, port, "rpc_port", error) from None
-    return sock, address_of(sock)

@@ -13,6 +13,7 @@ from ernie_inference.predictor import ErniePredictor
 from ernie_serving.loaded_model import LoadedModel
 from ernie_serving.metrics import Metrics
 from ernie_serving.protocol import MODEL, VERSION, Code, Refusal, read_request
+from ernie_serving.request_log import Entry
 from ernie_serving.service_config import ModelConfig
 from ernie_serving.serving_library import pb2
 
@@ -54,12 +55,18 @@ class Service:
         """The one that answers the next request."""
         return self._model
 
-    def answer(self, read_fields: Callable[[], Dict[str, Any]], seconds: Optional[float] = None):
+    def answer(
+        self,
+        read_fields: Callable[[], Dict[str, Any]],
+        seconds: Optional[float] = None,
+        entry: Optional[Entry] = None,
+    ):
         """The pipeline Response to a request; never raises.
 
         Args:
             read_fields: gives the request's fields, or raises a Refusal.
             seconds: how long the client waits, if that is known.
+            entry: of the request log; is told what the request holds.
         """
         started = time.monotonic()
         limit = self.config.timeout / 1000
@@ -68,6 +75,8 @@ class Service:
         try:
             with self._admitted() as model:
                 accepted = read_request(model.predictor.task, read_fields(), model.limits, deadline)
+                if entry is not None:
+                    entry.accepted(accepted.examples, sum(map(len, accepted.windows)))
                 response = model.call(accepted)
                 if response.err_no == Code.OK:
                     texts = len(accepted.examples)

@@ -15,7 +15,9 @@ from typing import Any, Dict, List
 
 from ernie_inference.engine_choice import AUTO
 from ernie_inference.errors import InputError
+from ernie_serving.api_keys import ApiKeys
 from ernie_serving.descriptors import raise_limit
+from ernie_serving.entrance import check_entrance
 from ernie_serving.loading import check_model
 from ernie_serving.metrics import ServiceMetrics, WorkerState
 from ernie_serving.monitor import Monitor
@@ -45,6 +47,8 @@ class Supervisor:
         raise_limit(config)
         self.config = config
         self.task_name = task_name
+        for warning in check_entrance(config):
+            print(warning, file=sys.stderr, flush=True)
         self._reserved, self._rpc_address = reserve(config.host, config.rpc_port)
         self._http = listen(config.host, config.http_port, "http_port")
         self._monitor = listen(config.monitor_host or config.host, config.monitor_port, "monitor_port")
