@@ -47,11 +47,12 @@ class Supervisor:
         raise_limit(config)
         self.config = config
         self.task_name = task_name
-        for warning in check_entrance(config):
-            print(warning, file=sys.stderr, flush=True)
+        warnings = check_entrance(config)
         self._reserved, self._rpc_address = reserve(config.host, config.rpc_port)
         self._http = listen(config.host, config.http_port, "http_port")
         self._monitor = listen(config.monitor_host or config.host, config.monitor_port, "monitor_port")
+        for warning in warnings:
+            print(warning, file=sys.stderr, flush=True)
         self.metrics = ServiceMetrics(self._worker_states)
         self.replicas = Replicas(self._settings, self.metrics)
         self._reloading = Reloading(list(config.models), lambda: self.workers, self.metrics)
