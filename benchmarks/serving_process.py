@@ -26,12 +26,15 @@ class ServiceProcess:
         lines, errors: what it has printed so far, on stdout and stderr.
 
     Args:
+        task: whose command is started; empty for service.py.
+        model_dir: the serving folder; None where the config file has it.
         root: the folder that holds deploy.
     """
 
     def __init__(self, task: str, model_dir, *flags: str, root: Path = ROOT):
         self.task = task
-        command = [sys.executable, root / "deploy" / "serving" / f"{task}_service.py", f"--model_dir={model_dir}"]
+        command = [sys.executable, root / "deploy" / "serving" / f"{task}_service.py".lstrip("_")]
+        command += [] if model_dir is None else [f"--model_dir={model_dir}"]
         command += [f"--{name}=0" for name in ("rpc_port", "http_port", "monitor_port")] + list(flags)
         self.process = subprocess.Popen(
             list(map(str, command)), cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

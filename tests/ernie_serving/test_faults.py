@@ -41,25 +41,46 @@ def test_a_killed_worker_is_replaced(serving_dir):
 
 
 def test_sigterm_under_load(serving_dir):
-    service = RunningService("seq_cls", serving_dir("seq_cls"), "--thread_num=1")
+    service = RunningService("seq_cls", serving_dir("seq_cls"), "--thread_num=1", "--pre_stop_delay=2000")
     load = Load(service)
     wait_until(lambda: load.answered > 50)
+    service.process.terminate()
+    wait_until(lambda: service.get("/health")[0] == 503 and service.get("/health", monitor=False)[0] == 503)
+    answered = load.answered
+    wait_until(lambda: load.answered > answered + 20, 20)
+    assert load.refused == 0, "it is not ready, and answers"
     stopped = time.monotonic()
-    assert service.stop() == 0
+    assert service.process.wait(60) == 0
     wait_until(lambda: load.refused > 0, 20)
     load.end()
     assert service.errors == []
     assert not [sent for sent in load.broken if sent < stopped - 0.05], "accepted, and neither answered nor refused"
 
 
-def test_two_workers_killed_at_once(serving_dir):
-    service = RunningService("seq_cls", serving_dir("seq_cls"), "--thread_num=1", "--replicas=2")
+def test_two_workers_killed_at_once_and_one_that_cannot_start(tiny_serving):
+    folder = tiny_serving("seq_cls")
+    service = RunningService("seq_cls", folder, "--thread_num=1", "--replicas=2")
     try:
         killed = service.workers()
         for worker in killed:
             os.kill(worker, signal.SIGKILL)
         wait_until(lambda: service.get("/health") == (200, {"ready": 2}) and not set(killed) & set(service.workers()))
         assert service.client().predict(["好"]) and service.metric("ernie_worker_restarts_total") == 2
+        # One that finds no model any more is tried again and again, while the other serves.
+        healthy, killed = service.workers()
+        said = len(service.errors)
+        folder.rename(folder.with_name("away"))
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: service.metric("ernie_worker_restarts_total") >= 5)
+        assert healthy in service.workers() and service.client().predict(["好"])
+        assert service.get("/health") == (200, {"ready": 1})
+        folder.with_name("away").rename(folder)
+        wait_until(lambda: service.get("/health") == (200, {"ready": 2}))
+        ended, missing, again = service.errors[said:]
+        number = ended.split()[1]
+        assert ended == f"worker {number} ended (signal 9); starting another\n"
+        assert missing.startswith(f"worker {number} ended (model_dir {folder} is missing: make the folder with ")
+        assert again == f"worker {number} is ready again\n"
     finally:
         assert service.stop() == 0
 
@@ -146,6 +167,9 @@ def test_a_missing_or_broken_model(serving_dir, tmp_path):
         ("!!python/object/apply:os.mkdir [run]", "is not YAML"),
         ("host: 127.0.0.1", "model_dir is missing"),
         ("host: 256.0.0.1\nmodel_dir: x", "host 256.0.0.1 is no address"),
+        ("model_dir: x\ntimeout: 1000000000000", "timeout is 1000000000000: give a number up to 86400000"),
+        ("model_dir: x\nhost: 256.0.0.1\ndevice: tpu", "device 'tpu' is neither cpu nor gpu"),
+        ("model_dir: x\nhost: 256.0.0.1\nmax_connections: 1048576", "open files in a worker, and the system allows"),
     ],
 )
 def test_a_wrong_config(tmp_path, text, message):

@@ -5,12 +5,12 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import grpc
 import pytest
 
 from benchmarks.serving_process import wait_until
+from ernie_inference.errors import InputError
 from ernie_serving.client import Client, RequestError
 from ernie_serving.pipeline_ops import EXIT_DEAF, RequestOp
 from ernie_serving.ports import reserve
@@ -19,9 +19,9 @@ from ernie_serving.rpc_front import rpc_server
 from ernie_serving.service import Service
 from ernie_serving.serving_library import pb2
 from ernie_serving.supervisor import Supervisor
-from ernie_serving.worker_process import LOST_SECONDS, PROGRAM, SILENT_SECONDS, Worker
+from ernie_serving.worker_process import LOST_SECONDS, PROGRAM, SILENT_SECONDS
 from tests.support.scripts import ROOT
-from tests.support.services import ENDLESS, POISON, SLOW, toy_config, toy_models, toy_predictor
+from tests.support.services import ENDLESS, POISON, SLOW, StandIn, toy_config, toy_models, toy_predictor
 
 
 def toy_service(seconds=0.5, **options) -> Service:
@@ -278,18 +278,6 @@ def test_the_worker_finds_the_packages_and_not_their_modules():
     assert path[:2] == [str(folder.parent), str(ROOT / "deploy" / "python")] and str(folder) not in path
 
 
-class StandIn(Worker):
-    """A worker that is no process."""
-
-    def __init__(self, silent_seconds: float, returncode=None, **last):
-        self.number, self.last, self.models, self.ready_since = 0, last, [], None
-        self.heard = time.monotonic() - silent_seconds
-        self.killed = []
-        self.process = SimpleNamespace(
-            pid=0, poll=lambda: returncode, returncode=returncode, kill=lambda: self.killed.append(True)
-        )
-
-
 def supervisor_of(monkeypatch, workers):
     """A supervisor that has started these, one after another."""
     given = iter(workers)
@@ -317,6 +305,33 @@ def test_the_second_event_of_a_worker_that_ended_is_nothing_new(monkeypatch):
         supervisor._look_after(ended)
         supervisor.replicas.tick()
     assert supervisor.workers == [successor] and supervisor.metrics.value("ernie_worker_restarts_total") == 1
+
+
+def test_a_system_without_processes_is_asked_again_while_others_serve(monkeypatch, capsys):
+    ended, healthy = StandIn(0, returncode=-9, state="ready"), StandIn(0, state="ready")
+    supervisor = supervisor_of(monkeypatch, [ended, healthy])
+    supervisor._announced = True
+
+    def refuse(*_):
+        raise InputError("no worker can be started (Resource temporarily unavailable)")
+
+    monkeypatch.setattr("ernie_serving.replicas.Worker", refuse)
+    monkeypatch.setattr("ernie_serving.replicas.LONGEST_PAUSE", 0.0)
+    supervisor._look_after(ended)
+    for _ in range(8):
+        supervisor.replicas.tick()
+    assert supervisor.ready == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "worker 0 ended (signal 9); starting another",
+        "worker 0 cannot be started: no worker can be started (Resource temporarily unavailable)",
+    ]
+    healthy.process.poll = lambda: -9
+    healthy.process.returncode = -9
+    supervisor._look_after(healthy)
+    with pytest.raises(InputError, match="in a row soon after their start"):
+        for _ in range(8):
+            supervisor.replicas.tick()
 
 
 def test_grpc_is_the_health_check_of_kubernetes():

@@ -16,7 +16,7 @@ from ernie_inference.predictor import load_predictor
 from ernie_inference.tasks import TASKS
 from ernie_serving.client import Client, target_of
 from ernie_serving.model_to_serving import SERVING_FILE, convert
-from ernie_serving.service import HEALTH_METHOD, SERVING
+from ernie_serving.rpc_front import HEALTH_METHOD, SERVING
 from tests.support.models import TASK_NAMES, corpus, example_inputs
 from tests.support.scripts import ROOT
 from tests.support.services import RunningService

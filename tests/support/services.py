@@ -3,6 +3,7 @@
 import http.client
 import json
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any, Dict, Optional, Tuple
 
@@ -22,6 +23,7 @@ from ernie_serving.models import Models
 from ernie_serving.protocol import RPC_METHOD, TEXTS
 from ernie_serving.service import Service
 from ernie_serving.service_config import MODEL_OPTIONS, ModelConfig, ServiceConfig
+from ernie_serving.worker_process import Worker
 
 
 class RunningService(ServiceProcess):
@@ -128,3 +130,15 @@ def toy_models(seconds: float = 0.5, name: str = "toy", **options) -> Tuple[Mode
     service = Service(name, config.models[name], predictor, Metrics([name]))
     service.toy = predictor.engine
     return Models({name: service}), config
+
+
+class StandIn(Worker):
+    """A worker that is no process."""
+
+    def __init__(self, silent_seconds: float, returncode=None, **last):
+        self.number, self.last, self.models, self.ready_since = 0, last, [], None
+        self.heard = time.monotonic() - silent_seconds
+        self.killed = []
+        self.process = SimpleNamespace(
+            pid=0, poll=lambda: returncode, returncode=returncode, kill=lambda: self.killed.append(True)
+        )

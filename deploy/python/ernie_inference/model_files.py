@@ -5,6 +5,7 @@ runs with wrong weights when the last tensor of a .pdiparams file is cut short, 
 here first.
 """
 
+import re
 import struct
 import warnings
 from pathlib import Path
@@ -100,8 +101,12 @@ def inspect_model(prefix: Path) -> ModelInfo:
 
 
 def says_quantized(program: Path) -> bool:
-    """Whether a .pdmodel file names quantization operators, without Paddle to read it."""
-    return any(name.encode() in _read(program) for name in QUANTIZE_OPS)
+    """Whether a .pdmodel file has quantization operators, without Paddle to read it.
+
+    Field 3 of an OpDesc is the operator's type. The name alone is in every file: versions of all operators are.
+    """
+    names = "|".join(QUANTIZE_OPS).encode()
+    return re.search(rb"\x1a[\x00-\x7f](?:" + names + rb")", _read(program), re.DOTALL) is not None
 
 
 def table_sizes(tables: Dict[str, int]) -> Tuple[Optional[int], Optional[int]]:

@@ -1,7 +1,4 @@
-"""A model in memory, as a service runs it: a predictor with its pipeline, from the first warm-up until it is freed."""
-
-import gc
-from typing import Optional
+"""A model in memory, as a service runs it: a predictor with its pipeline, from its warm-up until it is stopped."""
 
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import ErniePredictor
@@ -50,16 +47,13 @@ class LoadedModel:
         """Wait, once, until it can answer.
 
         Raises:
-            InputError: it cannot; it is freed.
+            InputError: it cannot, and has been stopped.
         """
-        failed: Optional[InputError] = None
         try:
             self.model_op.wait_until_warm()
         except InputError as error:
-            failed = InputError(f"{self.config.model_dir}: {error}")
-        if failed is not None:
-            self.free()
-            raise failed
+            self.stop()
+            raise InputError(f"{self.config.model_dir}: {error}") from None
 
     def call(self, accepted: Accepted):
         """The pipeline Response to an accepted request."""
@@ -75,9 +69,6 @@ class LoadedModel:
         """Whether it has worked on one batch for longer than any request waits, several times over."""
         return self.model_op.busy_seconds() > max(60.0, 3 * self.config.timeout / 1000)
 
-    def free(self) -> None:
-        """End its threads and give back its memory. It must have answered all requests."""
+    def stop(self) -> None:
+        """End its threads. It must have answered all requests."""
         self.executor.stop()
-        # They refer to one another in circles, and hold a model's weights: not to be kept until some collection.
-        del self.executor, self.model_op, self.predictor
-        gc.collect()

@@ -102,5 +102,5 @@ def digest_of_model(folder: Path) -> str:
     if list(folder.glob(f"*{PROGRAM}")):
         files = program_files(find_model(folder))  # other engines' files are made of these
     else:
-        files = sorted(folder.glob(f"*{ONNX_FILE}"))
+        files = [Path(f"{find_model(folder, ONNX_FILE)}{ONNX_FILE}")]
     return digest_of([*files, folder / INFERENCE_FILE, folder / VOCAB_FILE])[:DIGEST_CHARS]

@@ -30,7 +30,8 @@ class Models:
             return next(iter(self._services.values()))
         if name not in self._services:
             names = ", ".join(self._services)
-            raise Refusal(Code.NO_SERVICE, f"no model {shown(name)} here, there is {names}")
+            missing = f"there is no model {shown(name)}" if name else "no model is named"
+            raise Refusal(Code.NO_SERVICE, f"{missing}: take one of {names}")
         return self._services[name]
 
     def __iter__(self) -> Iterator[Service]:

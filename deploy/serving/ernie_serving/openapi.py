@@ -50,9 +50,9 @@ def describe_service(models: Models) -> Dict[str, Any]:
         },
         "Model": {
             "type": "object",
-            "required": ["model", "task", "labels", "version", "state"],
+            "required": ["name", "task", "labels", "version", "state"],
             "properties": {
-                **{name: STRING for name in ("model", "task", "version", "state", "engine", "precision")},
+                **{name: STRING for name in ("name", "task", "version", "state", "engine", "precision")},
                 "labels": {"type": "array", "items": STRING},
                 "limits": {"type": "object", "additionalProperties": {"type": "number"}},
             },
@@ -68,7 +68,7 @@ def describe_service(models: Models) -> Dict[str, Any]:
 
 def _prediction(service: Service) -> Dict[str, Any]:
     """The operation that asks a model."""
-    task, limits = service.model.predictor.task, service.model.limits
+    task, limits = service.task, service.limits
     texts = {"type": "array", "minItems": 1, "maxItems": limits.texts, "items": task.input_schema}
     top_k: Dict[str, Any] = {**INTEGER, "minimum": 1, "nullable": True}
     if task.most_answers is not None:

@@ -65,7 +65,7 @@ class Limits:
     """The most that one request may hold (but for its bytes, which http_front.py and service.py count).
 
     Another limit is a field here, a check in read_request, an option in service_config.py and options.yml, and its
-    place in service.py.
+    place in loaded_model.py.
 
     Attributes:
         texts: inputs.

@@ -89,7 +89,9 @@ class Reloading:
             raise
         # From here on there is no way back. A worker that ends now is started again with what the others switch to.
         self.numbers[name] = number
-        self._ask(workers, command="switch", model=name)
+        for worker, reply in zip(workers, self._ask(workers, command="switch", model=name)):
+            if "error" in reply:
+                worker.process.kill()
         return versions[0]
 
     def _tell(self, workers: List[Worker], **command: Any) -> int:
@@ -121,7 +123,7 @@ def reply_of(worker: Worker, asked: int) -> Dict[str, Any]:
 
 def version_of(worker: Worker, name: str) -> str:
     """The version of a model that a worker serves."""
-    return next((model["version"] for model in worker.models if model["model"] == name), "")
+    return next((model["version"] for model in worker.models if model["name"] == name), "")
 
 
 def reload_all(reloading: Reloading) -> None:

@@ -24,21 +24,25 @@ class Replica:
     def __init__(self, worker: Worker):
         self.worker = worker
         self.failures = 0
-        self._noted = ""  # how the one before ended, as it was said
+        self._noted = ""  # what was said last of its failures
         self._start_at = 0.0
         self.waits = False  # for its time to be started again
 
     def ended(self) -> None:
-        """Take note of the end of its worker, and say it on stderr where it is not what was said last."""
-        self.waits = True
+        """Take note of the end of its worker."""
         if self.worker.was_steady:
             self.failures, self._noted = 0, ""
+        self.fails(f"ended ({self.worker.ending}); starting another")
+
+    def fails(self, how: str) -> None:
+        """Take note that there is no worker, and say on stderr why, where that is not what was said last."""
+        self.waits = True
         self.failures += 1
         pause = 0.0 if self.failures < 3 else min(2.0 ** (self.failures - 3), LONGEST_PAUSE)
         self._start_at = time.monotonic() + pause
-        if self.worker.ending != self._noted:
-            self._noted = self.worker.ending
-            say(f"worker {self.worker.number} ended ({self._noted}); starting another")
+        if how != self._noted:
+            self._noted = how
+            say(f"worker {self.worker.number} {how}")
 
     def is_due(self) -> bool:
         return self.waits and time.monotonic() >= self._start_at
@@ -99,18 +103,29 @@ class Replicas:
         replica.ended()
         self._metrics.worker_ended(worker.process.pid)
         self._metrics.restart()
+        self._check_hope(worker.ending)
+
+    def _check_hope(self, ending: str) -> None:
         failing = min(each.failures for each in self._replicas)
         if failing >= MOST_FAILURES and not any(each.state == "ready" for each in self.workers):
-            raise InputError(f"workers ended {failing} times in a row soon after their start ({worker.ending})")
+            raise InputError(f"workers ended {failing} times in a row soon after their start ({ending})")
 
     def tick(self) -> None:
-        """Kill workers that hang as a whole, and start those whose time has come. To be called every second or so."""
+        """Kill workers that hang as a whole, and start those whose time has come. To be called every second or so.
+
+        Raises:
+            InputError: no worker is ready, and none can be started.
+        """
         for replica in self._replicas:
             worker = replica.worker
             if worker.state == "silent" and worker.silent_seconds > LOST_SECONDS:
                 worker.process.kill()
             if replica.is_due():
-                replica.started(self._start_worker(worker.number))
+                try:
+                    replica.started(self._start_worker(worker.number))
+                except InputError as error:  # the system has no more processes now
+                    replica.fails(f"cannot be started: {error}")
+                    self._check_hope(str(error))
 
     def kill(self) -> None:
         for worker in self.workers:

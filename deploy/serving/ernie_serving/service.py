@@ -10,9 +10,10 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import ErniePredictor
+from ernie_inference.tasks.base import Task
 from ernie_serving.loaded_model import LoadedModel
 from ernie_serving.metrics import Metrics
-from ernie_serving.protocol import MODEL, VERSION, Code, Refusal, read_request
+from ernie_serving.protocol import MODEL, VERSION, Code, Limits, Refusal, read_request
 from ernie_serving.request_log import Entry
 from ernie_serving.service_config import ModelConfig
 from ernie_serving.serving_library import pb2
@@ -54,6 +55,16 @@ class Service:
     def model(self) -> LoadedModel:
         """The one that answers the next request."""
         return self._model
+
+    @property
+    def task(self) -> Task:
+        """What the model does."""
+        return self._model.predictor.task
+
+    @property
+    def limits(self) -> Limits:
+        """The most that one request may hold."""
+        return self._model.limits
 
     def answer(
         self,
@@ -135,23 +146,25 @@ class Service:
         return model
 
     def switch(self, model: LoadedModel) -> None:
-        """Requests from now on go to this model. free_retired() frees the one before."""
+        """Requests from now on go to this model. stop_retired() ends the one before."""
         with self._changed:
             self._retiring.append(self._model)
             self._model = model
 
-    def free_retired(self) -> None:
-        """Free models that answer no new requests, once they have answered those that they accepted."""
+    def stop_retired(self) -> None:
+        """End models that answer no new requests, once they have answered those that they accepted."""
         while self._retiring:
             with self._changed:
                 self._changed.wait_for(lambda: self._retiring[0].in_flight == 0)
-            self._retiring.pop(0).free()
+            self._retiring[0].stop()  # where that takes too long, it is stuck
+            with self._changed:
+                del self._retiring[0]
 
     def describe(self) -> Dict[str, Any]:
         """The model that answers now, as JSON has it."""
         model, task = self._model, self._model.predictor.task
         return {
-            "model": self.name,
+            "name": self.name,
             "task": task.name,
             "labels": list(task.labels),
             "engine": self.config.engine,
@@ -165,7 +178,9 @@ class Service:
     @property
     def is_stuck(self) -> bool:
         """Whether a model has worked on one batch for longer than any request waits, several times over."""
-        return any(model.is_stuck for model in (self._model, *self._retiring))
+        with self._changed:
+            models = [self._model, *self._retiring]
+        return any(model.is_stuck for model in models)
 
     @property
     def is_failing(self) -> bool:

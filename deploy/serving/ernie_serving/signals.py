@@ -15,9 +15,9 @@ def on_signals(handle: Callable[[int], None], *numbers: int) -> None:
     """
     read, write = os.pipe()
     os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)  # first, so that no signal comes between and is lost
     for number in numbers:
         signal.signal(number, lambda *_: None)
-    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
 
     def watch() -> None:
         while True:

@@ -118,7 +118,7 @@ class Supervisor:
         self.replicas.look_after(worker)
         for model in self.models():
             facts = {name: model[name] for name in ("version", "task", "engine", "precision")}
-            self.metrics.version(model["model"], **facts)
+            self.metrics.version(model["name"], **facts)
         if self._announced or not all(each.state == "ready" for each in self.workers):
             return
         if len(self.workers) < self.config.replicas:
@@ -132,7 +132,7 @@ class Supervisor:
     def _adopt_engines(self, models: List[Dict[str, Any]]) -> None:
         """All other workers run the models with the engines that the first one has chosen."""
         for model in models:
-            name = model["model"]
+            name = model["name"]
             self.config.models[name] = replace(self.config.models[name], engine=model["engine"])
 
     def _stop(self) -> int:
@@ -171,12 +171,12 @@ class Supervisor:
         """What is served and where, for people."""
         models = self.models()
         lines = [
-            f"{model['model']}: {self.config.models[model['model']].model_dir}, {model['description']}"
+            f"{model['name']}: {self.config.models[model['name']].model_dir}, {model['description']}"
             for model in models
         ]
         lines.append(f"gRPC     {self._rpc_address}")
         if self._http:
-            name = models[0]["model"] if len(models) == 1 else "NAME"
+            name = models[0]["name"] if len(models) == 1 else "NAME"
             lines.append(f"HTTP     http://{address_of(self._http[0])}/{name}/prediction")
         if self._monitor:
             lines.append(f"monitor  http://{address_of(self._monitor[0])}/health and /metrics")

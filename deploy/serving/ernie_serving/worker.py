@@ -25,11 +25,11 @@ from ernie_serving.loading import Loaded, load
 from ernie_serving.metrics import Metrics, remove_abandoned_files
 from ernie_serving.service_config import ServiceConfig
 from ernie_serving.signals import on_signals
+from ernie_serving.worker_process import EXIT_FAILING, EXIT_STUCK
 
 REPORT_SECONDS = 1.0
 LAST_ANSWERS_SECONDS = 4.0
 LOG_SECONDS = 1.0
-EXIT_STUCK, EXIT_FAILING = 71, 72
 
 
 class Reports:

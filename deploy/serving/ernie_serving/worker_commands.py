@@ -7,6 +7,7 @@
 Each is answered by one report, {"reply": ID} with the version that was loaded, or the error, or what is served now.
 """
 
+import gc
 import logging
 import queue
 import threading
@@ -37,25 +38,24 @@ class Commands:
         while True:
             command = commands.get()
             try:
-                self._send(reply=command["id"], **does[command["command"]](command["model"], command.get("number")))
-                self._models.get(command["model"]).free_retired()
-            except Exception:
-                logging.exception("a command of the supervisor failed")
+                reply = does[command["command"]](command["model"], command.get("number"))
+            except InputError as error:
+                reply = {"error": str(error)}
+            except Exception as error:  # of an engine, or the system; the model that answers goes on
+                logging.exception("%s failed", command["command"])
+                reply = {"error": f"the model cannot be loaded ({' '.join(str(error).split())[:300]})"}
+            self._send(reply=command["id"], **reply)
+            self._models.get(command["model"]).stop_retired()
+            gc.collect()  # a model refers to itself in circles, and should not be kept until some collection
 
     def start(self, commands: "queue.SimpleQueue[Dict[str, Any]]") -> None:
         threading.Thread(target=self.carry_out, args=(commands,), daemon=True, name="commands").start()
 
     def _load(self, name: str, number: int) -> Dict[str, Any]:
-        try:
-            service = self._models.get(name)
-            loaded = load(service.config)
-            version = f"{number}-{loaded.digest}"
-            self._loaded[name] = service.prepare(loaded.predictor, version)
-        except InputError as error:
-            return {"error": str(error)}
-        except Exception as error:  # of an engine, or the system; the model that answers goes on
-            logging.exception("a model could not be loaded")
-            return {"error": f"the model cannot be loaded ({' '.join(str(error).split())[:300]})"}
+        service = self._models.get(name)
+        loaded = load(service.config)
+        version = f"{number}-{loaded.digest}"
+        self._loaded[name] = service.prepare(loaded.predictor, version)
         return {"version": version}
 
     def _switch(self, name: str, _: None) -> Dict[str, Any]:
@@ -65,5 +65,5 @@ class Commands:
     def _drop(self, name: str, _: None) -> Dict[str, Any]:
         model = self._loaded.pop(name, None)
         if model is not None:
-            model.free()
+            model.stop()
         return {}

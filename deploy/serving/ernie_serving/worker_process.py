@@ -15,7 +15,9 @@ from ernie_inference.errors import InputError
 
 PROGRAM = Path(__file__).resolve().with_name("worker.py")
 STEADY_SECONDS = 10.0  # a worker that has not been ready for so long when it ends counts as failing
+EXIT_STUCK, EXIT_FAILING = 71, 72  # of a worker whose model hangs, or computes nothing any more
 SILENT_SECONDS, LOST_SECONDS = 10.0, 30.0  # without a report a worker counts as not ready, and then is killed
+MEANINGS = {EXIT_STUCK: "its model hangs", EXIT_FAILING: "its model computes nothing any more"}
 
 
 class Worker:
@@ -63,24 +65,32 @@ class Worker:
             self.process.stdin.flush()
 
     def _listen(self, events: "queue.SimpleQueue") -> None:
-        for line in self.process.stdout:
-            report, self.heard = json.loads(line), time.monotonic()
-            self.models = report.get("models", self.models)
-            if "reply" in report:
-                self.replies.put(report)
-                continue
-            self.last = report
-            if self.last.get("state") == "ready" and self.ready_since is None:
-                self.ready_since = self.heard
+        try:
+            for line in self.process.stdout:
+                if line.endswith(b"\n"):  # not the half that one which was killed had written
+                    self._take(json.loads(line), events)
+        finally:
+            self.process.wait()
+            self.replies.put(None)
             events.put(self)
-        self.process.wait()
-        self.replies.put(None)
+
+    def _take(self, report: Dict[str, Any], events: "queue.SimpleQueue") -> None:
+        self.heard = time.monotonic()
+        self.models = report.get("models", self.models)
+        if "reply" in report:
+            self.replies.put(report)
+            return
+        self.last = report
+        if report.get("state") == "ready" and self.ready_since is None:
+            self.ready_since = self.heard
         events.put(self)
 
     @property
     def ending(self) -> str:
         """How the process ended."""
         status = self.process.returncode
+        if status in MEANINGS:
+            return MEANINGS[status]
         return self.last.get("error") or (f"signal {-status}" if status < 0 else f"exit status {status}")
 
     @property
