@@ -57,7 +57,7 @@ class ServiceProcess:
         if self.process.poll() is not None:
             raise RuntimeError(f"the service ended: {''.join(self.errors)}")
         said = "".join(self.lines)
-        self.endpoint = re.search(r"gRPC +(\S+)", said).group(1)
+        self.endpoint = re.search(r"gRPC +([^\s,]+)", said).group(1)
         self.http, self.monitor = (
             next(iter(re.findall(rf"{name} +http://([^/\s]+)/", said)), "") for name in ("HTTP", "monitor")
         )

@@ -253,10 +253,11 @@ NGINX = (SERVING / "nginx.conf").read_text(encoding="utf-8")
 
 
 def test_nginx_keeps_connections_for_less_time_than_the_service():
-    from ernie_serving import http_front, rpc_front
+    from ernie_serving.rpc_front import IDLE_SECONDS
+    from ernie_serving.service_config import ServiceConfig
 
     kept = dict(re.findall(r"upstream (\w+) \{.*?keepalive_timeout (\d+)s;", NGINX, flags=re.DOTALL))
-    assert int(kept["ernie_http"]) < http_front.IDLE_SECONDS and int(kept["ernie_rpc"]) < rpc_front.IDLE_SECONDS
+    assert int(kept["ernie_http"]) * 1000 < ServiceConfig.keep_alive and int(kept["ernie_rpc"]) < IDLE_SECONDS
 
 
 @pytest.mark.skipif(not (shutil.which("nginx") and shutil.which("openssl")), reason="nginx or openssl is not installed")

@@ -6,10 +6,14 @@
     client_command                  the three *_rpc_client.py
     service_config, ports           what can be set; where a service listens
     supervisor, worker_process      the process that *_service.py is, and a worker as it sees it
+    http_server, http_connection,   HTTP, for the monitor and for requests
+    http_app
     monitor, metrics                health and counts, for probes and Prometheus
     service_command                 the three *_service.py
     worker                          the program of a worker process
-    service, http_front             requests in, answers out, over gRPC and over HTTP
+    service, models                 requests in, answers out
+    http_front, openapi, docs_page  the way in over HTTP, and what describes it
+    rpc_front                       the way in over gRPC
     pipeline_ops, serving_library   the pipeline that computes them; what it uses of paddle-serving-server
     model_to_serving                the folder that a service loads
 

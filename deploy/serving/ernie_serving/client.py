@@ -23,9 +23,9 @@ from ernie_inference.text_output import to_json
 from ernie_serving.access import Tls
 from ernie_serving.messages import load_messages
 from ernie_serving.protocol import RESULTS, RPC_METHOD, TEXTS, Code
+from ernie_serving.request_ids import REQUEST_ID
 from ernie_serving.retries import RetryBudget, pause_before
 
-REQUEST_ID = "x-request-id"  # metadata of a request
 AGAIN = (Code.BUSY, Code.STOPPING, Code.TIMEOUT)  # what may be answered later
 PUSHBACK = "grpc-retry-pushback-ms"  # metadata of an answer: how long to wait, or below 0: do not ask again
 RETRY_AFTER = "retry-after"  # likewise, in seconds, as an HTTP proxy says it

@@ -65,6 +65,7 @@ class Metrics:
         self._refusals = counter(
             "ernie_refusals", "What gRPC or HTTP refused before it was a request, by their status", "way", "status"
         )
+        self._lost_lines = counter("ernie_request_log_lost", "Lines of the request log that could not be written")
         self._seconds = histogram(
             "ernie_request_seconds", "From a request read to its answer, by err_no", SECONDS, "model", "err_no"
         )
@@ -111,6 +112,10 @@ class Metrics:
             status: the name of gRPC's status, or the number of HTTP's; never what a client sent.
         """
         self._refusals.labels(way, str(status)).inc()
+
+    def log_lines_lost(self, lines: int) -> None:
+        """Count lines of the request log that could not be written."""
+        self._lost_lines.inc(lines)
 
     def batch(self, model: str, windows: int) -> None:
         """Count the windows of waiting requests that were taken together."""

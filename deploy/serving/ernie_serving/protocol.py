@@ -242,7 +242,7 @@ def results_json(task: Task, accepted: Accepted, outputs: List[Tuple]) -> str:
     return to_json(list(task.answers(accepted.examples, accepted.windows, outputs, accepted.options))).decode("utf-8")
 
 
-def http_body(code: int, message: str, results: Optional[str] = None) -> bytes:
-    """The JSON body of an HTTP answer."""
-    answer = to_json({"err_no": int(code), "err_msg": message})
+def http_body(code: int, message: str, results: Optional[str] = None, **others: str) -> bytes:
+    """The JSON body of an HTTP answer; results are JSON already."""
+    answer = to_json({"err_no": int(code), "err_msg": message, **others})
     return answer if results is None else answer[:-1] + f', "{RESULTS}": {results}}}'.encode()

@@ -14,6 +14,7 @@ from ernie_inference.tasks.base import Task
 from ernie_serving.loaded_model import LoadedModel
 from ernie_serving.metrics import Metrics
 from ernie_serving.protocol import MODEL, VERSION, Code, Limits, Refusal, read_request
+from ernie_serving.request_log import Entry
 from ernie_serving.service_config import ModelConfig
 from ernie_serving.serving_library import pb2
 
@@ -65,12 +66,18 @@ class Service:
         """The most that one request may hold."""
         return self._model.limits
 
-    def answer(self, read_fields: Callable[[], Dict[str, Any]], seconds: Optional[float] = None):
+    def answer(
+        self,
+        read_fields: Callable[[], Dict[str, Any]],
+        seconds: Optional[float] = None,
+        entry: Optional[Entry] = None,
+    ):
         """The pipeline Response to a request; never raises.
 
         Args:
             read_fields: gives the request's fields, or raises a Refusal.
             seconds: how long the client waits, if that is known.
+            entry: of the request log; is told what the request holds.
         """
         started = time.monotonic()
         limit = self.config.timeout / 1000
@@ -79,6 +86,8 @@ class Service:
         try:
             with self._admitted() as model:
                 accepted = read_request(model.predictor.task, read_fields(), model.limits, deadline)
+                if entry is not None:
+                    entry.accepted(accepted.examples, sum(map(len, accepted.windows)))
                 response = model.call(accepted)
                 if response.err_no == Code.OK:
                     texts = len(accepted.examples)

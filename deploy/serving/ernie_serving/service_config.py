@@ -92,14 +92,23 @@ class ServiceConfig:
     host: str = option("address to listen at; 0.0.0.0 is every interface", "127.0.0.1")
     rpc_port: int = option("gRPC port; 0: a free one", 0, least=0, most=65535)
     http_port: int = option("HTTP port; 0: a free one, -1: no HTTP", 0, least=-1, most=65535)
+    monitor_host: str = option("address of the monitor; default: that of host", "")
     monitor_port: int = option("HTTP port of health and metrics; 0: a free one, -1: none", 0, least=-1, most=65535)
     replicas: int = option("worker processes, each with its own models", 1, least=1, most=256)
+    receive_timeout: int = option("milliseconds for a whole request to come", 30_000, least=1, most=DAY)
+    keep_alive: int = option("milliseconds to keep an HTTP connection between requests", 75_000, least=1, most=DAY)
     max_request_bytes: int = option("bytes of a request", 1 << 20, least=1, most=MANY)
     max_connections: int = option("connections of one worker, over HTTP and gRPC each", 512, least=1, most=1 << 20)
     pre_stop_delay: int = option("milliseconds to be not ready, yet answer, before it stops", 0, least=0, most=DAY)
     drain_timeout: Optional[int] = option(
         "milliseconds for accepted requests when it stops; default: timeout and 10 s", None, least=0, most=DAY
     )
+    tls_cert: str = option("PEM file of the server's certificate, for TLS; empty: none", "")
+    tls_key: str = option("PEM file of its key", "")
+    tls_client_ca: str = option("PEM file of authorities; clients need a certificate of one of them", "")
+    api_key_file: str = option("file of API keys, one a line; default: the variable ERNIE_API_KEY, if it is set", "")
+    request_log: str = option("file for a JSON line of each request; -: stderr, empty: none", "")
+    request_log_texts: bool = option("write what clients sent to it too", False)
 
     def __post_init__(self):
         check_ranges(self)

@@ -15,7 +15,9 @@ from typing import Any, Dict, List
 
 from ernie_inference.engine_choice import AUTO
 from ernie_inference.errors import InputError
+from ernie_serving.api_keys import ApiKeys
 from ernie_serving.descriptors import raise_limit
+from ernie_serving.entrance import check_entrance
 from ernie_serving.loading import check_model
 from ernie_serving.metrics import ServiceMetrics, WorkerState
 from ernie_serving.monitor import Monitor
@@ -45,9 +47,12 @@ class Supervisor:
         raise_limit(config)
         self.config = config
         self.task_name = task_name
+        warnings = check_entrance(config)
         self._reserved, self._rpc_address = reserve(config.host, config.rpc_port)
         self._http = listen(config.host, config.http_port, "http_port")
-        self._monitor = listen(config.host, config.monitor_port, "monitor_port")
+        self._monitor = listen(config.monitor_host or config.host, config.monitor_port, "monitor_port")
+        for warning in warnings:
+            print(warning, file=sys.stderr, flush=True)
         self.metrics = ServiceMetrics(self._worker_states)
         self.replicas = Replicas(self._settings, self.metrics)
         self._reloading = Reloading(list(config.models), lambda: self.workers, self.metrics)
@@ -65,8 +70,10 @@ class Supervisor:
             InputError: the model cannot be served so, or its workers keep ending.
         """
         on_signals(self.replicas.events.put, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        if self._monitor is not None:
-            Monitor(self._monitor, lambda: self.ready, self.metrics.page).start()
+        if self._monitor:
+            Monitor(
+                self._monitor, lambda: self.ready, self.metrics.page, self.reload, ApiKeys(self.config.api_key_file)
+            ).start()
         try:
             # The first one chooses engines for all, where that is left to it.
             chooses = any(model.engine == AUTO for model in self.config.models.values())
@@ -102,7 +109,7 @@ class Supervisor:
             "config": self.config.as_dict(),
             "numbers": dict(self._reloading.numbers),
             "rpc_address": self._rpc_address,
-            "http_fd": None if self._http is None else self._http.fileno(),
+            "http_fds": [sock.fileno() for sock in self._http],
         }
 
     def _look_after(self, worker: Worker) -> None:
@@ -168,9 +175,9 @@ class Supervisor:
             for model in models
         ]
         lines.append(f"gRPC     {self._rpc_address}")
-        if self._http is not None:
+        if self._http:
             name = models[0]["name"] if len(models) == 1 else "NAME"
-            lines.append(f"HTTP     http://{address_of(self._http)}/{name}/prediction")
-        if self._monitor is not None:
-            lines.append(f"monitor  http://{address_of(self._monitor)}/health and /metrics")
+            lines.append(f"HTTP     http://{address_of(self._http[0])}/{name}/prediction")
+        if self._monitor:
+            lines.append(f"monitor  http://{address_of(self._monitor[0])}/health and /metrics")
         return "\n".join([*lines, "ready"])

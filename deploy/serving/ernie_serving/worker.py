@@ -29,6 +29,7 @@ from ernie_serving.worker_process import EXIT_FAILING, EXIT_STUCK
 
 REPORT_SECONDS = 1.0
 LAST_ANSWERS_SECONDS = 4.0
+LOG_SECONDS = 1.0
 
 
 class Reports:
@@ -90,6 +91,7 @@ def main() -> None:
     try:
         loaded = load_all(config, settings["task"])
         # Serving's library, which is not needed to say that a model cannot be loaded.
+        from ernie_serving.entrance import Entrance
         from ernie_serving.http_front import HttpFront
         from ernie_serving.models import Models
         from ernie_serving.rpc_front import rpc_server
@@ -110,11 +112,13 @@ def main() -> None:
     # Only now: importing paddle takes SIGTERM for itself, and ends the process on it.
     on_signals(lambda _: stop.set(), signal.SIGTERM)
     models = Models(services)
-    server = rpc_server(models, config, metrics, settings["rpc_address"])
+    entrance = Entrance(config, metrics)
+    server = rpc_server(models, config, metrics, settings["rpc_address"], entrance)
     front = None
-    if settings["http_fd"] is not None:
-        front = HttpFront(models, config, metrics, socket.socket(fileno=settings["http_fd"]))
-        threading.Thread(target=front.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+    if settings["http_fds"]:
+        listening = [socket.socket(fileno=fd) for fd in settings["http_fds"]]
+        front = HttpFront(models, config, metrics, listening, entrance)
+        front.start()
     Commands(models, reports.send).start(commands)
 
     status = 0
@@ -135,6 +139,7 @@ def main() -> None:
     server.stop(grace=LAST_ANSWERS_SECONDS).wait()
     if front is not None:
         front.drain(LAST_ANSWERS_SECONDS)
+    entrance.log.close(LOG_SECONDS)
     reports.send(state="stopped")
     # Model threads are daemons in the middle of waiting; there is nothing left to finish.
     os._exit(status)

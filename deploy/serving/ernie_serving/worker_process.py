@@ -40,18 +40,18 @@ class Worker:
         self.replies: queue.SimpleQueue[Optional[Dict[str, Any]]] = queue.SimpleQueue()
         self.heard = time.monotonic()
         self.ready_since: Optional[float] = None
-        fds = [settings["http_fd"]] if settings["http_fd"] is not None else []
         try:
             self.process = subprocess.Popen(
                 [sys.executable, str(PROGRAM)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                pass_fds=fds,
+                pass_fds=settings["http_fds"],
                 # A session of its own: Ctrl-C goes to the supervisor only, and Serving kills its whole process group
                 # when it fails to start (kill_stop_process_by_pid of paddle-serving-server 0.9.0).
                 start_new_session=True,
                 # Requests are answered in many threads; glibc would keep freed memory for each of them.
-                env={"MALLOC_ARENA_MAX": "2", **os.environ, **environment},
+                # What clients do wrong, gRPC's C++ part would write to stderr, a line each.
+                env={"MALLOC_ARENA_MAX": "2", "GRPC_VERBOSITY": "NONE", **os.environ, **environment},
             )
         except OSError as error:
             raise InputError(f"no worker can be started ({error.strerror}): mend that, and start again") from None

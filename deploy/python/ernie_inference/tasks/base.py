@@ -81,6 +81,7 @@ class Task:
         name: as in --task_name of deploy/python and in inference.json.
         fields: that an input in the form of a dict may have.
         forms: that an input may have, for people.
+        input_schema: the same for programs, a schema of OpenAPI 3.0.
         sample_inputs: what a command answers that is given no others.
         has_labels: whether the model's outputs are classes, which have names.
         most_answers: the most that top_k may ask for; None where there are only so many anyway.
@@ -96,6 +97,7 @@ class Task:
     name: ClassVar[str]
     fields: ClassVar[Tuple[str, ...]]
     forms: ClassVar[str]
+    input_schema: ClassVar[Dict[str, Any]]
     sample_inputs: ClassVar[List[Any]]
     has_labels: ClassVar[bool] = True
     most_answers: ClassVar[Optional[int]] = None
@@ -181,6 +183,10 @@ class Task:
         Raises:
             InputError: the logits that decide it hold NaN or infinity.
         """
+        raise NotImplementedError
+
+    def answer_schema(self) -> Dict[str, Any]:
+        """What decode() returns, as a schema of OpenAPI 3.0."""
         raise NotImplementedError
 
     def choices(self, window: Window, outputs: Tuple[np.ndarray, ...]) -> List[int]:

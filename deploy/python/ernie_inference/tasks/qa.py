@@ -6,6 +6,7 @@ import numpy as np
 
 from ernie_inference.answer_options import PLAIN, AnswerOptions
 from ernie_inference.tasks.base import Encoded, Task, Window, finite, windows_of_tokens
+from ernie_inference.tasks.schemas import FLAG, SHARE, SPAN, TEXT, TEXT_PAIR, array, nullable, one_of, record
 
 MAX_QUESTION_TOKENS = 64
 MAX_ANSWER_TOKENS = 50
@@ -26,6 +27,7 @@ class QuestionAnswering(Task):
     name = "qa"
     fields = ("question", "context")
     forms = 'a pair (question, context), or {"question": ..., "context": ...}'
+    input_schema = one_of(TEXT_PAIR, record({"question": TEXT, "context": TEXT}))
     sample_inputs = [
         {"question": "大桥有多长？", "context": "这座跨海大桥于2018年通车，全长55公里，连接三座城市。"},
         {"question": "谁写了这本书？", "context": "《边城》是沈从文的中篇小说，写的是湘西小镇上一家人的故事。"},
@@ -60,6 +62,11 @@ class QuestionAnswering(Task):
         question = self.tokenizer.encode(example["question"], most + 1).ids
         head = self._head(question[:most] or [self.tokenizer.unk_id])
         return Encoded(head, self.tokenizer.encode(example["context"]), truncated=len(question) > most)
+
+    def answer_schema(self) -> Dict[str, Any]:
+        found = record({"answer": TEXT, "score": SHARE, "pos": SPAN})
+        best = {"answer": nullable(TEXT), "score": SHARE, "pos": nullable(SPAN)}
+        return record(best, {"truncated": FLAG, "answers": array(found)})
 
     def choices(self, window: Window, outputs: Tuple[np.ndarray, ...]) -> List[int]:
         inside = slice(window.offset, window.offset + max(len(window.starts), 1))

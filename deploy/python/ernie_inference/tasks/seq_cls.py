@@ -6,6 +6,7 @@ import numpy as np
 
 from ernie_inference.answer_options import PLAIN, AnswerOptions
 from ernie_inference.tasks.base import Encoded, Task, Window, finite, softmax
+from ernie_inference.tasks.schemas import FLAG, SHARE, TEXT, TEXT_PAIR, array, nullable, one_of, one_of_names, record
 from ernie_inference.wordpiece import Tokens
 
 
@@ -15,6 +16,7 @@ class SequenceClassification(Task):
     name = "seq_cls"
     fields = ("text", "text_pair")
     forms = 'a text, a pair of texts, or {"text": ..., "text_pair": ...}'
+    input_schema = one_of(TEXT, TEXT_PAIR, record({"text": TEXT}, {"text_pair": nullable(TEXT)}))
     sample_inputs = [
         "房间宽敞明亮，早餐也很丰富，下次出差还会住这里。",
         "等了一个小时才上菜，鱼还是凉的，不会再来了。",
@@ -73,6 +75,11 @@ class SequenceClassification(Task):
             order = np.argsort(-probabilities, kind="stable")[: options.top_k].tolist()
             answer["scores"] = [{"label": self.labels[i], "confidence": float(probabilities[i])} for i in order]
         return answer
+
+    def answer_schema(self) -> Dict[str, Any]:
+        label = one_of_names(self.labels)
+        scores = array(record({"label": label, "confidence": SHARE}))
+        return record({"label": nullable(label), "confidence": SHARE, "truncated": FLAG}, {"scores": scores})
 
     def choices(self, window: Window, outputs: Tuple[np.ndarray, ...]) -> List[int]:
         return [int(outputs[0].argmax())]

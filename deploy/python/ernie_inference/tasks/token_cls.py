@@ -7,6 +7,7 @@ import numpy as np
 
 from ernie_inference.answer_options import PLAIN, AnswerOptions
 from ernie_inference.tasks.base import Encoded, Task, Window, finite, softmax, windows_of_tokens
+from ernie_inference.tasks.schemas import SHARE, SPAN, TEXT, array, one_of, one_of_names, record
 from ernie_inference.wordpiece import is_word, without_dropped
 
 
@@ -31,6 +32,7 @@ class TokenClassification(Task):
     name = "token_cls"
     fields = ("text", "tokens")
     forms = 'a text, a list of tokens, or {"text": ...} or {"tokens": [...]}'
+    input_schema = one_of(TEXT, array(TEXT), record({"text": TEXT}), record({"tokens": array(TEXT)}))
     sample_inputs = [
         "北京的秋天很美，王小明打算和同事去香山看红叶。",
         ["中", "国", "科", "学", "院", "的", "李", "华", "昨", "天", "从", "上", "海", "回", "来", "。"],
@@ -84,6 +86,11 @@ class TokenClassification(Task):
             label = self.labels[int(picks[number][i])]
             tags.append(Tag(label, window.starts[i], window.ends[i], float(certain[number][i])))
         return tags
+
+    def answer_schema(self) -> Dict[str, Any]:
+        types = sorted({label[2:] for label in self.labels if label[:2] in ("B-", "I-")})
+        entity = {"entity": TEXT, "label": one_of_names(types), "pos": SPAN}
+        return record({"entities": array(record(entity, {"confidence": SHARE}))})
 
     def choices(self, window: Window, outputs: Tuple[np.ndarray, ...]) -> List[int]:
         return outputs[0][window.offset : window.offset + len(window.starts)].argmax(axis=-1).tolist()

@@ -1,0 +1,34 @@
+"""Words for what goes in and comes out, as schemas of OpenAPI 3.0."""
+
+from typing import Any, Dict, Mapping, Sequence
+
+Schema = Dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+FLAG: Schema = {"type": "boolean"}
+SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+SPAN: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 2, "maxItems": 2}
+TEXT_PAIR: Schema = {"type": "array", "items": TEXT, "minItems": 2, "maxItems": 2}
+
+
+def one_of(*schemas: Schema) -> Schema:
+    return {"oneOf": list(schemas)}
+
+
+def array(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def record(required: Mapping[str, Schema], optional: Mapping[str, Schema] = {}) -> Schema:
+    """An object with these fields and no others."""
+    fields = {**required, **optional}
+    return {"type": "object", "required": list(required), "properties": fields, "additionalProperties": False}
+
+
+def nullable(schema: Schema) -> Schema:
+    also = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
+    return {**schema, **also, "nullable": True}
+
+
+def one_of_names(names: Sequence[str]) -> Schema:
+    return {"type": "string", "enum": list(names)}
