@@ -3,7 +3,7 @@
 import socket
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Optional, Set, Tuple
 
 import grpc
 import h2.config
@@ -62,6 +62,8 @@ class RawClient:
         self._h2 = h2.connection.H2Connection(
             h2.config.H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False)
         )
+        self._answers: Dict[int, Dict[str, str]] = {}
+        self._ended: Set[int] = set()
         self._h2.initiate_connection()
         self._flush()
 
@@ -85,8 +87,7 @@ class RawClient:
         while data:
             room = min(self._h2.local_flow_control_window(stream), self._h2.max_outbound_frame_size, len(data))
             if room == 0:
-                for _ in self._events():
-                    pass
+                self._receive()
                 continue
             self._h2.send_data(stream, data[:room])
             data = data[room:]
@@ -95,24 +96,24 @@ class RawClient:
             self._h2.end_stream(stream)
             self._flush()
 
-    def _events(self) -> Iterator[Any]:
+    def _receive(self) -> None:
         content = self._socket.recv(1 << 16)
         if not content:
             raise ConnectionError("the server has closed the connection")
-        yield from self._h2.receive_data(content)
+        for event in self._h2.receive_data(content):
+            stream = getattr(event, "stream_id", None)
+            if isinstance(event, (h2.events.ResponseReceived, h2.events.TrailersReceived)):
+                said = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
+                self._answers.setdefault(stream, {}).update(said)
+            if isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
+                self._ended.add(stream)
         self._flush()
 
     def status(self, stream: int) -> Dict[str, str]:
         """The headers and trailers of an answer, grpc-status among them; empty where the stream was reset."""
-        found: Dict[str, str] = {}
-        while True:
-            for event in self._events():
-                if getattr(event, "stream_id", None) != stream:
-                    continue
-                if isinstance(event, (h2.events.ResponseReceived, h2.events.TrailersReceived)):
-                    found.update(event.headers)
-                if isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
-                    return found
+        while stream not in self._ended:
+            self._receive()
+        return self._answers.get(stream, {})
 
     def close(self) -> None:
         self._socket.close()
