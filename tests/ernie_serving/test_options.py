@@ -206,7 +206,7 @@ def test_a_task_s_own_command_has_one_model(tmp_path):
 @pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e400", "1" + "0" * 400, "-1"])
 def test_no_number_is_without_bounds(tmp_path, value):
     numbers = [each.name for each in (*options_of(ModelConfig), *options_of(ServiceConfig)) if each.metadata["most"]]
-    assert len(numbers) == 20
+    assert len(numbers) == 22
     for name in numbers:
         if (name, value) in (("http_port", "-1"), ("monitor_port", "-1")):
             continue
