@@ -9,7 +9,10 @@
     monitor, metrics                health and counts, for probes and Prometheus
     service_command                 the three *_service.py
     worker                          the program of a worker process
-    service, http_front             requests in, answers out, over gRPC and over HTTP
+    service                         requests in, answers out
+    rpc_front, http_front           the ways in: gRPC, HTTP
+    entrance                        what the ways in share: of tls, api_keys, request_ids, request_log
+    watched_files                   files that are read again when they change
     pipeline_ops, serving_library   the pipeline that computes them; what it uses of paddle-serving-server
     model_to_serving                the folder that a service loads
 
