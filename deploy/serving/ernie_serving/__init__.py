@@ -14,6 +14,8 @@
     service, models                 requests in, answers out
     http_front, openapi, docs_page  the way in over HTTP, and what describes it
     rpc_front                       the way in over gRPC
+    entrance                        what the ways in share: of tls, api_keys, request_ids, request_log
+    watched_files                   files that are read again when they change
     pipeline_ops, serving_library   the pipeline that computes them; what it uses of paddle-serving-server
     model_to_serving                the folder that a service loads
 

@@ -38,7 +38,7 @@ def build_app(
         """Of a path that is none, or a method that it does not have."""
         refused(error.status_code)
         also = f"; {hint}" if error.status_code in (404, 405) else ""
-        message = f"{shown(request.method)} {shown(request.url.path)}: {error.detail}{also}"
+        message = f"{shown(request.method)} {shown(request.scope['path'])}: {error.detail}{also}"
         body = http_body(ERR_NO.get(error.status_code, Code.INVALID), message)
         return json_response(body, error.status_code, dict(error.headers or {}))
 

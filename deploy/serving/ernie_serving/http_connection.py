@@ -117,6 +117,7 @@ class Connection(H11Protocol):
 
     Args:
         lost: called when the connection is gone.
+        drop: ends a connection on which no transport stands yet, as while encryption is agreed on.
         busy: tell the client that there are too many, and close.
     """
 
@@ -129,6 +130,7 @@ class Connection(H11Protocol):
         limits: Limits,
         hooks: Hooks,
         lost: Callable[["Connection"], None],
+        drop: Callable[[], None],
         busy: bool = False,
     ):
         super().__init__(config, state, {})
@@ -137,7 +139,7 @@ class Connection(H11Protocol):
         self.waiting_since: Optional[float] = time.monotonic()
         self._inner = config.loaded_app
         self._limits = limits
-        self._hooks, self._lost, self._busy = hooks, lost, busy
+        self._hooks, self._lost, self._drop, self._busy = hooks, lost, drop, busy
         self._timer: Optional[asyncio.TimerHandle] = None  # until the whole request has come
         self._stalled: Optional[asyncio.TimerHandle] = None  # until more of the answer is taken
         self._ended = False  # the client sends no more
@@ -197,11 +199,15 @@ class Connection(H11Protocol):
     def shutdown(self) -> None:
         """Close, after the answer to the request that has begun to come."""
         self._draining = True
+        if self.transport is None:
+            return self._drop()
         if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
             self.transport.close()
 
     def abandon(self) -> None:
         """Close a connection whose client is waited for, as its place is needed."""
+        if self.transport is None:
+            return self._drop()
         if self.transport.is_closing():
             return self.transport.abort()
         self._ended = True  # it has had its time: what it still sends is not waited for

@@ -6,8 +6,8 @@ limit, and takes texts only as JSON within JSON. Bodies made for it are understo
 """
 
 import asyncio
-import functools
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Optional, Sequence
 
@@ -24,8 +24,9 @@ from ernie_serving.http_server import HttpServer
 from ernie_serving.metrics import HTTP, Metrics
 from ernie_serving.models import Models
 from ernie_serving.openapi import describe_service
-from ernie_serving.protocol import HTTP_STATUS, RESULTS, Refusal, fields_of_http, http_body, shown, too_large
+from ernie_serving.protocol import HTTP_STATUS, RESULTS, Code, Refusal, fields_of_http, http_body, shown, too_large
 from ernie_serving.request_log import Entry
+from ernie_serving.service import Service
 from ernie_serving.service_config import ServiceConfig
 
 
@@ -47,8 +48,10 @@ class HttpFront(HttpServer):
     ):
         self._models, self._most_bytes = models, config.max_request_bytes
         self._entrance = entrance or Entrance(config, metrics)
-        # A connection has one request at a time: none waits for a thread, in which its own time limit begins.
+        # A connection has one request at a time, so that none waits for a thread, in which its own time limit begins.
+        # But clients may leave while their requests are computed: places are counted apart from connections.
         self._threads = ThreadPoolExecutor(config.max_connections, thread_name_prefix="http")
+        self._places = threading.BoundedSemaphore(config.max_connections)
         routes = [
             Route("/{model}/prediction", self._predict, methods=["POST"]),
             Route("/models", self._list),
@@ -76,6 +79,8 @@ class HttpFront(HttpServer):
             check_key(request, self._entrance.keys)
             service = self._models.get(name)
             given = await self._read(request)
+            if not self._places.acquire(blocking=False):
+                raise Refusal(Code.BUSY, "requests are computed whose clients have left: ask again later")
         except HTTPException as error:
             self._note(entry, error.status_code)
             raise
@@ -84,14 +89,19 @@ class HttpFront(HttpServer):
             self._note(entry, HTTP_STATUS[refusal.code])
             raise
         loop = asyncio.get_running_loop()
-        answer = functools.partial(service.answer, lambda: fields_of_http(given), entry=entry)
-        response = await loop.run_in_executor(self._threads, answer)
+        response = await loop.run_in_executor(self._threads, self._answer, service, given, entry)
         status = HTTP_STATUS.get(response.err_no, 500)
         entry.answered(name, response, str(status))
         self._entrance.log.write(entry)
         fields = dict(zip(response.key, response.value))
         body = http_body(response.err_no, response.err_msg, fields.pop(RESULTS, None), **fields)
         return json_response(body, status)
+
+    def _answer(self, service: Service, given: bytes, entry: Entry):
+        try:
+            return service.answer(lambda: fields_of_http(given), entry=entry)
+        finally:
+            self._places.release()
 
     def _note(self, entry: Entry, status: int) -> None:
         """Log a request that no model was asked."""

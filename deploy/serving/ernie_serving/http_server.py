@@ -6,6 +6,7 @@ one takes them. That is why accepting is done here.
 """
 
 import asyncio
+import functools
 import logging
 import select
 import socket
@@ -95,9 +96,9 @@ class HttpServer:
                 continue
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connections = self._busy if busy else self.connections
-            connection = Connection(self._config, self._state, self._limits, self._hooks, self._lose, busy)
-            connections.add(connection)
+            drop = functools.partial(shut, sock)
+            connection = Connection(self._config, self._state, self._limits, self._hooks, self._lose, drop, busy)
+            (self._busy if busy else self.connections).add(connection)
             task = self._loop.create_task(self._connect(sock, connection))
             self._connecting.add(task)  # the loop itself would not keep it
             task.add_done_callback(self._connecting.discard)
@@ -150,6 +151,12 @@ class HttpServer:
         end = time.monotonic() + seconds
         while time.monotonic() < end and any(each.owes_an_answer for each in self.connections):
             await asyncio.sleep(0.02)
+
+
+def shut(sock: socket.socket) -> None:
+    """End a connection, whoever waits for something on it."""
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def has_connection(listening: socket.socket) -> bool:

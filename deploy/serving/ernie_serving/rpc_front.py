@@ -94,6 +94,9 @@ class RpcServer:
         """Take no more calls, tell clients to go elsewhere, and end calls that are not answered in so many seconds.
         The event is set once that is done."""
         ended = threading.Event()
+        if self._loop.is_closed():  # stopped before
+            ended.set()
+            return ended
         stopping = asyncio.run_coroutine_threadsafe(self._server.stop(grace), self._loop)
         stopping.add_done_callback(lambda _: ended.set())
         return ended
@@ -132,6 +135,7 @@ class Calls(grpc.GenericRpcHandler):
         self.entrance = entrance
         self._models = models
         self._metrics = metrics
+        self._most_bytes = config.max_request_bytes
         self._receive_seconds = config.receive_timeout / 1000
         self._most_threads = sum(service.config.queue_size for service in models) + SPARE_THREADS
         self._threads = ThreadPoolExecutor(self._most_threads, thread_name_prefix="rpc")
@@ -225,8 +229,8 @@ class Calls(grpc.GenericRpcHandler):
         """The message of a call.
 
         Raises:
-            RpcRefusal: it does not come in time, or there are too many calls to wait for: then the one ends that has
-                waited for longest.
+            RpcRefusal: there is none, it is too large, it does not come in time, or there are too many calls to wait
+                for: then the one ends that has waited for longest.
         """
         reading = asyncio.ensure_future(context.read())
         self._reading[reading] = None
@@ -248,18 +252,11 @@ class Calls(grpc.GenericRpcHandler):
         if reading.cancelled():
             raise RpcRefusal(StatusCode.RESOURCE_EXHAUSTED, "too many calls are without their message: ask again later")
         message = reading.result()
-        if message is aio.EOF:
-            await self._why_there_is_none()
+        if message is aio.EOF:  # for a message that is too large, gRPC puts its own words in the place of these
+            raise RpcRefusal(
+                StatusCode.RESOURCE_EXHAUSTED, f"no message has come, or one larger than max ({self._most_bytes} bytes)"
+            )
         return message
-
-    async def _why_there_is_none(self) -> None:
-        """A call whose message gRPC has refused is ended by gRPC, in a moment, with a status of its own."""
-        try:
-            await asyncio.sleep(0.1)
-        except asyncio.CancelledError:
-            self._metrics.refusal(GRPC, StatusCode.RESOURCE_EXHAUSTED.name)
-            raise
-        raise RpcRefusal(StatusCode.INVALID_ARGUMENT, "there is no message")
 
     async def _health(self, context: aio.ServicerContext) -> bytes:
         status = self._health_of(await self._asked_service(context))
