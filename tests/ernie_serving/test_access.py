@@ -17,7 +17,7 @@ from ernie_serving.api_keys import LONGEST_KEY, ApiKeys
 from ernie_serving.entrance import check_entrance
 from ernie_serving.request_ids import LONGEST_ID, request_id
 from ernie_serving.request_log import Entry, RequestLog
-from ernie_serving.service_config import ServiceConfig
+from tests.support.services import toy_config
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ def test_files_that_hold_no_key(tmp_path):
     for content, message in (("", "has no key"), (" \n\n", "has no key"), ("ok\nnot ok", "line 2, is no API key")):
         file.write_text(content)
         with pytest.raises(InputError, match=message):
-            check_entrance(ServiceConfig("toy", api_key_file=str(file)))
+            check_entrance(toy_config(api_key_file=str(file)))
     file.write_text("x" * (LONGEST_KEY + 1))
     with pytest.raises(InputError, match="is no API key"):
         ApiKeys(str(file))
@@ -93,12 +93,12 @@ def test_files_that_hold_no_key(tmp_path):
 
 def test_a_service_that_is_open_to_all_says_so(tmp_path, monkeypatch):
     for host in ("127.0.0.1", "localhost", "::1", "127.1.2.3"):
-        assert check_entrance(ServiceConfig("toy", host=host)) == []
+        assert check_entrance(toy_config(host=host)) == []
     for host in ("0.0.0.0", "::", "10.0.0.1", "example.com"):
-        (warning,) = check_entrance(ServiceConfig("toy", host=host))
+        (warning,) = check_entrance(toy_config(host=host))
         assert host in warning and "api_key_file" in warning
     monkeypatch.setenv(KEY_VARIABLE, "key")
-    assert check_entrance(ServiceConfig("toy", host="0.0.0.0")) == []
+    assert check_entrance(toy_config(host="0.0.0.0")) == []
 
 
 # ---------------------------------------------------------------- ids
@@ -215,5 +215,5 @@ def test_stderr(capfd):
 def test_logs_that_cannot_be_written(tmp_path):
     for where in (str(tmp_path), str(tmp_path / "no" / "log"), "nul\0byte"):
         with pytest.raises(InputError, match="request_log .* cannot be written"):
-            check_entrance(ServiceConfig("toy", request_log=where))
+            check_entrance(toy_config(request_log=where))
     RequestLog("").write(entry())

@@ -182,7 +182,7 @@ def test_a_worker_whose_model_fails_for_good_answers_and_ends():
         stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:
-        process.stdin.write(json.dumps({**settings, "http_fd": None}) + "\n")
+        process.stdin.write(json.dumps({**settings, "http_fds": []}) + "\n")
         process.stdin.flush()
         ready = json.loads(process.stdout.readline())
         assert (ready["state"], ready["models"][0]["version"]) == ("ready", "1-abcdef")

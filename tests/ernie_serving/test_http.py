@@ -30,6 +30,20 @@ def front():
 # ---------------------------------------------------------------- forms of a request
 
 
+@pytest.mark.parametrize("host", [b"[", b"x/a?b", b"[::1", b"a b"])
+def test_a_host_that_is_none_breaks_no_answer(front, host):
+    assert statuses(front.send(b"GET /nothing HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")) in ([404], [400])
+
+
+def test_clients_that_leave_while_they_are_answered_do_not_pile_up():
+    with running_front(max_connections=4, queue_size=200) as front:
+        for _ in range(40):
+            front.send_and_leave(POST + length(SLOWLY))
+        assert front.server._threads._work_queue.qsize() == 0
+        refusals = front.metrics.value("ernie_refusals_total", way="http", status="503")
+        assert refusals > 0
+
+
 @pytest.mark.parametrize(
     "target",
     [b"/health", b"/health?x=1", b"/health/", b"http://example.com/health?x=1", b"/health/ready", b"/%68ealth"],

@@ -15,10 +15,10 @@ from ernie_inference.errors import InputError
 from ernie_serving.access import Tls
 from ernie_serving.client import RequestError
 from ernie_serving.entrance import check_entrance
-from ernie_serving.service_config import ServiceConfig
 from ernie_serving.tls import Certificates, certificates_of
+from tests.support.fronts import running_front
 from tests.support.rpc import Authority, ToyServer, health, openssl
-from tests.support.services import toy_predictor
+from tests.support.services import toy_config, toy_predictor
 
 TEXTS = ["好", "坏坏"]
 
@@ -244,5 +244,18 @@ def test_files_that_cannot_be_used(authority, other, pair, tmp_path):
             certificates_of(*options)
         assert "\n" not in str(error.value)
         with pytest.raises(InputError, match=message):
-            check_entrance(ServiceConfig("toy", tls_cert=options[0], tls_key=options[1], tls_client_ca=options[2]))
+            check_entrance(toy_config(tls_cert=options[0], tls_key=options[1], tls_client_ca=options[2]))
     assert certificates_of("", "", "") is None
+
+
+def test_clients_that_never_agree_on_encryption_keep_nobody_out(authority, pair):
+    with running_front(max_connections=4, **options_of(pair)) as front:
+        silent = [front.connect() for _ in range(8)]
+        context = ssl.create_default_context(cafile=str(authority.certificate))
+        for _ in range(3):
+            connection = http.client.HTTPSConnection(*front.address, context=context, timeout=30)
+            connection.request("GET", "/health")
+            assert connection.getresponse().status == 200
+            connection.close()
+        for each in silent:
+            each.close()

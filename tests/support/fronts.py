@@ -4,7 +4,10 @@ import contextlib
 import json
 import re
 import socket
+import struct
+import time
 
+from benchmarks.serving_process import wait_until
 from ernie_serving.http_front import HttpFront
 from ernie_serving.ports import listen
 from tests.support.services import SLOW, toy_models
@@ -40,6 +43,14 @@ class Front:
             if ended:
                 connection.shutdown(socket.SHUT_WR)
             return read_all(connection)
+
+    def send_and_leave(self, content: bytes) -> None:
+        """Send bytes, and close the connection once the server has read them."""
+        with self.connect() as connection:
+            connection.sendall(content)
+            wait_until(lambda: len(self.server.connections) > 0, 10)
+            time.sleep(0.02)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def close(self) -> None:
         self.engine.gate.set()

@@ -12,26 +12,20 @@ import h2.events
 
 from ernie_serving.client import Client
 from ernie_serving.entrance import Entrance
-from ernie_serving.metrics import GRPC, Metrics
-from ernie_serving.models import Models
+from ernie_serving.metrics import GRPC
 from ernie_serving.ports import reserve
 from ernie_serving.protocol import RPC_METHOD
 from ernie_serving.rpc_front import rpc_server
-from ernie_serving.service import Service
-from ernie_serving.service_config import ServiceConfig
-from tests.support.services import toy_predictor
+from tests.support.services import toy_models
 
 
 class ToyServer:
     """Serves the toy model as "toy" and as whatever else is asked of it."""
 
     def __init__(self, seconds: float = 0.0, host: str = "127.0.0.1", **options: Any):
-        predictor = toy_predictor(seconds)
-        self.gate = predictor.engine.gate
-        self.config = ServiceConfig("toy", **options)
-        self.metrics = Metrics(["toy"])
-        self.service = Service("toy", self.config, predictor, self.metrics)
-        self.models = Models({"toy": self.service})
+        self.models, self.config = toy_models(seconds, "toy", **options)
+        self.service = self.models.get()
+        self.gate, self.metrics = self.service.toy.gate, self.service.metrics
         self.entrance = Entrance(self.config, self.metrics)
         self._reserved, self.address = reserve(host, 0)
         self.server = rpc_server(self.models, self.config, self.metrics, self.address, self.entrance)
