@@ -11,9 +11,8 @@ FIND_PYTHON := for python in python3.9 "$$(pyenv prefix 3.9 2>/dev/null)/bin/pyt
 demo: $(READY)
 	$(BIN)/python examples/demo.py
 
-# Two workers share what is slow to make; a file's tests stay together, for they share too.
 test: $(READY)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
+	$(BIN)/python -m pytest -q tests
 
 MANIFESTS := $(filter-out %/kustomization.yml %/service.yml,$(wildcard deploy/serving/kubernetes/*.yml))
 quality: $(READY)

@@ -1,6 +1,6 @@
 """What the tests share: a small ERNIE and one model fine-tuned for each task, made once a session by the scripts.
 
-Where pytest-xdist runs the tests in several workers (make test), they share these too, through files; what a worker
+Where pytest-xdist runs the tests in several workers, they share these too, through files; what a worker
 makes in a second or two it makes for itself.
 """
 
