@@ -209,7 +209,7 @@ def test_a_signal_is_handled_though_the_main_thread_holds_the_lock():
         "from ernie_serving.signals import on_signals\n"
         "lock, seen = threading.Lock(), threading.Event()\n"
         "def handle(number):\n"
-        "    with lock: seen.set(); print(number, flush=True)\n"
+        "    with lock: print(number, flush=True); seen.set()\n"
         "on_signals(handle, signal.SIGTERM)\n"
         "with lock: os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.3); assert not seen.is_set()\n"
         "assert seen.wait(30)\n"

@@ -132,7 +132,8 @@ def test_the_port_of_another_service_is_taken_too():
     reserved, address = reserve("127.0.0.1", 0)
     port = address.split(":")[1]
     assert "cannot be had" in refusal(start("seq_cls", f"--rpc_port={port}", "--model_dir=x"))
-    reserved.close()
+    for sock in reserved:
+        sock.close()
 
 
 def test_a_missing_or_broken_model(serving_dir, tmp_path):

@@ -111,7 +111,8 @@ def test_the_requirements_of_an_image_are_those_that_are_tested(engine):
 
 def test_the_requirements_of_an_image_hold_what_the_service_imports():
     """But for the engines and their converters, of which there is one, or none."""
-    named = {"yaml": "pyyaml", "google": "protobuf", "grpc": "grpcio"}  # modules whose package is called otherwise
+    # modules whose package is called otherwise
+    named = {"yaml": "pyyaml", "google": "protobuf", "grpc": "grpcio", "grpc_health": "grpcio-health-checking"}
     engines = {"paddle", "paddle2onnx", "onnx", "onnxruntime", "openvino"}
     ours = {"ernie_inference", "ernie_serving", "ernie_suite"}
     modules = set()

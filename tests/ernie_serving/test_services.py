@@ -6,8 +6,8 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import grpc
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from benchmarks.serving_process import wait_until
 from ernie_inference.commands import format_answer
@@ -17,8 +17,8 @@ from ernie_inference.tasks import TASKS
 from ernie_serving.client import Client, target_of
 from ernie_serving.messages import load_messages
 from ernie_serving.model_to_serving import SERVING_FILE, convert
-from ernie_serving.rpc_front import HEALTH_METHOD, SERVING
 from tests.support.models import TASK_NAMES, corpus, example_inputs
+from tests.support.rpc import health
 from tests.support.scripts import ROOT
 from tests.support.services import RunningService, unpack
 
@@ -221,8 +221,7 @@ def test_health_and_metrics(services):
     assert service.get("/health") == (200, {"ready": 1})
     assert service.get("/health", monitor=False) == (200, {"status": "ready"})
     assert service.get("/else")[0] == 404
-    with grpc.insecure_channel(service.endpoint) as channel:
-        assert channel.unary_unary(HEALTH_METHOD)(b"") == SERVING
+    assert health(service.endpoint) == HealthCheckResponse.SERVING
     wait_until(lambda: service.metric("ernie_requests_total", model="seq_cls", err_no="0") >= 1)
     assert service.metric("ernie_workers_ready") == 1 and service.metric("ernie_worker_restarts_total") == 0
     assert service.metric("ernie_request_seconds_bucket", le="+Inf") == service.metric("ernie_request_seconds_count")
