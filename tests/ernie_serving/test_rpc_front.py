@@ -8,6 +8,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+import h2.exceptions
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -69,12 +70,11 @@ def test_calls_whose_message_does_not_come_keep_nobody_out(start):
     try:
         for connection in connections:
             for _ in range(100):
-                stream = connection.begin()
-                connection.send(stream, b"", end=False) if stream % 4 == 1 else None
+                connection.begin()
         for connection in connections[1:]:  # with a part of the message
             connection._h2.send_data(connection.begin(), b"\0\0\0\1\0abc")
             connection._flush()
-        wait_until(lambda: len(server.server._calls._reading) >= 200, 30)
+        wait_until(lambda: len(server.server._calls._reading) >= 300, 30)
         before = threading.active_count()
         assert all(answers(server) for _ in range(5))
         assert threading.active_count() <= before + 8
@@ -168,7 +168,7 @@ def test_a_message_that_inflates_is_not_inflated(start, kind, wbits, said):
     try:
         connection.send(stream, bomb, compressed=True)
         status = connection.status(stream).get("grpc-status")
-    except ConnectionError:
+    except (ConnectionError, h2.exceptions.ProtocolError):  # the server has closed it
         status = None
     assert status != "0" and peak_memory() - before < 64 << 20
     connection.close()

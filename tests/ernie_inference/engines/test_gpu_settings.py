@@ -222,8 +222,8 @@ def test_onnx_providers(machine):
 class Session(onnxruntime.InferenceSession):
     """A session that says it runs on the GPU, and keeps what it was given."""
 
-    def __init__(self, path, options, providers):
-        super().__init__(path, options, providers=["CPUExecutionProvider"])
+    def __init__(self, path, options, providers, **others):
+        super().__init__(path, options, providers=["CPUExecutionProvider"], **others)
         self.asked, self.ran = [name for name, _ in providers], []
 
     def get_providers(self):
