@@ -362,7 +362,7 @@ def test_model_threads_run_every_shape_before_they_take_requests():
     predictor.engine.run = run
     executor, model_op = build_pipeline("toy", predictor, Batching(8, True, 0.0), 2, Metrics(["toy"]), warm_up=True)
     model_op.wait_until_warm()
-    assert sorted(shapes) == sorted([*predictor.shapes()] * 2)
+    assert all(shapes.count(shape) >= 2 for shape in predictor.shapes())
     assert len(threads) == 2 and threading.get_ident() not in threads
     window = predictor.task.windows({"text": "好"})
     assert executor.call(Accepted([{"text": "好"}], [window], time.monotonic() + 60)).err_no == Code.OK
