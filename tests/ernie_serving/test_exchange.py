@@ -65,8 +65,9 @@ def test_an_exchanged_model_answers_what_it_accepted_and_is_freed():
         assert list(accepted.result().value)[1:] == ["toy", ""]
         freeing.result()
     del accepted, freeing, old
-    gc.collect()
-    assert freed() is None and service.in_flight == 0 and threading.active_count() == threads
+    # Threads of other tests may end meanwhile.
+    wait_until(lambda: gc.collect() >= 0 and freed() is None and threading.active_count() <= threads, 10)
+    assert service.in_flight == 0
 
 
 def test_a_model_that_fails_its_warm_up_is_not_switched_to():
@@ -75,7 +76,8 @@ def test_a_model_that_fails_its_warm_up_is_not_switched_to():
     before = threading.active_count()
     with pytest.raises(InputError, match=r"toys: the model cannot be run \(division by zero\)"):
         service.prepare(broken, "2-abcdef")
-    assert threading.active_count() == before and ask(service, ["好"]).err_no == Code.OK
+    wait_until(lambda: threading.active_count() <= before, 10)
+    assert ask(service, ["好"]).err_no == Code.OK
 
 
 def test_an_exchange_loses_no_request():
