@@ -8,11 +8,26 @@ import yaml
 from ernie_inference.inference_config import InferenceConfig
 from ernie_serving.model_to_serving import convert
 from tests.support.models import TASK_NAMES, TinyModels
+from tests.support.rpc import ToyServer
 from tests.support.services import RunningService
 
 NAMES = {"seq_cls": "news", "token_cls": "ner.v2", "qa": "qa-1"}  # of the models of `several`
 # Options that one of them has for itself.
 OWN = {"news": {"max_texts": 3}, "ner.v2": {"engine": "onnxruntime"}, "qa-1": {"queue_size": 7}}
+
+
+@pytest.fixture
+def start():
+    """Starts gRPC servers in this process, which end with the test."""
+    running = []
+
+    def make(*args, **options) -> ToyServer:
+        running.append(ToyServer(*args, **options))
+        return running[-1]
+
+    yield make
+    for each in running:
+        each.stop()
 
 
 @pytest.fixture(scope="session")

@@ -7,36 +7,11 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from benchmarks.serving_process import wait_until
-from ernie_serving.protocol import RPC_METHOD
-from tests.support.rpc import RawClient, ToyServer, health
+from tests.support.rpc import RawClient, call, health, refused
 from tests.support.services import pack, toy_predictor
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 TEXTS = ["好", "坏坏", "a"]
-
-
-@pytest.fixture
-def start():
-    running = []
-
-    def make(*args, **options) -> ToyServer:
-        running.append(ToyServer(*args, **options))
-        return running[-1]
-
-    yield make
-    for each in running:
-        each.stop()
-
-
-def call(server: ToyServer, message: bytes, **options):
-    with grpc.insecure_channel(server.address) as channel:
-        return channel.unary_unary(RPC_METHOD).with_call(message, timeout=30, **options)
-
-
-def refused(server: ToyServer, *args, **options) -> grpc.StatusCode:
-    with pytest.raises(grpc.RpcError) as error:
-        call(server, *args, **options)
-    return error.value.code()
 
 
 def test_request_ids_come_back(start):

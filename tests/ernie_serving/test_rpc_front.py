@@ -17,24 +17,11 @@ from ernie_serving import rpc_front
 from ernie_serving.client import RequestError
 from ernie_serving.ports import reserve
 from ernie_serving.protocol import RPC_METHOD, Code
-from tests.support.rpc import RawClient, ToyServer, health
+from tests.support.rpc import RawClient, ToyServer, call, health, refused
 from tests.support.services import SLOW, pack, toy_predictor, unpack
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 TEXTS = ["好", "坏坏", "a"]
-
-
-@pytest.fixture
-def start():
-    running = []
-
-    def make(*args, **options) -> ToyServer:
-        running.append(ToyServer(*args, **options))
-        return running[-1]
-
-    yield make
-    for each in running:
-        each.stop()
 
 
 def answers(server: ToyServer) -> bool:
@@ -47,17 +34,6 @@ def answers(server: ToyServer) -> bool:
 
 def is_healthy(server: ToyServer) -> bool:
     return all(health(each) == SERVING for each in server.address.split(","))
-
-
-def call(server: ToyServer, message: bytes, method: str = RPC_METHOD, **options):
-    with grpc.insecure_channel(server.address, [("grpc.max_send_message_length", -1)]) as channel:
-        return channel.unary_unary(method).with_call(message, timeout=30, **options)
-
-
-def refused(server: ToyServer, *args, **options) -> grpc.StatusCode:
-    with pytest.raises(grpc.RpcError) as error:
-        call(server, *args, **options)
-    return error.value.code()
 
 
 # ---------------------------------------------------------------- calls that do not go on

@@ -43,19 +43,6 @@ def pair(authority):
     return authority.sign("server")
 
 
-@pytest.fixture
-def start():
-    running = []
-
-    def make(**options) -> ToyServer:
-        running.append(ToyServer(**options))
-        return running[-1]
-
-    yield make
-    for each in running:
-        each.stop()
-
-
 def options_of(pair, client_ca=""):
     return {"tls_cert": str(pair[0]), "tls_key": str(pair[1]), "tls_client_ca": str(client_ca)}
 

@@ -9,6 +9,7 @@ import grpc
 import h2.config
 import h2.connection
 import h2.events
+import pytest
 
 from ernie_serving.client import Client
 from ernie_serving.entrance import Entrance
@@ -45,6 +46,19 @@ class ToyServer:
         assert self.server.stop(None).wait(30)
         for sock in self._reserved:
             sock.close()
+
+
+def call(server: ToyServer, message: bytes, method: str = RPC_METHOD, **options: Any):
+    """The answer to a message, and the call."""
+    with grpc.insecure_channel(server.address, [("grpc.max_send_message_length", -1)]) as channel:
+        return channel.unary_unary(method).with_call(message, timeout=30, **options)
+
+
+def refused(server: ToyServer, *args: Any, **options: Any) -> grpc.StatusCode:
+    """The status with which a call is refused."""
+    with pytest.raises(grpc.RpcError) as error:
+        call(server, *args, **options)
+    return error.value.code()
 
 
 class RawClient:

@@ -8,6 +8,7 @@ from typing import Optional, Union
 import grpc
 
 from ernie_inference.errors import InputError
+from ernie_serving.protocol import is_word
 
 KEY_VARIABLE = "ERNIE_API_KEY"  # of the environment, where no file is named
 
@@ -69,6 +70,6 @@ def read_api_key(file: Optional[Union[str, Path]] = None) -> Optional[str]:
     key = key.strip()
     if file and not key:
         raise InputError(f"{file} is empty: write the API key there")
-    if not (key.isascii() and key.isprintable() and " " not in key):
+    if not is_word(key):
         raise InputError(f"{where} holds no API key: one is a single line of ASCII without spaces")
     return key or None

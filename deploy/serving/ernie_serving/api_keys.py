@@ -9,6 +9,7 @@ from typing import List, Optional
 from ernie_inference.errors import InputError
 from ernie_inference.text_files import read_text
 from ernie_serving.access import KEY_VARIABLE
+from ernie_serving.protocol import is_word
 from ernie_serving.watched_files import WatchedFiles
 
 AUTHORIZATION = "authorization"  # the header, or the key of the metadata
@@ -58,7 +59,7 @@ class ApiKeys:
 
 
 def is_key(text: str) -> bool:
-    return 0 < len(text) <= LONGEST_KEY and text.isascii() and text.isprintable() and " " not in text
+    return 0 < len(text) <= LONGEST_KEY and is_word(text)
 
 
 def digest(key: str) -> bytes:

@@ -30,6 +30,10 @@ class Loaded(NamedTuple):
     config: ModelConfig
     digest: str
 
+    def version(self, number: int) -> str:
+        """What answers name, where this is the so-manieth time that the model is loaded."""
+        return f"{number}-{self.digest}"
+
 
 def check_model(config: ModelConfig) -> None:
     """What can be said before a model is loaded.

@@ -219,6 +219,11 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON's")
 
 
+def is_word(text: str) -> bool:
+    """Whether a text can be one value of a header, of metadata or of a line: printable ASCII without spaces."""
+    return text.isascii() and text.isprintable() and " " not in text
+
+
 def shown(text: str, most: int = 40) -> str:
     """What a client sent, as a part of an error message: in ASCII, on one line and not too long."""
     short = text[:most] + ("..." if len(text) > most else "")

@@ -121,11 +121,10 @@ class Supervisor:
             self.metrics.version(model["name"], **facts)
         if self._announced or not all(each.state == "ready" for each in self.workers):
             return
+        self._adopt_engines(self.models())
         if len(self.workers) < self.config.replicas:
-            self._adopt_engines(self.models())
             self.replicas.start(self.config.replicas)
             return
-        self._adopt_engines(self.models())
         self._announced = True
         print(self.describe(), flush=True)
 

@@ -101,13 +101,14 @@ def main() -> None:
         metrics = Metrics(config.models)
         services = {}
         for name, number in settings["numbers"].items():
-            predictor, model, digest = loaded.pop(name)
-            services[name] = Service(name, model, predictor, metrics, f"{number}-{digest}", warm_up=True)
+            model = loaded.pop(name)
+            version = model.version(number)
+            services[name] = Service(name, model.config, model.predictor, metrics, version, warm_up=True)
             services[name].wait_until_warm()
     except InputError as error:
         reports.send(error=str(error))
         sys.exit(2)
-    del predictor
+    del model
 
     # Only now: importing paddle takes SIGTERM for itself, and ends the process on it.
     on_signals(lambda _: stop.set(), signal.SIGTERM)

@@ -54,7 +54,7 @@ class Commands:
     def _load(self, name: str, number: int) -> Dict[str, Any]:
         service = self._models.get(name)
         loaded = load(service.config)
-        version = f"{number}-{loaded.digest}"
+        version = loaded.version(number)
         self._loaded[name] = service.prepare(loaded.predictor, version)
         return {"version": version}
 
