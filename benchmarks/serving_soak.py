@@ -7,9 +7,9 @@ A model is a prefix or a folder, as deploy/python takes it, or NAME=PREFIX; in N
 version of it, and every reload changes from one to the other.
 
   1. --minutes of saturating clients, over gRPC and over HTTP, that ask all models for texts of 2 to 512 characters:
-     every answer is compared with that of the same predictor called directly, and the resident memory of the
-     supervisor and of each worker is read every 5 seconds. --reloads change the models' versions meanwhile, at even
-     intervals.
+     every answer is compared with that of the same predictor called directly (over HTTP with that of the version which
+     the answer names), and the resident memory of the supervisor and of each worker is read every 5 seconds. --reloads
+     change the models' versions meanwhile, at fixed times.
   2. Half of that many requests a second, at fixed times: latencies from the moment each was due (p50, p99).
 
 Clients and service share the machine's processors. Prints a table, and writes serving_soak.json and memory.png. Ends
@@ -37,6 +37,7 @@ from ernie_inference.engine_choice import load_with
 from ernie_inference.errors import InputError
 from ernie_inference.files import write_json
 from ernie_inference.processors import describe_processor, usable_processors
+from ernie_serving.loading import digest_of_model
 from ernie_serving.metrics import resident_bytes
 from ernie_serving.model_to_serving import convert
 
@@ -99,26 +100,30 @@ class MemoryCurve:
 
 
 class Reloads:
-    """Changes the versions of all models while clients are at work, so many times at even intervals.
+    """Changes the versions of all models while clients are at work, so many times at fixed times.
+
+    A change that is due while an earlier one is still on its way comes right after it.
 
     Attributes:
         log: what was reloaded when, how long it took, and what went wrong.
+        asked: how many reloads there were to be, of all models together.
     """
 
     def __init__(self, service: ServiceProcess, models: List[ServedModel], times: int, seconds: float):
         self.log: List[Dict[str, Any]] = []
         self._service = service
         self._models = models
-        self._pauses = [seconds / (times + 1)] * times
+        self.asked = times * len(models)
+        self._due = [seconds * number / (times + 1) for number in range(1, times + 1)]
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
         started = time.monotonic()
-        for number, pause in enumerate(self._pauses, start=1):
-            if self._end.wait(pause):
-                return
+        for number, due in enumerate(self._due, start=1):
             for model in self._models:
+                if self._end.wait(max(started + due - time.monotonic(), 0)):
+                    return
                 begun = time.monotonic()
                 entry: Dict[str, Any] = {"model": model.name, "seconds": begun - started}
                 version = number % len(model.versions)
@@ -153,8 +158,10 @@ def read_models(args: argparse.Namespace, folder: Path) -> List[ServedModel]:
         served, model = folder / f"model{len(models)}", None
         for path in paths.split(","):
             with tempfile.TemporaryDirectory(dir=folder) as own:
+                converted = convert(path, own)
+                digest = digest_of_model(Path(own))
                 predictor = load_with(
-                    args.engine, convert(path, own), precision=args.precision, num_threads=args.num_threads,
+                    args.engine, converted, precision=args.precision, num_threads=args.num_threads,
                     batch_size=args.batch_size,
                 )  # fmt: skip
                 task = predictor.task.name
@@ -163,7 +170,7 @@ def read_models(args: argparse.Namespace, folder: Path) -> List[ServedModel]:
                     model = ServedModel(name if equals else task, task, served, paths.split(","), inputs)
                 elif model.task != task:
                     raise InputError(f"{argument}: {task} is no version of a {model.task} model")
-                model.learn(predictor)
+                model.learn(predictor, digest)
         convert(model.versions[0], served)
         if model.name in [other.name for other in models]:
             raise InputError(f"two models are called {model.name}: name them, NAME=PREFIX")
@@ -191,6 +198,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Dict[str, Any]:
             "half_load": {"rate": rate, **half.facts(half_took), **percentiles(half.seconds)},
             "memory": {**memory.levels(), "samples": memory.samples},
             "reloads": reloads.log,
+            "reloads_asked": reloads.asked,
             "errors_of_the_service": service.errors[:20],
         }
     finally:
@@ -231,13 +239,16 @@ def rows_of(figures: Dict[str, Any]) -> List[Dict[str, str]]:
         f"{memory['end_mb']:.0f} MB at the end: {memory['change_mb']:+.0f} MB, {memory['ratio']:.3f}"
     )
     failed = [entry for entry in figures["reloads"] if "problem" in entry]
-    measured["reloads"] = f"{len(figures['reloads'])}, of which {len(failed)} failed"
+    measured["reloads"] = f"{len(figures['reloads'])} of {figures['reloads_asked']}, of which {len(failed)} failed"
     return [{"what": name, "measured": value} for name, value in measured.items()]
 
 
 def problems_of(figures: Dict[str, Any]) -> List[str]:
     """What must not be; empty where all went well."""
     found = [entry["problem"] for entry in figures["reloads"] if "problem" in entry]
+    missing = figures["reloads_asked"] - len(figures["reloads"])
+    if missing:
+        found.append(f"{missing} of {figures['reloads_asked']} reloads were not made in the time: give more --minutes")
     for part in ("full_load", "half_load"):
         if figures[part]["wrong"] or figures[part]["lost"]:
             found += figures[part]["problems"]

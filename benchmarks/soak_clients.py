@@ -17,7 +17,7 @@ from ernie_inference.engine_choice import without_scores
 from ernie_inference.predictor import ErniePredictor
 from ernie_inference.text_output import to_json
 from ernie_serving.client import Client, RequestError
-from ernie_serving.protocol import RESULTS, TEXTS, Code
+from ernie_serving.protocol import RESULTS, TEXTS, VERSION, Code
 
 DATA = {"seq_cls": "sample_reviews", "token_cls": "sample_people_daily", "qa": "sample_reading"}
 SHORTEST, LONGEST = 2, 512  # characters, which in Chinese are tokens
@@ -62,10 +62,17 @@ class ServedModel:
         self.inputs = inputs
         self.current: FrozenSet[int] = frozenset({0})
         self._expected: List[List[Dict]] = []
+        self._digests: List[str] = []
 
-    def learn(self, predictor: ErniePredictor) -> None:
-        """Add the answers of the next version."""
+    def learn(self, predictor: ErniePredictor, digest: str) -> None:
+        """Add the answers of the next version, and the digest by which the service's answers name it."""
         self._expected.append(without_scores(predictor.predict_iter(self.inputs)))
+        self._digests.append(digest)
+
+    def named(self, version: str, among: FrozenSet[int]) -> FrozenSet[int]:
+        """Those `among` some versions that an answer can mean by its `version`: a number and a digest, 3-0a1b2c."""
+        digest = version.rpartition("-")[2]
+        return frozenset(each for each in among if self._digests[each] == digest)
 
     def wrong(self, places: List[int], answers: List[Dict], versions: FrozenSet[int]) -> int:
         """How many of the answers to the inputs at `places` none of these versions gives."""
@@ -84,8 +91,8 @@ class HttpAsker:
         self._timeout = timeout
         self._connection: Optional[http.client.HTTPConnection] = None
 
-    def __call__(self, model: ServedModel, texts: List[Any]) -> List[Dict]:
-        """The answers.
+    def __call__(self, model: ServedModel, texts: List[Any]) -> Tuple[List[Dict], Optional[str]]:
+        """The answers, and the version of the model that they name.
 
         Raises:
             RequestError: a refusal, or the connection ended.
@@ -103,7 +110,7 @@ class HttpAsker:
         answer = json.loads(content)
         if status != 200:
             raise RequestError(answer.get("err_no", Code.FAILED), f"over HTTP: {status} {answer}")
-        return answer[RESULTS]
+        return answer[RESULTS], answer[VERSION]
 
     def _post(self, path: str, body: bytes) -> Tuple[int, bytes]:
         if self._connection is None:
@@ -118,7 +125,7 @@ class HttpAsker:
 
 
 class RpcAsker:
-    """Clients over gRPC, one for each model, that share a connection's worth of threads."""
+    """Clients over gRPC, one for each model, that share a connection's worth of threads. They give no versions."""
 
     def __init__(self, endpoint: str, names: Callable[[ServedModel], str], timeout: float):
         self._endpoint = endpoint
@@ -127,12 +134,12 @@ class RpcAsker:
         self._clients: Dict[str, Client] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, model: ServedModel, texts: List[Any]) -> List[Dict]:
+    def __call__(self, model: ServedModel, texts: List[Any]) -> Tuple[List[Dict], Optional[str]]:
         with self._lock:
             if model.name not in self._clients:
                 name = self._names(model)
                 self._clients[model.name] = Client([self._endpoint], timeout=self._timeout, retries=0, model=name)
-        return self._clients[model.name].predict(texts)
+        return self._clients[model.name].predict(texts), None
 
 
 class Tally:
@@ -214,15 +221,18 @@ class Crowd:
         places = [chance.randrange(len(model.inputs)) for _ in range(chance.randint(1, self._most_texts))]
         before = model.current
         try:
-            answers = asker(model, [model.inputs[place] for place in places])
+            answers, version = asker(model, [model.inputs[place] for place in places])
         except RequestError as error:
             refused = error.code == Code.BUSY
             return tally.add("refused" if refused else "lost", "" if refused else str(error))
         if len(answers) != len(places):
             return tally.add("lost", f"{model.name}: {len(answers)} answers to {len(places)} texts")
         # A reload may have begun or ended meanwhile: what was right when it was sent, or is now.
-        wrong = model.wrong(places, answers, before | model.current)
-        problem = f"{model.name}: {wrong} wrong answers of version {sorted(before | model.current)}" if wrong else ""
+        right = before | model.current
+        if version is not None:
+            right = model.named(version, right)
+        wrong = model.wrong(places, answers, right)
+        problem = f"{model.name}: {wrong} answers that are not of version {sorted(right)} ({version})" if wrong else ""
         tally.add("answered", problem, len(places), wrong, time.monotonic() - due)
 
 

@@ -1,5 +1,6 @@
 """The soak test: its clients against a real service, what it counts as wrong, and its memory curve."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,11 +9,12 @@ import pytest
 from benchmarks.plot import Source, draw_memory
 from benchmarks.serving_process import wait_until
 from benchmarks.serving_soak import MemoryCurve, Reloads, problems_of, read_models, rows_of
-from benchmarks.soak_clients import LONGEST, SHORTEST, ServedModel, crowd_of, mixed_inputs
+from benchmarks.soak_clients import LONGEST, SHORTEST, Crowd, ServedModel, crowd_of, mixed_inputs
 from ernie_inference.console import print_table
 from ernie_inference.errors import InputError
 from ernie_inference.model_files import find_model
 from ernie_inference.predictor import load_predictor
+from ernie_serving.loading import digest_of_model
 
 
 @pytest.mark.parametrize("task", ["seq_cls", "token_cls", "qa"])
@@ -29,7 +31,7 @@ def model(serving_dir) -> ServedModel:
     """The model of the shared service, with its right answers."""
     folder = serving_dir("seq_cls")
     model = ServedModel("seq_cls", "seq_cls", folder, [str(folder)], mixed_inputs("seq_cls", 60))
-    model.learn(load_predictor(folder, num_threads=1))
+    model.learn(load_predictor(folder, num_threads=1), digest_of_model(folder))
     return model
 
 
@@ -46,6 +48,7 @@ def test_every_answer_is_compared(services, model):
 
     other = {"negative": "positive", "positive": "negative"}
     wrong = ServedModel(model.name, model.task, model.folder, model.versions, model.inputs)
+    wrong._digests = model._digests
     wrong._expected = [[{**answer, "label": other[answer["label"]]} for answer in model._expected[0]]]
     tally, _ = crowd_of([wrong], service.endpoint, service.http, 1, 1, most_texts=3).saturate(0.5)
     assert tally.counts["wrong"] == tally.counts["texts"] > 0 and "seq_cls: " in tally.problems[0]
@@ -79,6 +82,37 @@ def test_during_a_reload_both_versions_are_right_and_after_it_only_the_new_one(m
     assert reloads.log[1]["problem"] == "not today" and both.current == {0, 1}
 
 
+def test_an_answer_has_to_be_of_the_version_that_it_names(model, tmp_path):
+    one, two = ([{"label": label}] for label in ("negative", "positive"))
+    both = ServedModel("a", "seq_cls", tmp_path, ["one", "two"], model.inputs[:1])
+    both._expected, both._digests, both.current = [one, two], ["0a0a0a", "0b0b0b"], frozenset({0, 1})
+    assert both.named("1-0a0a0a", both.current) == {0} and both.named("2-0b0b0b", both.current) == {1}
+    assert both.named("2-0b0b0b", frozenset({0})) == frozenset()
+    fates = [
+        Crowd([both], [lambda model, texts, version=version: (two, version)], 1).saturate(0.05)[0].counts
+        for version in ("1-0a0a0a", "2-0b0b0b", None)
+    ]
+    assert [counts["wrong"] == counts["texts"] for counts in fates] == [True, False, False]
+    assert [counts["wrong"] == 0 for counts in fates] == [False, True, True]
+
+
+def test_reloads_that_come_late_are_made_all_the_same(model, tmp_path):
+    served = ServedModel("a", "seq_cls", tmp_path / "served", [str(model.folder)], model.inputs[:1])
+    calls = []
+
+    def reload(name):
+        calls.append(name)
+        time.sleep(0.2)  # longer than the pauses between the times at which they are due
+        return "1-abc"
+
+    with Reloads(SimpleNamespace(reload=reload), [served], times=4, seconds=0.25) as reloads:
+        wait_until(lambda: len(reloads.log) == 4, 60)
+    assert calls == ["a"] * 4 and reloads.asked == 4
+    with Reloads(SimpleNamespace(reload=reload), [served], times=4, seconds=40) as reloads:
+        time.sleep(0.1)
+    assert (reloads.asked, reloads.log) == (4, [])
+
+
 def test_memory_levels_and_the_curve(tmp_path):
     curve = MemoryCurve(SimpleNamespace())
     for second in range(0, 3601, 5):
@@ -95,16 +129,20 @@ def test_memory_levels_and_the_curve(tmp_path):
         "half_load": load,
         "memory": {**levels, "samples": curve.samples},
         "reloads": [reload],
+        "reloads_asked": 1,
     }
     draw_memory([Source("service", figures)]).savefig(tmp_path / "memory.png")
     assert (tmp_path / "memory.png").read_bytes().startswith(b"\x89PNG")
     rows = {row["what"]: row["measured"] for row in rows_of(figures)}
     assert rows["memory"] == "1540 MB after 10.0 min, 1547 MB at the end: +7 MB, 1.005"
-    assert rows["reloads"] == "1, of which 0 failed" and problems_of(figures) == []
+    assert rows["reloads"] == "1 of 1, of which 0 failed" and problems_of(figures) == []
     print_table(rows_of(figures))
     lost = {**load, "lost": 1, "problems": ["a request was lost"]}
     failed = {**figures, "full_load": lost, "reloads": [{**reload, "problem": "no model there"}]}
     assert problems_of(failed) == ["no model there", "a request was lost"]
+    assert problems_of({**figures, "reloads_asked": 3}) == [
+        "2 of 3 reloads were not made in the time: give more --minutes"
+    ]
 
 
 def test_models_of_one_name_are_refused(serving_dir, tmp_path):
