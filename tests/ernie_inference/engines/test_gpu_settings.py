@@ -240,3 +240,21 @@ def test_onnxruntime_keeps_to_its_provider_and_builds_for_all_inputs_when_it_loa
     config = EngineConfig(device="gpu", backend=backend, batch_size=4, max_seq_length=16)
     session = load_engine(export_onnx(tiny["seq_cls"]), config)._session
     assert session.ran == ran and session._enable_fallback is False
+
+
+def test_a_provider_that_cannot_be_loaded_is_said_in_one_line_and_no_more(machine, tiny, capfd):
+    """As on a machine whose card is there and whose TensorRT is not."""
+    create = onnxruntime.InferenceSession._create_inference_session
+
+    def without_libraries(session, providers, *others):
+        session._fallback_providers = ["CPUExecutionProvider"]
+        if providers != session._fallback_providers:
+            raise RuntimeError("libnvinfer.so.10: cannot open shared object file")
+        return create(session, providers, *others)
+
+    machine.setattr(onnxruntime.InferenceSession, "_create_inference_session", without_libraries)
+    config = EngineConfig(device="gpu", backend="onnxruntime_tensorrt", batch_size=4, max_seq_length=16)
+    with pytest.raises(InputError, match="^TensorrtExecutionProvider could not be loaded [^\n]*: use --device cpu$"):
+        load_engine(export_onnx(tiny["seq_cls"]), config)
+    printed = capfd.readouterr()
+    assert "EP Error" not in printed.out and "Falling back" not in printed.out and "nvinfer" not in printed.err

@@ -18,6 +18,7 @@ from ernie_inference.model_files import check_length
 # With a product and its bias made one operator, those of the last layers do not run in INT8, and ONNX Runtime makes
 # their weights FP32 anew in every run (1.19.2): a third of the time of one short text.
 LEFT_OUT = ["MatMulAddFusion"]
+FATAL = 4  # of ONNX Runtime's severities
 
 
 class OnnxEngine(OnnxFileEngine):
@@ -44,6 +45,8 @@ class OnnxEngine(OnnxFileEngine):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = config.num_threads
         options.log_severity_level = 3
+        if config.device == "gpu":
+            _keep_fallbacks_quiet()
         try:
             self._session = onnxruntime.InferenceSession(
                 str(self.file),
@@ -92,6 +95,19 @@ class OnnxEngine(OnnxFileEngine):
     def clone(self) -> "OnnxEngine":
         """This engine itself: a session serves any number of threads."""
         return self
+
+
+def _keep_fallbacks_quiet() -> None:
+    """Let _check alone say that a provider could not be loaded.
+
+    ONNX Runtime (1.19 to 1.31) logs such an error and prints six lines of its own about it, then goes on with other
+    providers. A session has no option against either.
+    """
+    from onnxruntime import set_default_logger_severity
+    from onnxruntime.capi import onnxruntime_inference_collection
+
+    set_default_logger_severity(FATAL)
+    onnxruntime_inference_collection.print = lambda *_: None
 
 
 def _onnx_providers(config: EngineConfig) -> List[Tuple[str, dict]]:
