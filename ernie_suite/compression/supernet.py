@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Dict, Iterator, List, NamedTuple, Sequence
 
 from ernie_suite.compression.importance import Importance, order_by_importance
-from ernie_suite.compression.subnetworks import SubNetwork, narrow_model
+from ernie_suite.compression.subnetworks import SubNetwork, keeping_layers, narrow_model
 
 import paddle
 import paddle.nn.functional as F
@@ -48,8 +48,7 @@ class Supernet:
     def __init__(self, model, importance: Importance):
         self.model = copy.deepcopy(model)
         order_by_importance(self.model, importance)
-        self.encoder = self.model.base_model.encoder
-        self.layers = self.encoder.layers
+        self.layers = self.model.base_model.encoder.layers
         for layer in self.layers:
             for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
                 setattr(layer.self_attn, name, ElasticLinear(getattr(layer.self_attn, name)))
@@ -65,11 +64,8 @@ class Supernet:
             for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
                 projection.outputs = kept.heads * attention.head_dim
             layer.linear1.outputs = kept.neurons
-        self.encoder.layers = nn.LayerList([self.layers[kept.index] for kept in subnetwork.layers])
-        try:
+        with keeping_layers(self.model, [kept.index for kept in subnetwork.layers]):
             yield self.model
-        finally:
-            self.encoder.layers = self.layers
 
     def weights(self) -> Dict[str, paddle.Tensor]:
         """The state of the whole model, by the names of the model that came in."""

@@ -12,7 +12,7 @@ from ernie_suite.compression.distillation import _take_step, batches_of_steps, t
 from ernie_suite.compression.importance import compute_importance
 from ernie_suite.compression.pipeline import export, importance_batches
 from ernie_suite.compression.subnetworks import make_grid, narrow_model
-from ernie_suite.compression.supernet import SubNetworkStudents, Supernet, run_with_hidden, soft_cross_entropy
+from ernie_suite.compression.supernet import SubNetworkStudents, Supernet, soft_cross_entropy
 from ernie_suite.compression.work import WorkFolder
 
 import numpy as np
@@ -241,9 +241,8 @@ def test_tokens_are_dropped_as_in_fine_tuning(students_of):
     trainer, students = students_of(HALF, FULL, token_dropout=0.5)
     vocab, seen = trainer.task.tokenizer.vocab, []
     for model in (students.teacher, students.model):
-        model.register_forward_pre_hook(
-            lambda _, __, inputs: seen.append(inputs["input_ids"].numpy()), with_kwargs=True
-        )
+        words = model.base_model.embeddings.word_embeddings
+        words.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numpy()))
     train(trainer, students)
     tokens = np.concatenate([ids[ids > vocab["[SEP]"]] for ids in seen])
     assert 0.4 < (tokens == vocab["[MASK]"]).mean() < 0.6
@@ -350,7 +349,7 @@ def test_going_on_does_not_depend_on_the_names_that_paddle_counts_up(students_of
             return train(trainer, students)["0.5"].weights["classifier.weight"].numpy()
 
     whole = trained("whole_", [0.1, 0.2, 0.3])
-    shutil.rmtree(Path(supernet()[0].args.output_dir))
+    shutil.rmtree(Path(students_of()[0].args.output_dir))
     with pytest.raises(StopIteration):
         trained("before_", [0.1, 0.2])
     assert np.array_equal(trained("after_", [0.3]), whole)
@@ -366,5 +365,5 @@ def test_the_number_of_states_that_are_written_is_bounded(students_of):
 
     trainer, students = students_of(max_steps=31, eval_steps=1)
     folder = Path(trainer.args.output_dir)
-    train_widths(trainer, net, [HALF], CountingFolder(str(folder), folder, {}))
+    train_students(trainer, students, CountingFolder(str(folder), folder, {}))
     assert CountingFolder.steps == [4, 8, 12, 16, 20, 24, 28, 31]
