@@ -88,8 +88,8 @@ def make_grid(
         indices = every_other(len(shape), kept) if drop_order is None else sorted(drop_order[len(shape) - kept :])
         _add_once(depths, "depth_mult_list", str(round(kept / len(shape), 2)), indices)
     grid = []
-    for (depth, indices), (width, kept) in itertools.product(depths.items(), widths.items()):
-        layers = tuple(KeptLayer(index, *kept) for index in indices)
+    for (depth, indices), (width, of_layer) in itertools.product(depths.items(), widths.items()):
+        layers = tuple(KeptLayer(index, *of_layer) for index in indices)
         whole = len(indices) == len(shape)
         name = width if whole else f"{width}{DEPTH}{depth}"
         grid.append(SubNetwork(name, layers, width, None if whole else depth))

@@ -85,11 +85,12 @@ class Outputs(NamedTuple):
 
 
 def run_with_hidden(model, batch: Dict) -> Outputs:
-    """Run a model of paddlenlp.transformers on batch["input_ids"] and batch["token_type_ids"] [batch, seq_len]."""
+    """Run a model of paddlenlp.transformers on batch["input_ids"] and batch["token_type_ids"] [batch, seq_len]; the
+    hidden states come in float32, in whatever precision they were computed."""
     hidden: List[paddle.Tensor] = []
 
     def keep(_, __, output):
-        hidden.append(output[0] if isinstance(output, tuple) else output)
+        hidden.append((output[0] if isinstance(output, tuple) else output).astype("float32"))
 
     base = model.base_model
     hooks = [each.register_forward_post_hook(keep) for each in (base.embeddings, *base.encoder.layers)]
@@ -152,7 +153,7 @@ def stood_for(subnetwork: SubNetwork, layers: int) -> List[int]:
 
 
 def soft_cross_entropy(logits, teacher_logits, mask):
-    """Cross entropy of softmax(logits) with softmax(teacher_logits) over the last axis.
+    """Cross entropy of softmax(logits) with softmax(teacher_logits) over the last axis, in float32.
 
     logits: [batch, labels], [batch, seq_len, labels], or a tuple of [batch, seq_len] for start and
     end; of [batch, seq_len, labels] only positions where mask [batch, seq_len] is true count.
@@ -160,7 +161,8 @@ def soft_cross_entropy(logits, teacher_logits, mask):
     if isinstance(logits, tuple):
         losses = [soft_cross_entropy(*pair, mask) for pair in zip(logits, teacher_logits)]
         return sum(losses) / len(losses)
-    losses = -(F.softmax(teacher_logits.detach()) * F.log_softmax(logits)).sum(axis=-1)
+    logits, teacher_logits = logits.astype("float32"), teacher_logits.detach().astype("float32")
+    losses = -(F.softmax(teacher_logits) * F.log_softmax(logits)).sum(axis=-1)
     if losses.ndim == 1:
         return losses.mean()
     return losses[mask].mean()
