@@ -207,13 +207,14 @@ def prune(trainer, subnetworks: List[SubNetwork], config: DynabertConfig, record
 
     Where layers are dropped by their importance, which layers that are is found when they are to be trained.
     """
-    by_importance = config.drop_layers == "importance" and any(each.depth for each in subnetworks)
+    drop_layers = config.drop_layers if any(each.depth for each in subnetworks) else None
     made_from = {
         **deciding_settings(trainer),
         **beside_every_model(trainer),
         "model": records.fine_tuned,
         "subnetworks": " ".join(subnetwork.name for subnetwork in subnetworks),
-        "layers": "by importance" if by_importance else [subnetwork.layers for subnetwork in subnetworks],
+        "layers": [subnetwork.layers for subnetwork in subnetworks if subnetwork.width is None],
+        "drop_layers": drop_layers,
     }
     file_name = config.output_filename_prefix
     models = [Exported(f"{each.name}/{file_name}", "fp32", each.width, each.depth) for each in subnetworks]
@@ -224,7 +225,7 @@ def prune(trainer, subnetworks: List[SubNetwork], config: DynabertConfig, record
     missing = trainer.agreed(still_to_make(dict.fromkeys(models, made_from), records) if first else None)
     if missing:
         importance = compute_importance(trainer, importance_batches(trainer))
-        if by_importance:
+        if drop_layers == "importance":
             order = trainer.agreed(find_drop_order(trainer, drop_order_batches(trainer)) if first else None)
             subnetworks = find_grid(trainer.model, config, order)
         with paddle.utils.unique_name.guard("compression_"):  # the optimizer's tensors count from 0, also later
