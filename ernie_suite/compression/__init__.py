@@ -1,7 +1,8 @@
-"""Smaller and faster models from a fine-tuned one: DynaBERT width pruning and quantization to INT8.
+"""Smaller and faster models from a fine-tuned one: DynaBERT pruning of width and depth, and quantization to INT8.
 
-Read it in this order: config.py (what can be asked for), pipeline.py (what compress() does, step by step), pruning.py,
-thresholds.py and quantization.py (how), records.py (what was made of what), report.py (which model is the best), and
+Read it in this order: config.py (what can be asked for), pipeline.py (what compress() does, step by step),
+subnetworks.py (what a smaller model is), importance.py, supernet.py and distillation.py (how it is chosen and trained),
+thresholds.py and quantization.py (how it gets INT8), records.py (what was made of what), report.py (which model is the best), and
 work.py (how an interrupted run goes on).
 
 Another step is a function of pipeline.py's compress(), with a config of its own in config.py, its flags in

@@ -8,15 +8,14 @@ from typing import Dict, List, NamedTuple, Optional, Union
 
 from ernie_suite.compression.config import (
     CompressConfig,
+    DynabertConfig,
     PTQConfig,
-    Width,
     check_input_dir,
     check_onnx,
     check_steps,
-    find_widths,
-    parse_width,
 )
-from ernie_suite.compression.pruning import Supernet, compute_importance, narrow_model, train_widths
+from ernie_suite.compression.distillation import train_students
+from ernie_suite.compression.importance import compute_importance, find_drop_order
 from ernie_suite.compression.quantization import calibrate, folder_name, write_quantized
 from ernie_suite.compression.records import Exported, Records, beside_every_model, exported_digest, model_digest
 from ernie_suite.compression.report import (
@@ -28,6 +27,8 @@ from ernie_suite.compression.report import (
     summarize,
     write_report,
 )
+from ernie_suite.compression.subnetworks import SubNetwork, make_grid, shape_of, shares_of_name
+from ernie_suite.compression.supernet import SubNetworkStudents, Supernet
 from ernie_suite.compression.work import WorkFolder
 from ernie_suite.export import check_written, export_static, write_vocab
 from ernie_suite.runs import deciding_settings, examples_digest, json_digest
@@ -44,6 +45,7 @@ from ernie_inference.errors import InputError
 from ernie_inference.files import publish
 from ernie_inference.processors import describe_processor, usable_processors
 
+DROP_ORDER_TEXTS = 512
 ORIGINAL = Exported("inference/infer", "fp32")
 
 
@@ -54,7 +56,7 @@ class Source(NamedTuple):
         prefix: where it is.
         name: how the report calls it; see Exported.source.
         folder: where its INT8 models go, relative to the folder of the compressed models.
-        width: see Exported.width.
+        width, depth: see Exported.
         weights: records.exported_digest.
         fine_tuned: whether it was made from the fine-tuned model of this compression.
     """
@@ -63,6 +65,7 @@ class Source(NamedTuple):
     name: str
     folder: str
     width: Optional[str]
+    depth: Optional[str]
     weights: str
     fine_tuned: bool
 
@@ -77,8 +80,8 @@ def compress(
 ) -> Dict:
     """Prune and quantize a fine-tuned model, and say which result is the best.
 
-    Writes to output_dir inference/infer.* (the model as it came), 0.75/float32.* (pruned),
-    0.75/hist16/int8.* (pruned and quantized), hist16/int8.* (quantized only), for each a record of what it was made
+    Writes to output_dir inference/infer.* (the model as it came), 0.75/float32.* (pruned; in depth too,
+    0.75-depth0.5/float32.*), 0.75/hist16/int8.* (pruned and quantized), hist16/int8.* (quantized only), for each a record of what it was made
     from, and report.json. With quantize_embeddings each INT8 model stands in hist16_embeddings/ too. With
     quantization_config.input_dir only that model is quantized: one of output_dir as said above, also when it
     lies elsewhere as a copy; any other to from_<its folder>_<its digest>/hist16/int8.*.
@@ -89,7 +92,8 @@ def compress(
     the pruned models are written. With trainer.args.overwrite_output_dir all that is asked for is made anew.
 
     Args:
-        trainer: a trainer.FinetuneTrainer with the fine-tuned model, in one process.
+        trainer: a trainer.FinetuneTrainer with the fine-tuned model, in each process. All of them train; the first one
+            does the rest alone, and the others get {} once the training is done.
         task_name: the data set, for the commands that are printed.
         output_dir: a folder, usually <model>/compress.
 
@@ -105,15 +109,18 @@ def compress(
     config = compress_config or CompressConfig()
     check_steps(pruning, quantization, config.quantization_config)
     check_onnx(quantization, config)
-    widths = check_trainer(trainer, config if pruning else None)
+    subnetworks = check_trainer(trainer, config if pruning else None)
     input_prefix = check_input_dir(config.quantization_config, trainer.task) if quantization else None
     if quantization:
         check_calibration_sizes(config.quantization_config, len(trainer.eval_dataset))
     records = Records(Path(output_dir), model_digest(trainer.model), anew=trainer.args.overwrite_output_dir)
 
-    models = export_original(trainer, records)
+    first = trainer.args.should_save
+    models = export_original(trainer, records) if first else [ORIGINAL]
     if pruning:
-        models += prune(trainer, widths, config.prune_config.output_filename_prefix, records)
+        models += prune(trainer, subnetworks, config.prune_config, records)
+    if not first:
+        return {}
     if quantization:
         sources = [find_source(input_prefix, records)] if input_prefix else [source_of(m, records) for m in models]
         for source in sources:
@@ -124,8 +131,8 @@ def compress(
 # ---------------------------------------------------------------- checks
 
 
-def check_trainer(trainer, config: Optional[CompressConfig]) -> List[Width]:
-    """The widths to prune to (none without a config).
+def check_trainer(trainer, config: Optional[CompressConfig]) -> List[SubNetwork]:
+    """The sub-networks to prune to (none without a config).
 
     Raises:
         InputError: the model is not a fine-tuned one that can be compressed, or the data do not fit it.
@@ -149,27 +156,12 @@ def check_trainer(trainer, config: Optional[CompressConfig]) -> List[Width]:
         raise InputError(
             "the dev set is empty: compression measures importance and accuracy on it and calibrates with it"
         )
-    if trainer.args.world_size > 1:
-        raise InputError("compression runs in one process: start the script without paddle.distributed.launch")
     if config is None:
         return []
     if not trainer.train_dataset:
         raise InputError("the training set is empty: pruning trains on it; use --no_pruning to quantize only")
-    check_training(trainer)
-    neurons = layers[0].linear1.weight.shape[1]
-    shares = map(parse_width, config.prune_config.width_mult_list)
-    return find_widths(list(shares), layers[0].self_attn.num_heads, neurons)
-
-
-def check_training(trainer) -> None:
-    """Raises InputError where the training arguments ask for what pruning does not do, or for no step."""
-    for precision in ("fp16", "bf16"):
-        if getattr(trainer.args, precision):
-            raise InputError(
-                f"pruning trains in FP32, and {precision} is on: leave out --{precision}, or set "
-                f"{precision}: false under Compression in config.yml"
-            )
     trainer.count_steps()
+    return find_grid(model, config.prune_config)
 
 
 def check_calibration_sizes(config: PTQConfig, available: int) -> None:
@@ -205,28 +197,47 @@ def export(trainer, model, target: Path) -> None:
     export_static(model, trainer.task.tokenizer, trainer.inference_config, target.parent, target.name)
 
 
-def prune(trainer, widths: List[Width], file_name: str, records: Records) -> List[Exported]:
-    """Train and export all widths; see pruning.py."""
+def find_grid(model, config: DynabertConfig, drop_order: Optional[List[int]] = None) -> List[SubNetwork]:
+    widths, depths = (list(map(float, shares)) for shares in (config.width_mult_list, config.depth_mult_list))
+    return make_grid(widths, depths, shape_of(model), drop_order)
+
+
+def prune(trainer, subnetworks: List[SubNetwork], config: DynabertConfig, records: Records) -> List[Exported]:
+    """Train and export some sub-networks, all of them together; see supernet.py.
+
+    Where layers are dropped by their importance, which layers that are is found when they are to be trained.
+    """
+    drop_layers = config.drop_layers if any(each.depth for each in subnetworks) else None
     made_from = {
         **deciding_settings(trainer),
         **beside_every_model(trainer),
         "model": records.fine_tuned,
-        "width_mult_list": " ".join(width.name for width in widths),  # they are trained together
+        "subnetworks": " ".join(subnetwork.name for subnetwork in subnetworks),
+        "layers": [subnetwork.layers for subnetwork in subnetworks if subnetwork.width is None],
+        "drop_layers": drop_layers,
     }
-    models = [Exported(f"{width.name}/{file_name}", "fp32", width.name) for width in widths]
-    missing = still_to_make(dict.fromkeys(models, made_from), records)
+    file_name = config.output_filename_prefix
+    models = [Exported(f"{each.name}/{file_name}", "fp32", each.width, each.depth) for each in subnetworks]
+    first = trainer.args.should_save
     work = WorkFolder(trainer.args.output_dir, records.folder, made_from)
-    if records.anew:
+    if records.anew and first:
         work.remove()
+    missing = trainer.agreed(still_to_make(dict.fromkeys(models, made_from), records) if first else None)
     if missing:
         importance = compute_importance(trainer, importance_batches(trainer))
+        if drop_layers == "importance":
+            order = trainer.agreed(find_drop_order(trainer, drop_order_batches(trainer)) if first else None)
+            subnetworks = find_grid(trainer.model, config, order)
         with paddle.utils.unique_name.guard("compression_"):  # the optimizer's tensors count from 0, also later
-            best = train_widths(trainer, Supernet(trainer.model, importance), widths, work)
-        for width, model in zip(widths, models):
-            if model in missing:
-                narrow = narrow_model(trainer.model, width, best[width.name].weights)
-                records.write(model, made_from, partial(export, trainer, narrow))
-    work.remove()
+            students = SubNetworkStudents(trainer.model, Supernet(trainer.model, importance), subnetworks)
+            best = train_students(trainer, students, work)
+        for subnetwork, model in zip(subnetworks, models):
+            if model in missing and first:
+                student = students.student(subnetwork.name)
+                student.set_state_dict(best[subnetwork.name].weights)
+                records.write(model, made_from, partial(export, trainer, student))
+    if first:
+        work.remove()
     return models
 
 
@@ -236,10 +247,19 @@ def importance_batches(trainer) -> paddle.io.DataLoader:
     return paddle.io.DataLoader(trainer.eval_dataset, batch_size=size, collate_fn=trainer.data_collator)
 
 
+def drop_order_batches(trainer) -> List[Dict]:
+    """Some of the dev set, which is read once for every layer that could be dropped; of like length, to save time."""
+    texts = calibration_texts(trainer, DROP_ORDER_TEXTS)
+    texts.sort(key=lambda text: len(text["input_ids"]))
+    size = trainer.args.per_device_eval_batch_size
+    return list(paddle.io.DataLoader(texts, batch_size=size, collate_fn=trainer.data_collator))
+
+
 def source_of(model: Exported, records: Records) -> Source:
     """An FP32 model among the compressed ones, to quantize."""
     weights = records[model.model]["weights"]
-    return Source(records.folder / model.model, model.model, model.width or "", model.width, weights, True)
+    folder = "" if model.model == ORIGINAL.model else str(Path(model.model).parent)
+    return Source(records.folder / model.model, model.model, folder, model.width, model.depth, weights, True)
 
 
 def find_source(prefix: Path, records: Records) -> Source:
@@ -256,17 +276,9 @@ def find_source(prefix: Path, records: Records) -> Source:
     if folder in path.parents and path.parent != folder:
         name = path.relative_to(folder)
         place = name.parent.as_posix()
-        return Source(prefix, name.as_posix(), place, width_of_folder(place), weights, False)
+        return Source(prefix, name.as_posix(), place, *shares_of_name(place), weights, False)
     place = f"from_{path.parent.name}_{weights.rpartition(':')[2][:8]}"
-    return Source(prefix, str(path), place, None, weights, False)
-
-
-def width_of_folder(name: str) -> Optional[str]:
-    try:
-        parse_width(name)
-    except InputError:
-        return None
-    return name
+    return Source(prefix, str(path), place, None, None, weights, False)
 
 
 def quantize(trainer, source: Source, config: PTQConfig, records: Records) -> List[Exported]:
@@ -298,6 +310,7 @@ def int8_models(source: Source, config: PTQConfig) -> List[Exported]:
                 model="/".join(filter(None, (source.folder, name, config.output_filename_prefix))),
                 precision="int8",
                 width=source.width,
+                depth=source.depth,
                 algorithm=algorithm,
                 calibration_texts=count,
                 int8_embeddings=int8_embeddings,

@@ -35,7 +35,8 @@ class Exported(NamedTuple):
 
     Attributes:
         model: its prefix, relative to the folder of the compressed models.
-        width: of the pruned model that it is or was made from; None where nothing was pruned, or nothing says so.
+        width, depth: of the pruned model that it is or was made from; None where nothing was pruned by one share of
+            every layer, or of the layers, or nothing says so.
         source: of an INT8 model, the FP32 model that was quantized: relative as above, or with its whole path where it
             lies outside of the folder.
         The others are those of config.PTQConfig.
@@ -44,6 +45,7 @@ class Exported(NamedTuple):
     model: str
     precision: str
     width: Optional[str] = None
+    depth: Optional[str] = None
     algorithm: Optional[str] = None
     calibration_texts: Optional[int] = None
     int8_embeddings: bool = False
