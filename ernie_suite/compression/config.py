@@ -1,5 +1,6 @@
 """What compression can be asked for. All of it is checked before any work starts."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -64,15 +65,27 @@ class DynabertConfig:
 
     Attributes:
         width_mult_list: the shares of heads and of feed-forward neurons to keep, as numbers or as
-            texts like "3/4"; 3/4 is good for 6 layers, 2/3 for 12.
+            texts like "3/4"; 3/4 is good for 6 layers, 2/3 for 12. None for 3/4 or, with
+            target_speedup_list, for no width.
         output_filename_prefix: file name of the pruned models.
+        target_speedup_list: how many times as fast as the original models are to be, in the precision that comes last:
+            each keeps heads, neurons and layers where they matter the most (budget.py). They are trained together with
+            the widths.
     """
 
-    width_mult_list: Sequence[Union[float, str]] = field(default_factory=lambda: [3 / 4])
+    width_mult_list: Optional[Sequence[Union[float, str]]] = None
     output_filename_prefix: str = "float32"
+    target_speedup_list: Optional[Sequence[Union[float, str]]] = None
 
     def __post_init__(self):
-        check_list("width_mult_list", self.width_mult_list, "widths, for example 3/4")
+        if self.target_speedup_list is not None:
+            check_list("target_speedup", self.target_speedup_list, "speed-ups, for example 4")
+        self.target_speedup_list = [parse_speedup(speedup) for speedup in self.target_speedup_list or []]
+        check_each_once("target_speedup", [f"{speedup:.4g}" for speedup in self.target_speedup_list])
+        if self.width_mult_list is None:
+            self.width_mult_list = [] if self.target_speedup_list else [3 / 4]
+        else:
+            check_list("width_mult_list", self.width_mult_list, "widths, for example 3/4")
         self.width_mult_list = [parse_width(width) for width in self.width_mult_list]
         check_each_once("width_mult_list", [f"{width:.4g}" for width in self.width_mult_list])
         check_file_name(self.output_filename_prefix)
@@ -164,8 +177,11 @@ class CompressionArguments:
 
     pruning: bool = field(default=True, metadata={"help": "prune the width"})
     quantization: bool = field(default=True, metadata={"help": "quantize to INT8"})
-    width_mult_list: List[str] = field(
-        default_factory=lambda: ["3/4"], metadata={"help": "shares of heads and neurons to keep, e.g. 3/4 2/3"}
+    width_mult_list: Optional[List[str]] = field(
+        default=None, metadata={"help": "shares of heads and neurons to keep, e.g. 3/4 2/3; 3/4 without target_speedup"}
+    )
+    target_speedup: Optional[List[str]] = field(
+        default=None, metadata={"help": "models so many times as fast, with heads and neurons where they matter: 4 8"}
     )
     algo_list: List[str] = field(
         default_factory=lambda: ["hist", "mse"], metadata={"help": f"quantization algorithms: {' '.join(ALGORITHMS)}"}
@@ -197,12 +213,14 @@ class CompressionArguments:
         config = self.config()  # what is wrong is refused before anything is loaded
         check_steps(self.pruning, self.quantization, config.quantization_config)
         check_onnx(self.quantization, config)
+        if self.target_speedup and not self.pruning:
+            raise InputError("target_speedup is reached by pruning, and --no_pruning is on: leave out one of them")
 
     def config(self, available: int = CALIBRATION_SIZES[-1]) -> CompressConfig:
         """The config that these flags mean, for a dev set with `available` windows to calibrate with."""
         sizes = self.batch_size_list or sorted({max(1, min(size, available)) for size in CALIBRATION_SIZES})
         return CompressConfig(
-            prune_config=DynabertConfig(width_mult_list=self.width_mult_list),
+            prune_config=DynabertConfig(width_mult_list=self.width_mult_list, target_speedup_list=self.target_speedup),
             quantization_config=PTQConfig(
                 algo_list=self.algo_list,
                 batch_size_list=sizes,
@@ -238,6 +256,26 @@ def parse_width(width: Union[float, str]) -> float:
     if not 0 < value <= 1:
         raise InputError(f"width {width} is not above 0 and up to 1: give for example 3/4")
     return value
+
+
+def parse_speedup(speedup: Union[float, str]) -> float:
+    """How many times as fast a model is to be: 4 from 4 or "4".
+
+    Raises:
+        InputError: it is no number above 1.
+    """
+    try:
+        value = float(speedup)
+    except (ValueError, TypeError):
+        raise InputError(f"target_speedup {speedup!r} is not a number: give for example 4 or 2.5") from None
+    if not 1 < value < math.inf:
+        raise InputError(f"target_speedup {speedup} is not a number above 1: give for example 4")
+    return value
+
+
+def speedup_name(speedup: float) -> str:
+    """The folder of the sub-network with this speed-up: speedup4, speedup2.5."""
+    return f"speedup{speedup:.4g}"
 
 
 def find_widths(width_mult_list: Sequence[float], num_heads: int, num_neurons: int) -> List[Width]:
