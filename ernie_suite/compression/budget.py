@@ -10,6 +10,7 @@ What was chosen is measured, still untrained, for speed does not depend on what 
 as was asked for, the time is corrected once by the error, and chosen anew.
 """
 
+import copy
 import random
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +18,8 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ernie_suite.compression.config import PTQConfig, speedup_name
 from ernie_suite.compression.damage import Answers, Damage, measure_damage
+from ernie_suite.compression.importance import Importance, order_by_importance
 from ernie_suite.compression.latency import LatencyTable, SpeedTest, measure_latency, measured_numbers
-from ernie_suite.compression.pruning import Importance, Supernet
 from ernie_suite.compression.subnetworks import KeptLayer, SubNetwork, narrow_model
 from ernie_suite.runs import deciding_settings, json_digest, read_json
 
@@ -44,21 +45,20 @@ CLOSE = 0.03  # how far a speed-up may be from the one that was asked for withou
 TOLERANCE = 0.1  # how far the whole model's may be beyond it
 
 
-def choose(damage: Damage, table: LatencyTable, share: float, heads: int, neurons: int) -> Optional[Layers]:
+def choose(damage: Damage, table: LatencyTable, share: float, heads: int, neurons: int) -> Layers:
     """The sub-network with the least sum of damages of those that take no more than `share` of the original's time.
 
     Args:
         heads, neurons: of a layer of the whole model.
 
     Returns:
-        at least one layer; None where not even the smallest one fits.
+        at least one layer; no layer where not even the smallest one fits.
     """
     options = Options(damage, table, share - table.rest, heads, neurons)
-    layers = len(damage.dropped)
-    found = options.best()
-    if found is not None and not found[1]:  # everything dropped: then one of the layers has to stay
-        found = min(filter(None, map(options.best, range(layers))), key=lambda each: each[0], default=None)
-    return found[1] if found else None
+    _, layers = options.best()
+    if not layers:  # everything dropped: then one of the layers has to stay
+        _, layers = min((options.best(number) for number in range(len(damage.dropped))), key=lambda each: each[0])
+    return layers
 
 
 def neuron_numbers(neurons: int) -> List[int]:
@@ -83,8 +83,11 @@ class Options:
             ]
         )
 
-    def best(self, forced: Optional[int] = None) -> Optional[Tuple[float, Layers]]:
-        """(damage, layers) of the best sub-network, in which the layer `forced` is not dropped; None where none is."""
+    def best(self, forced: Optional[int] = None) -> Tuple[float, Layers]:
+        """(damage, layers) of the best sub-network, in which the layer `forced` is not dropped.
+
+        (infinity, no layer) where none fits the time.
+        """
         least = np.zeros(BUCKETS + 1)  # by the time that may be taken
         chosen = []
         for number in range(len(self.damages)):
@@ -94,17 +97,19 @@ class Options:
                 cost = self.costs[option]
                 row[cost:] = least[: BUCKETS + 1 - cost] + self.damages[number, option]
             if not len(found):
-                return None
+                return np.inf, ()
             chosen.append(numbers[found.argmin(axis=0)])
             least = found.min(axis=0)
         if not np.isfinite(least[-1]):
-            return None
-        left, layers = BUCKETS, []
+            return np.inf, ()
+        left: int = BUCKETS
+        layers: List[KeptLayer] = []
         for number in reversed(range(len(chosen))):
             option = chosen[number][left]
             left -= self.costs[option]
-            if self.kept[option]:
-                layers.append(KeptLayer(number, *self.kept[option]))
+            kept = self.kept[option]
+            if kept:
+                layers.append(KeptLayer(number, *kept))
         return float(least[-1]), tuple(reversed(layers))
 
     def _worth_it(self, number: int, forced: bool) -> np.ndarray:
@@ -125,7 +130,7 @@ def search(
     random = np.random.default_rng(seed)
     factors = np.ones((3, len(damage.dropped)))
     best = choice(damage)
-    least, seen = loss(best), {best}  # type: float, Set[Layers]
+    least, seen = loss(best), {best}
     for _ in tqdm(range(TRIALS), desc=f"search: {name}", leave=False):
         changed = random.random(factors.shape) < CHANGED_SHARE
         tried = factors * np.exp(random.normal(0, SPREAD, factors.shape) * changed)
@@ -163,10 +168,10 @@ class Budgets:
     Args:
         trainer: a trainer.FinetuneTrainer with the fine-tuned model.
         folder: of the compressed models.
-        original: prefix of the exported FP32 model.
+        original: prefix of the exported FP32 model in it.
         quantization: how the sub-networks will be quantized; None where FP32 models are to have the speed-up.
-        fine_tuned: records.model_digest of the fine-tuned model.
         importance: computes that of heads and neurons.
+        fine_tuned: records.model_digest of the fine-tuned model.
         anew: whether to measure and choose again what is there.
     """
 
@@ -174,15 +179,15 @@ class Budgets:
         self,
         trainer,
         folder: Path,
-        original: Path,
+        original: str,
         quantization: Optional[PTQConfig],
-        fine_tuned: str,
         importance: Callable[[], Importance],
+        fine_tuned: str,
         anew: bool = False,
     ):
         self.trainer, self.fine_tuned, self.importance = trainer, fine_tuned, importance
         self.file = folder / BUDGET_FILE
-        self.test = SpeedTest(trainer, original, quantization)
+        self.test = SpeedTest(trainer, folder / original, quantization)
         self.content = {} if anew else read_json(self.file)
         layers = trainer.model.base_model.encoder.layers
         self.layers, self.heads = len(layers), layers[0].self_attn.num_heads
@@ -285,13 +290,10 @@ class Budgets:
     @cached_property
     def _searched(self) -> Tuple[Dict[str, paddle.Tensor], Answers, Damage]:
         """The weights with heads and neurons by importance, the whole model's answers, and what each part matters."""
-        model = self.trainer.model
-        weights = Supernet(model, self.importance()).weights()
-        answers = Answers(
-            narrow_model(model, SubNetwork("whole", self._whole()), weights),
-            calibration_batches(self.trainer),
-        )
-        return weights, answers, measure_damage(answers)
+        whole = copy.deepcopy(self.trainer.model)
+        order_by_importance(whole, self.importance())
+        answers = Answers(whole, calibration_batches(self.trainer))
+        return whole.state_dict(), answers, measure_damage(answers)
 
 
 def calibration_batches(trainer) -> List[Dict]:

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence
 
 from ernie_suite.compression.latency import measured_numbers
-from ernie_suite.compression.pruning import soft_cross_entropy
+from ernie_suite.compression.supernet import soft_cross_entropy
 
 import numpy as np
 import paddle
@@ -99,7 +99,8 @@ def measure_damage(answers: Answers) -> Damage:
     finally:
         encoder.layers = nn.LayerList(layers)
     # What is kept more is no worse, whatever a few windows say.
-    return Damage(*(np.maximum.accumulate(found[:, ::-1], axis=1)[:, ::-1] for found in (heads, neurons)), dropped)
+    heads, neurons = (np.maximum.accumulate(found[:, ::-1], axis=1)[:, ::-1] for found in (heads, neurons))
+    return Damage(heads, neurons, dropped)
 
 
 class Known(nn.Layer):

@@ -11,7 +11,7 @@ import statistics
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Dict, Hashable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ernie_suite.compression.config import PTQConfig
 from ernie_suite.compression.quantization import calibrate, write_quantized
@@ -112,7 +112,7 @@ class SpeedTest:
         runs = plan(sample[::-1], self.original.shapes(BATCH_SIZE), overhead)
         return [(run.rows, run.length) for run in runs]
 
-    def shares(self, models: Dict[Hashable, object], what: str) -> Dict[Hashable, float]:
+    def shares(self, models: Mapping, what: str) -> Dict[Any, float]:
         """What each of some models of paddlenlp.transformers takes, as a share of the original's time.
 
         The median of rounds in each of which all models run the same batches once.
@@ -136,9 +136,9 @@ class SpeedTest:
             write_quantized(prefix, thresholds, config, folder / "int8")
         return PaddleEngine(folder / self.precision, EngineConfig(device="cpu", precision=self.precision))
 
-    def _compare(self, engines: Dict[Hashable, PaddleEngine], what: str) -> Dict[Hashable, float]:
+    def _compare(self, engines: Dict[Any, PaddleEngine], what: str) -> Dict[Any, float]:
         batches = [_random_batch(shape, self.tokens) for shape in self.batches]
-        shares: Dict[Hashable, List[float]] = {name: [] for name in engines}
+        shares: Dict[Any, List[float]] = {name: [] for name in engines}
         for engine in (self.original.engine, *engines.values()):
             _seconds(engine, batches)  # what is made at the first time is not counted
         started = time.perf_counter()
@@ -171,7 +171,7 @@ def measure_latency(test: SpeedTest, model) -> LatencyTable:
     shapes = {(heads, few_neurons) for heads in measured_numbers(all_heads)}
     shapes |= {(few_heads, neurons) for neurons in measured_numbers(all_neurons)} | {(few_heads, few_neurons)}
     whole = _small_model(model, MEASURED_LAYERS)
-    models = {"rest": _small_model(model, 0)}
+    models: Dict[Any, Any] = {"rest": _small_model(model, 0)}
     for heads, neurons in sorted(shapes):
         layers = tuple(KeptLayer(number, heads, neurons) for number in range(MEASURED_LAYERS))
         network = SubNetwork(f"{heads}-{neurons}", layers)

@@ -2,21 +2,20 @@
 
 import itertools
 import random
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Union
+from typing import Dict, List, NamedTuple, Optional, Tuple, Union
 
+from ernie_suite.compression.budget import Budgets
 from ernie_suite.compression.config import (
     CompressConfig,
     PTQConfig,
-    Width,
     check_input_dir,
     check_onnx,
     check_steps,
-    find_widths,
-    parse_width,
 )
-from ernie_suite.compression.pruning import Supernet, compute_importance, narrow_model, train_widths
+from ernie_suite.compression.distillation import train_students
+from ernie_suite.compression.importance import compute_importance
 from ernie_suite.compression.quantization import calibrate, folder_name, write_quantized
 from ernie_suite.compression.records import Exported, Records, beside_every_model, exported_digest, model_digest
 from ernie_suite.compression.report import (
@@ -28,6 +27,8 @@ from ernie_suite.compression.report import (
     summarize,
     write_report,
 )
+from ernie_suite.compression.subnetworks import KeptLayer, SubNetwork, make_grid, shape_of, shares_of_name
+from ernie_suite.compression.supernet import SubNetworkStudents, Supernet
 from ernie_suite.compression.work import WorkFolder
 from ernie_suite.export import check_written, export_static, write_vocab
 from ernie_suite.runs import deciding_settings, examples_digest, json_digest
@@ -54,7 +55,7 @@ class Source(NamedTuple):
         prefix: where it is.
         name: how the report calls it; see Exported.source.
         folder: where its INT8 models go, relative to the folder of the compressed models.
-        width: see Exported.width.
+        width, depth, layers: see Exported.
         weights: records.exported_digest.
         fine_tuned: whether it was made from the fine-tuned model of this compression.
     """
@@ -63,6 +64,8 @@ class Source(NamedTuple):
     name: str
     folder: str
     width: Optional[str]
+    depth: Optional[str]
+    layers: Optional[Tuple[KeptLayer, ...]]
     weights: str
     fine_tuned: bool
 
@@ -105,7 +108,7 @@ def compress(
     config = compress_config or CompressConfig()
     check_steps(pruning, quantization, config.quantization_config)
     check_onnx(quantization, config)
-    widths = check_trainer(trainer, config if pruning else None)
+    subnetworks = check_trainer(trainer, config if pruning else None)
     input_prefix = check_input_dir(config.quantization_config, trainer.task) if quantization else None
     if quantization:
         check_calibration_sizes(config.quantization_config, len(trainer.eval_dataset))
@@ -113,7 +116,7 @@ def compress(
 
     models = export_original(trainer, records)
     if pruning:
-        models += prune(trainer, widths, config.prune_config.output_filename_prefix, records)
+        models += prune(trainer, subnetworks, config, quantization, records)
     if quantization:
         sources = [find_source(input_prefix, records)] if input_prefix else [source_of(m, records) for m in models]
         for source in sources:
@@ -124,8 +127,8 @@ def compress(
 # ---------------------------------------------------------------- checks
 
 
-def check_trainer(trainer, config: Optional[CompressConfig]) -> List[Width]:
-    """The widths to prune to (none without a config).
+def check_trainer(trainer, config: Optional[CompressConfig]) -> List[SubNetwork]:
+    """The sub-networks to prune to (none without a config).
 
     Raises:
         InputError: the model is not a fine-tuned one that can be compressed, or the data do not fit it.
@@ -156,9 +159,8 @@ def check_trainer(trainer, config: Optional[CompressConfig]) -> List[Width]:
     if not trainer.train_dataset:
         raise InputError("the training set is empty: pruning trains on it; use --no_pruning to quantize only")
     check_training(trainer)
-    neurons = layers[0].linear1.weight.shape[1]
-    shares = map(parse_width, config.prune_config.width_mult_list)
-    return find_widths(list(shares), layers[0].self_attn.num_heads, neurons)
+    shares = config.prune_config
+    return make_grid(shares.width_mult_list, shares.depth_mult_list, shape_of(model))
 
 
 def check_training(trainer) -> None:
@@ -205,27 +207,37 @@ def export(trainer, model, target: Path) -> None:
     export_static(model, trainer.task.tokenizer, trainer.inference_config, target.parent, target.name)
 
 
-def prune(trainer, widths: List[Width], file_name: str, records: Records) -> List[Exported]:
-    """Train and export all widths; see pruning.py."""
+def prune(
+    trainer, subnetworks: List[SubNetwork], config: CompressConfig, quantization: bool, records: Records
+) -> List[Exported]:
+    """Train and export some sub-networks, all of them together; see supernet.py. Those by speed-up come with them."""
+    importance = cache(lambda: compute_importance(trainer, importance_batches(trainer)))
+    if config.prune_config.target_speedup_list:
+        how = config.quantization_config if quantization else None
+        budgets = Budgets(trainer, records.folder, ORIGINAL.model, how, importance, records.fine_tuned, records.anew)
+        subnetworks = subnetworks + budgets.networks(config.prune_config.target_speedup_list)
     made_from = {
         **deciding_settings(trainer),
         **beside_every_model(trainer),
         "model": records.fine_tuned,
-        "width_mult_list": " ".join(width.name for width in widths),  # they are trained together
+        "subnetworks": " ".join(subnetwork.name for subnetwork in subnetworks),
+        "kept_layers": [subnetwork.layers for subnetwork in subnetworks],
     }
-    models = [Exported(f"{width.name}/{file_name}", "fp32", width.name) for width in widths]
+    file_name = config.prune_config.output_filename_prefix
+    models = [Exported(f"{each.name}/{file_name}", "fp32", each.width, each.depth, each.layers) for each in subnetworks]
     missing = still_to_make(dict.fromkeys(models, made_from), records)
     work = WorkFolder(trainer.args.output_dir, records.folder, made_from)
     if records.anew:
         work.remove()
     if missing:
-        importance = compute_importance(trainer, importance_batches(trainer))
         with paddle.utils.unique_name.guard("compression_"):  # the optimizer's tensors count from 0, also later
-            best = train_widths(trainer, Supernet(trainer.model, importance), widths, work)
-        for width, model in zip(widths, models):
+            students = SubNetworkStudents(trainer.model, Supernet(trainer.model, importance()), subnetworks)
+            best = train_students(trainer, students, work)
+        for subnetwork, model in zip(subnetworks, models):
             if model in missing:
-                narrow = narrow_model(trainer.model, width, best[width.name].weights)
-                records.write(model, made_from, partial(export, trainer, narrow))
+                student = students.student(subnetwork.name)
+                student.set_state_dict(best[subnetwork.name].weights)
+                records.write(model, made_from, partial(export, trainer, student))
     work.remove()
     return models
 
@@ -239,7 +251,10 @@ def importance_batches(trainer) -> paddle.io.DataLoader:
 def source_of(model: Exported, records: Records) -> Source:
     """An FP32 model among the compressed ones, to quantize."""
     weights = records[model.model]["weights"]
-    return Source(records.folder / model.model, model.model, model.width or "", model.width, weights, True)
+    folder = "" if model.model == ORIGINAL.model else str(Path(model.model).parent)
+    return Source(
+        records.folder / model.model, model.model, folder, model.width, model.depth, model.layers, weights, True
+    )
 
 
 def find_source(prefix: Path, records: Records) -> Source:
@@ -256,17 +271,9 @@ def find_source(prefix: Path, records: Records) -> Source:
     if folder in path.parents and path.parent != folder:
         name = path.relative_to(folder)
         place = name.parent.as_posix()
-        return Source(prefix, name.as_posix(), place, width_of_folder(place), weights, False)
+        return Source(prefix, name.as_posix(), place, *shares_of_name(place), None, weights, False)
     place = f"from_{path.parent.name}_{weights.rpartition(':')[2][:8]}"
-    return Source(prefix, str(path), place, None, weights, False)
-
-
-def width_of_folder(name: str) -> Optional[str]:
-    try:
-        parse_width(name)
-    except InputError:
-        return None
-    return name
+    return Source(prefix, str(path), place, None, None, None, weights, False)
 
 
 def quantize(trainer, source: Source, config: PTQConfig, records: Records) -> List[Exported]:
@@ -298,6 +305,8 @@ def int8_models(source: Source, config: PTQConfig) -> List[Exported]:
                 model="/".join(filter(None, (source.folder, name, config.output_filename_prefix))),
                 precision="int8",
                 width=source.width,
+                depth=source.depth,
+                layers=source.layers,
                 algorithm=algorithm,
                 calibration_texts=count,
                 int8_embeddings=int8_embeddings,

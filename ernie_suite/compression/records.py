@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+from ernie_suite.compression.subnetworks import KeptLayer
 from ernie_suite.export import write_vocab
 from ernie_suite.runs import DIGEST, json_digest, weights_digest, what_changed
 
@@ -35,7 +36,9 @@ class Exported(NamedTuple):
 
     Attributes:
         model: its prefix, relative to the folder of the compressed models.
-        width: of the pruned model that it is or was made from; None where nothing was pruned, or nothing says so.
+        width, depth: of the pruned model that it is or was made from; None where nothing was pruned by one share of
+            every layer, or of the layers, or nothing says so.
+        layers: what that one keeps, a subnetworks.KeptLayer of each; None likewise.
         source: of an INT8 model, the FP32 model that was quantized: relative as above, or with its whole path where it
             lies outside of the folder.
         The others are those of config.PTQConfig.
@@ -44,12 +47,24 @@ class Exported(NamedTuple):
     model: str
     precision: str
     width: Optional[str] = None
+    depth: Optional[str] = None
+    layers: Optional[Tuple[KeptLayer, ...]] = None
     algorithm: Optional[str] = None
     calibration_texts: Optional[int] = None
     int8_embeddings: bool = False
     weight_quantize_type: Optional[str] = None
     quantize_activation_matmuls: bool = False
     source: Optional[str] = None
+
+
+def exported_from(row: Dict) -> Exported:
+    """The Exported of a record's row, which is JSON.
+
+    Raises:
+        TypeError: the row is none.
+    """
+    layers = row.get("layers")
+    return Exported(**{**row, "layers": layers and tuple(KeptLayer(*layer) for layer in layers)})
 
 
 class Records:
@@ -152,7 +167,7 @@ class Records:
             if reason:
                 left_out.setdefault(reason, []).append(name)
             else:
-                models.append(Exported(**self[name]["row"]))
+                models.append(exported_from(self[name]["row"]))
         return models, left_out
 
     def _why_not_one_of_these(self, name: str) -> str:
@@ -177,7 +192,7 @@ class Records:
     def _record_file(self, model: str) -> Optional[Dict]:
         try:
             record = json.loads(Path(f"{self.folder / model}{RECORD_ENDING}").read_text(encoding="utf-8"))
-            Exported(**record["row"])
+            exported_from(record["row"])
             return record if {"fine_tuned", "made_from", "files"} <= set(record) else None
         except (OSError, ValueError, TypeError, KeyError):
             return None

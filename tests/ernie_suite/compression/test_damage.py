@@ -2,8 +2,8 @@
 
 from ernie_suite.compression.budget import calibration_batches
 from ernie_suite.compression.damage import Answers, measure_damage
+from ernie_suite.compression.importance import compute_importance, order_by_importance
 from ernie_suite.compression.latency import measured_numbers
-from ernie_suite.compression.pruning import Supernet, compute_importance
 from ernie_suite.compression.subnetworks import KeptLayer, SubNetwork, narrow_model
 from ernie_suite.tasks import FAMILIES
 
@@ -24,8 +24,8 @@ def answers(request, tmp_path_factory):
     family, architecture = request.param
     trainer = tiny_trainer(tmp_path_factory.mktemp("damage"), FAMILIES[family], architecture, dropout=0.3, examples=12)
     importance = compute_importance(trainer, trainer.get_eval_dataloader(trainer.eval_dataset))
-    model = narrow_model(trainer.model, network(WHOLE), Supernet(trainer.model, importance).weights())
-    return Answers(model, calibration_batches(trainer))
+    order_by_importance(trainer.model, importance)
+    return Answers(trainer.model, calibration_batches(trainer))
 
 
 def test_damage_is_that_of_models_without_the_part(answers):
