@@ -2,7 +2,8 @@
 
 Read it in this order: config.py (what can be asked for), pipeline.py (what compress() does, step by step), pruning.py,
 thresholds.py and quantization.py (how), records.py (what was made of what), report.py (which model is the best), and
-work.py (how an interrupted run goes on).
+work.py (how an interrupted run goes on). Sub-networks by their speed are chosen by budget.py, after what latency.py and
+damage.py measure.
 
 Another step is a function of pipeline.py's compress(), with a config of its own in config.py, its flags in
 CompressionArguments there, a switch that scripts.py and FinetuneTrainer.compress hand on, and, where it makes models of

@@ -215,7 +215,7 @@ def prune(
     if config.prune_config.target_speedup_list:
         how = config.quantization_config if quantization else None
         budgets = Budgets(trainer, records.folder, ORIGINAL.model, how, importance, records.fine_tuned, records.anew)
-        subnetworks = subnetworks + budgets.networks(config.prune_config.target_speedup_list)
+        subnetworks = subnetworks + budgets.networks(list(map(float, config.prune_config.target_speedup_list)))
     made_from = {
         **deciding_settings(trainer),
         **beside_every_model(trainer),
@@ -282,7 +282,8 @@ def quantize(trainer, source: Source, config: PTQConfig, records: Records) -> Li
     shared = {**beside_every_model(trainer), "source": source.weights}
     made_from = {}
     for model in int8_models(source, config):
-        made_from[model] = {**model._asdict(), **shared, "calibration": texts_digest(texts[: model.calibration_texts])}
+        settings = model._replace(layers=None)._asdict()  # the weights of the source say which they are
+        made_from[model] = {**settings, **shared, "calibration": texts_digest(texts[: model.calibration_texts])}
     missing = still_to_make(made_from, records)
     if not missing:
         return list(made_from)
