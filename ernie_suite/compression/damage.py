@@ -131,8 +131,8 @@ def _states_before(answers: Answers) -> List[List]:
 @contextmanager
 def only_rows(weight, count: int) -> Iterator[None]:
     """Within the block a weight [rows, columns] has zeros but in its first `count` rows: what those read is gone."""
-    before = weight.clone()
-    weight[count:] = 0
+    before = weight.numpy()
+    weight.set_value(np.where(np.arange(len(before))[:, None] < count, before, np.float32(0)))
     try:
         yield
     finally:
