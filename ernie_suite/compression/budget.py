@@ -14,7 +14,7 @@ import copy
 import random
 from functools import cached_property
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ernie_suite.compression.config import PTQConfig, speedup_name
 from ernie_suite.compression.damage import Answers, Damage, measure_damage
@@ -312,6 +312,21 @@ def calibration_batches(trainer) -> List[Dict]:
         tokens += len(windows[-1]["input_ids"])
     windows.sort(key=lambda window: len(window["input_ids"]))
     return list(paddle.io.DataLoader(windows, batch_size=CALIBRATION_BATCH, collate_fn=trainer.data_collator))
+
+
+def of_report(folder: Path, subnetworks: Set[str]) -> Dict:
+    """What the report says of speed-ups: by precision the batches [rows, tokens] in which they were measured before the
+    training, and of each sub-network among those of some names what was found, but for its layers, which its row has.
+    """
+    found: Dict = {}
+    for precision, content in read_json(folder / BUDGET_FILE).items():
+        choices = {
+            name: {key: value for key, value in content[name]["found"].items() if key != "layers"}
+            for name in sorted(subnetworks & set(content))
+        }
+        if choices:
+            found[precision] = {"batches": content["latency"]["conditions"]["batches"], **choices}
+    return {"budgets": found} if found else {}
 
 
 def describe(choice: Choice, layers: int) -> str:

@@ -173,12 +173,12 @@ class CompressionArguments:
 
     By default one width (--width_mult_list 3/4), and six INT8 models (--algo_list hist mse --batch_size_list 4 8 16)
     each of the pruned model and of the model as it came, to choose from. --target_speedup 4 8 makes models of these
-    speeds on this processor instead of the width, or beside the widths that are given; README says how. The models and report.json go to compress/
-    in the model's folder. Results of several commands add up there: what is there already, made of the same model, data
-    and settings, is kept, and report.json names every model that is there. --output_dir, by default the model's
-    folder, holds the state of pruning until it is done: an interrupted run goes on when its command is given again.
-    --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the hyper-parameters of config.yml
-    unless a flag gives them.
+    speeds on this processor instead of the width, or beside the widths that are given; README says how. The models and
+    report.json go to compress/ in the model's folder. Results of several commands add up there: what is there already,
+    made of the same model, data and settings, is kept, and report.json names every model that is there. --output_dir,
+    by default the model's folder, holds the state of pruning until it is done: an interrupted run goes on when its
+    command is given again. --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the
+    hyper-parameters of config.yml unless a flag gives them.
     """
 
     pruning: bool = field(default=True, metadata={"help": "prune width and depth"})

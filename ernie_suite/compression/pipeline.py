@@ -6,7 +6,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple, Union
 
-from ernie_suite.compression.budget import Budgets
+from ernie_suite.compression.budget import Budgets, of_report
 from ernie_suite.compression.config import (
     CompressConfig,
     PTQConfig,
@@ -100,7 +100,8 @@ def compress(
         the report: {"task_name", "metric", "original", "best_int8", "models": [{the fields of records.Exported,
         "metrics", "change", "bytes", "texts_per_second", "speedup"; "onnx", its .onnx file, where there is one;
         "engines", {engine: how many times as fast as the original on Paddle}, where they were timed}], where they were
-        timed "best_engine": {"model", "engine", "speedup"}}.
+        timed "best_engine": {"model", "engine", "speedup"}, and where there are models by speed-up "budgets", see
+        budget.of_report}.
 
     Raises:
         InputError: something cannot work; nothing has been written by then.
@@ -375,6 +376,7 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
             row.update({"engines": speeds} if speeds else {})
         rows.append(row)
     report = {"task_name": task_name, "seed": trainer.args.seed, **summarize(rows, trainer.args.metric_for_best_model)}
+    report.update(of_report(records.folder, {Path(row["model"]).parts[0] for row in rows}))
     path = write_report(report, records.folder)
     print_report(report, records.folder, task_name, trainer.origin.get("data_dir"))
     print(f"report: {path}")

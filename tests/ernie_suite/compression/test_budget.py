@@ -177,4 +177,6 @@ def test_budgets_and_widths_are_trained_together_and_reported(tmp_path, exact_ti
     }
     kept = json.loads((tmp_path / "out" / BUDGET_FILE).read_text())["int8"]["speedup4"]["found"]["layers"]
     assert rows["speedup4/hist4/int8"]["layers"] == rows["speedup4/float32"]["layers"] == kept
+    assert report["budgets"]["int8"]["speedup4"]["measured"] == pytest.approx(4, rel=0.1)
+    assert all(len(batch) == 2 for batch in report["budgets"]["int8"]["batches"])
     assert rows["0.5/float32"]["layers"] == [[number, HEADS // 2, NEURONS // 2] for number in range(LAYERS)]
