@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Dict
 
 from ernie_suite.compression.config import PTQConfig
-from ernie_suite.compression.subnetworks import make_grid, narrow_model, shape_of
 from ernie_suite.compression.quantization import calibrate, write_quantized
+from ernie_suite.compression.subnetworks import make_grid, narrow_model, shape_of
 from ernie_suite.export import export_static
 
 import numpy as np

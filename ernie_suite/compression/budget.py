@@ -14,12 +14,13 @@ import copy
 import random
 from functools import cached_property
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
-from ernie_suite.compression.config import PTQConfig, speedup_name
+from ernie_suite.compression.config import PTQConfig, parse_speedup, speedup_name
 from ernie_suite.compression.damage import Answers, Damage, measure_damage
 from ernie_suite.compression.importance import Importance, order_by_importance
 from ernie_suite.compression.latency import LatencyTable, SpeedTest, measure_latency, measured_numbers
+from ernie_suite.compression.records import Exported, Records
 from ernie_suite.compression.subnetworks import KeptLayer, SubNetwork, narrow_model
 from ernie_suite.runs import deciding_settings, json_digest, read_json
 
@@ -167,42 +168,49 @@ class Budgets:
 
     Args:
         trainer: a trainer.FinetuneTrainer with the fine-tuned model.
-        folder: of the compressed models.
-        original: prefix of the exported FP32 model in it.
+        records: of the folder of the compressed models.
+        original: the exported FP32 model there.
         quantization: how the sub-networks will be quantized; None where FP32 models are to have the speed-up.
         importance: computes that of heads and neurons.
-        fine_tuned: records.model_digest of the fine-tuned model.
-        anew: whether to measure and choose again what is there.
     """
 
     def __init__(
         self,
         trainer,
-        folder: Path,
-        original: str,
+        records: Records,
+        original: Exported,
         quantization: Optional[PTQConfig],
         importance: Callable[[], Importance],
-        fine_tuned: str,
-        anew: bool = False,
     ):
-        self.trainer, self.fine_tuned, self.importance = trainer, fine_tuned, importance
-        self.file = folder / BUDGET_FILE
-        self.test = SpeedTest(trainer, folder / original, quantization)
-        self.content = {} if anew else read_json(self.file)
+        self.trainer, self.importance, self.fine_tuned = trainer, importance, records.fine_tuned
+        self.file = records.folder / BUDGET_FILE
+        self.original, self.quantization = records.folder / original.model, quantization
+        self.anew = records.anew
         layers = trainer.model.base_model.encoder.layers
         self.layers, self.heads = len(layers), layers[0].self_attn.num_heads
         self.neurons = layers[0].linear1.weight.shape[1]
 
-    def networks(self, targets: Sequence[float]) -> List[SubNetwork]:
+    @cached_property
+    def content(self) -> Dict:
+        """That of the file, by precision and then by name."""
+        return {} if self.anew else read_json(self.file)
+
+    @cached_property
+    def test(self) -> SpeedTest:
+        return SpeedTest(self.trainer, self.original, self.quantization)
+
+    def networks(self, targets: Sequence[Union[float, str]]) -> List[SubNetwork]:
         """The sub-network of each target, in their order.
 
         Raises:
             InputError: a target that cannot be reached, or that the whole model exceeds.
         """
-        table = self.latency()
-        for target in targets:
-            self.check_reachable(target, table)
-        return [SubNetwork(speedup_name(target), self.chosen(target, table).layers) for target in targets]
+        if not targets:
+            return []
+        table, speedups = self.latency(), [parse_speedup(target) for target in targets]
+        for speedup in speedups:
+            self.check_reachable(speedup, table)
+        return [SubNetwork(speedup_name(speedup), self.chosen(speedup, table).layers) for speedup in speedups]
 
     def latency(self) -> LatencyTable:
         """The table, as it was measured now or before under the same conditions."""

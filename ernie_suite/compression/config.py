@@ -13,6 +13,7 @@ from ernie_inference.model_files import find_model, inspect_model
 ALGORITHMS = ("KL", "abs_max", "min_max", "avg", "hist", "mse")
 WEIGHT_QUANTIZE_TYPES = ("abs_max", "channel_wise_abs_max")
 CALIBRATION_SIZES = (4, 8, 16)  # which the scripts try
+DROP_RULES = ("every_other", "importance")
 
 
 def check_list(name: str, values, wanted: str) -> None:
@@ -57,6 +58,13 @@ def check_onnx(quantization: bool, config: "CompressConfig") -> None:
     check_converters()
 
 
+def check_calibration_sizes(config: "PTQConfig", available: int) -> None:
+    if max(config.batch_size_list) > available:
+        raise InputError(
+            f"batch_size_list asks for {max(config.batch_size_list)} calibration texts, the dev set has {available}"
+        )
+
+
 @dataclass
 class DynabertConfig:
     """Pruning of width and depth (DynaBERT, Hou et al. 2020).
@@ -66,6 +74,8 @@ class DynabertConfig:
             texts like "3/4"; 3/4 is good for 6 layers, 2/3 for 12. None for 3/4 or, where only
             target_speedup_list is given, for none.
         depth_mult_list: the shares of layers to keep; each width is made at each depth.
+        drop_layers: which layers go, one of DROP_RULES: by DynaBERT's rule, or those that the dev set's loss depends on
+            the least.
         output_filename_prefix: file name of the pruned models.
         target_speedup_list: how many times as fast as the original models are to be, in the precision that comes last:
             each keeps heads, neurons and layers where they matter the most (budget.py). They are trained together with
@@ -74,6 +84,7 @@ class DynabertConfig:
 
     width_mult_list: Optional[Sequence[Union[float, str]]] = None
     depth_mult_list: Sequence[Union[float, str]] = field(default_factory=lambda: [1.0])
+    drop_layers: str = "every_other"
     output_filename_prefix: str = "float32"
     target_speedup_list: Optional[Sequence[Union[float, str]]] = None
 
@@ -93,6 +104,8 @@ class DynabertConfig:
             setattr(self, name, shares)
         if only_speedups and self.depth_mult_list == [1.0]:
             self.width_mult_list = []
+        if self.drop_layers not in DROP_RULES:
+            raise InputError(f"drop_layers {self.drop_layers}: give one of {', '.join(DROP_RULES)}")
         check_file_name(self.output_filename_prefix)
 
 
@@ -192,6 +205,7 @@ class CompressionArguments:
     depth_mult_list: List[str] = field(
         default_factory=lambda: ["1.0"], metadata={"help": "shares of layers to keep, each with each width, e.g. 2/3"}
     )
+    drop_layers: str = field(default="every_other", metadata={"help": f"which layers go: {' or '.join(DROP_RULES)}"})
     algo_list: List[str] = field(
         default_factory=lambda: ["hist", "mse"], metadata={"help": f"quantization algorithms: {' '.join(ALGORITHMS)}"}
     )
@@ -230,7 +244,10 @@ class CompressionArguments:
         sizes = self.batch_size_list or sorted({max(1, min(size, available)) for size in CALIBRATION_SIZES})
         return CompressConfig(
             prune_config=DynabertConfig(
-                self.width_mult_list, self.depth_mult_list, target_speedup_list=self.target_speedup
+                self.width_mult_list,
+                self.depth_mult_list,
+                self.drop_layers,
+                target_speedup_list=self.target_speedup,
             ),
             quantization_config=PTQConfig(
                 algo_list=self.algo_list,

@@ -9,13 +9,15 @@ from typing import Dict, List, NamedTuple, Optional, Tuple, Union
 from ernie_suite.compression.budget import Budgets, of_report
 from ernie_suite.compression.config import (
     CompressConfig,
+    DynabertConfig,
     PTQConfig,
+    check_calibration_sizes,
     check_input_dir,
     check_onnx,
     check_steps,
 )
 from ernie_suite.compression.distillation import train_students
-from ernie_suite.compression.importance import compute_importance
+from ernie_suite.compression.importance import compute_importance, find_drop_order
 from ernie_suite.compression.quantization import calibrate, folder_name, write_quantized
 from ernie_suite.compression.records import Exported, Records, beside_every_model, exported_digest, model_digest
 from ernie_suite.compression.report import (
@@ -45,6 +47,7 @@ from ernie_inference.errors import InputError
 from ernie_inference.files import publish
 from ernie_inference.processors import describe_processor, usable_processors
 
+DROP_ORDER_TEXTS = 512
 ORIGINAL = Exported("inference/infer", "fp32")
 
 
@@ -92,7 +95,8 @@ def compress(
     the pruned models are written. With trainer.args.overwrite_output_dir all that is asked for is made anew.
 
     Args:
-        trainer: a trainer.FinetuneTrainer with the fine-tuned model, in one process.
+        trainer: a trainer.FinetuneTrainer with the fine-tuned model, in each process. All of them train; the first one
+            does the rest alone, and the others get {} once the training is done.
         task_name: the data set, for the commands that are printed.
         output_dir: a folder, usually <model>/compress.
 
@@ -115,9 +119,12 @@ def compress(
         check_calibration_sizes(config.quantization_config, len(trainer.eval_dataset))
     records = Records(Path(output_dir), model_digest(trainer.model), anew=trainer.args.overwrite_output_dir)
 
-    models = export_original(trainer, records)
+    first = trainer.args.should_save
+    models = export_original(trainer, records) if first else [ORIGINAL]
     if pruning:
         models += prune(trainer, subnetworks, config, quantization, records)
+    if not first:
+        return {}
     if quantization:
         sources = [find_source(input_prefix, records)] if input_prefix else [source_of(m, records) for m in models]
         for source in sources:
@@ -153,33 +160,12 @@ def check_trainer(trainer, config: Optional[CompressConfig]) -> List[SubNetwork]
         raise InputError(
             "the dev set is empty: compression measures importance and accuracy on it and calibrates with it"
         )
-    if trainer.args.world_size > 1:
-        raise InputError("compression runs in one process: start the script without paddle.distributed.launch")
     if config is None:
         return []
     if not trainer.train_dataset:
         raise InputError("the training set is empty: pruning trains on it; use --no_pruning to quantize only")
-    check_training(trainer)
-    shares = config.prune_config
-    return make_grid(shares.width_mult_list, shares.depth_mult_list, shape_of(model))
-
-
-def check_training(trainer) -> None:
-    """Raises InputError where the training arguments ask for what pruning does not do, or for no step."""
-    for precision in ("fp16", "bf16"):
-        if getattr(trainer.args, precision):
-            raise InputError(
-                f"pruning trains in FP32, and {precision} is on: leave out --{precision}, or set "
-                f"{precision}: false under Compression in config.yml"
-            )
     trainer.count_steps()
-
-
-def check_calibration_sizes(config: PTQConfig, available: int) -> None:
-    if max(config.batch_size_list) > available:
-        raise InputError(
-            f"batch_size_list asks for {max(config.batch_size_list)} calibration texts, the dev set has {available}"
-        )
+    return find_grid(model, config.prune_config)
 
 
 # ---------------------------------------------------------------- steps
@@ -208,45 +194,66 @@ def export(trainer, model, target: Path) -> None:
     export_static(model, trainer.task.tokenizer, trainer.inference_config, target.parent, target.name)
 
 
+def find_grid(model, config: DynabertConfig, drop_order: Optional[List[int]] = None) -> List[SubNetwork]:
+    widths, depths = (list(map(float, shares or [])) for shares in (config.width_mult_list, config.depth_mult_list))
+    return make_grid(widths, depths, shape_of(model), drop_order)
+
+
 def prune(
-    trainer, subnetworks: List[SubNetwork], config: CompressConfig, quantization: bool, records: Records
+    trainer, grid: List[SubNetwork], config: CompressConfig, quantization: bool, records: Records
 ) -> List[Exported]:
-    """Train and export some sub-networks, all of them together; see supernet.py. Those by speed-up come with them."""
+    """Train and export some sub-networks, all of them together: those of a grid and those by speed; see supernet.py.
+
+    Where layers are dropped by their importance, which layers that are is found when they are to be trained.
+    """
+    first = trainer.args.should_save
     importance = cache(lambda: compute_importance(trainer, importance_batches(trainer)))
-    if config.prune_config.target_speedup_list:
-        how = config.quantization_config if quantization else None
-        budgets = Budgets(trainer, records.folder, ORIGINAL.model, how, importance, records.fine_tuned, records.anew)
-        subnetworks = subnetworks + budgets.networks(list(map(float, config.prune_config.target_speedup_list)))
+    budgets = Budgets(trainer, records, ORIGINAL, config.quantization_config if quantization else None, importance)
+    by_speed = trainer.agreed(budgets.networks(config.prune_config.target_speedup_list or []) if first else [])
+    by_importance = config.prune_config.drop_layers == "importance" and any(each.depth for each in grid)
     made_from = {
         **deciding_settings(trainer),
         **beside_every_model(trainer),
         "model": records.fine_tuned,
-        "subnetworks": " ".join(subnetwork.name for subnetwork in subnetworks),
-        "kept_layers": [subnetwork.layers for subnetwork in subnetworks],
+        "subnetworks": " ".join(subnetwork.name for subnetwork in grid + by_speed),
+        "layers_by_speed": [subnetwork.layers for subnetwork in by_speed] or None,
+        "layers": "by importance" if by_importance else [subnetwork.layers for subnetwork in grid],
     }
     file_name = config.prune_config.output_filename_prefix
-    models = [Exported(f"{each.name}/{file_name}", "fp32", each.width, each.depth, each.layers) for each in subnetworks]
-    missing = still_to_make(dict.fromkeys(models, made_from), records)
+    models = [Exported(f"{each.name}/{file_name}", "fp32", each.width, each.depth) for each in grid + by_speed]
     work = WorkFolder(trainer.args.output_dir, records.folder, made_from)
-    if records.anew:
+    if records.anew and first:
         work.remove()
+    missing = trainer.agreed(still_to_make(dict.fromkeys(models, made_from), records) if first else None)
     if missing:
+        if by_importance:
+            order = trainer.agreed(find_drop_order(trainer, drop_order_batches(trainer)) if first else None)
+            grid = find_grid(trainer.model, config.prune_config, order)
         with paddle.utils.unique_name.guard("compression_"):  # the optimizer's tensors count from 0, also later
-            students = SubNetworkStudents(trainer.model, Supernet(trainer.model, importance()), subnetworks)
+            students = SubNetworkStudents(trainer.model, Supernet(trainer.model, importance()), grid + by_speed)
             best = train_students(trainer, students, work)
-        for subnetwork, model in zip(subnetworks, models):
-            if model in missing:
+        for subnetwork, model in zip(grid + by_speed, models):
+            if model in missing and first:
                 student = students.student(subnetwork.name)
                 student.set_state_dict(best[subnetwork.name].weights)
-                records.write(model, made_from, partial(export, trainer, student))
-    work.remove()
-    return models
+                records.write(model._replace(layers=subnetwork.layers), made_from, partial(export, trainer, student))
+    if first:
+        work.remove()
+    return [records.exported(model.model) for model in models] if first else models
 
 
 def importance_batches(trainer) -> paddle.io.DataLoader:
     """The dev set in batches of the training's size, for importance depends on it, and on no other."""
     size = trainer.args.per_device_train_batch_size
     return paddle.io.DataLoader(trainer.eval_dataset, batch_size=size, collate_fn=trainer.data_collator)
+
+
+def drop_order_batches(trainer) -> List[Dict]:
+    """Some of the dev set, which is read once for every layer that could be dropped; of like length, to save time."""
+    texts = calibration_texts(trainer, DROP_ORDER_TEXTS)
+    texts.sort(key=lambda text: len(text["input_ids"]))
+    size = trainer.args.per_device_eval_batch_size
+    return list(paddle.io.DataLoader(texts, batch_size=size, collate_fn=trainer.data_collator))
 
 
 def source_of(model: Exported, records: Records) -> Source:

@@ -102,6 +102,10 @@ class Records:
             raise KeyError(model)
         return record
 
+    def exported(self, model: str) -> Exported:
+        """A model that has a record, by its prefix."""
+        return exported_from(self[model]["row"])
+
     def why_anew(self, model: Exported, made_from: Dict) -> Optional[str]:
         """None for a model that is there as it would be made; else why it has to be made, "" where there is none."""
         record = self.read(model.model)
@@ -167,7 +171,7 @@ class Records:
             if reason:
                 left_out.setdefault(reason, []).append(name)
             else:
-                models.append(exported_from(self[name]["row"]))
+                models.append(self.exported(name))
         return models, left_out
 
     def _why_not_one_of_these(self, name: str) -> str:

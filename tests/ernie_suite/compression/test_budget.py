@@ -9,6 +9,7 @@ from ernie_suite.compression.config import CompressConfig, DynabertConfig, PTQCo
 from ernie_suite.compression.importance import compute_importance
 from ernie_suite.compression.latency import LatencyTable, SpeedTest, measured_numbers
 from ernie_suite.compression.pipeline import export, importance_batches
+from ernie_suite.compression.records import Exported, Records
 from ernie_suite.compression.subnetworks import KeptLayer
 
 import numpy as np
@@ -16,6 +17,8 @@ import pytest
 
 from ernie_inference.errors import InputError
 from tests.support.trainers import HEADS, LAYERS, NEURONS, tiny_trainer
+
+PTQ = PTQConfig()
 
 
 def damage_and_table(layers, heads, neurons, seed):
@@ -93,16 +96,15 @@ def trainer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("budget")
     trainer = tiny_trainer(folder / "state", examples=16)
     export(trainer, trainer.model, folder / "original" / "model")
-    trainer.original = folder / "original" / "model"
+    trainer.original = Exported(str(folder / "original" / "model"), "fp32")
     return trainer
 
 
-def budgets(trainer, folder, **options):
-    def importance():
+def budgets(trainer, folder, quantization=PTQ, importance=None, fine_tuned="its digest", anew=False):
+    def computed():
         return compute_importance(trainer, importance_batches(trainer))
 
-    options = {"quantization": PTQConfig(), "fine_tuned": "its digest", "importance": importance, **options}
-    return Budgets(trainer, folder, str(trainer.original), **options)
+    return Budgets(trainer, Records(folder, fine_tuned, anew), trainer.original, quantization, importance or computed)
 
 
 def never(*_, **__):
