@@ -108,7 +108,7 @@ def compress(
         budget.of_report}.
 
     Raises:
-        InputError: something cannot work; nothing has been written by then.
+        InputError: something cannot work; nothing has been written by then but, to measure speed-ups, inference/infer.
     """
     config = compress_config or CompressConfig()
     check_steps(pruning, quantization, config.quantization_config)
