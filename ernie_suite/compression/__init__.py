@@ -1,9 +1,9 @@
-"""Smaller and faster models from a fine-tuned one: DynaBERT width pruning and quantization to INT8.
+"""Smaller and faster models from a fine-tuned one: DynaBERT pruning of width and depth, and quantization to INT8.
 
-Read it in this order: config.py (what can be asked for), pipeline.py (what compress() does, step by step), pruning.py,
-thresholds.py and quantization.py (how), records.py (what was made of what), report.py (which model is the best), and
-work.py (how an interrupted run goes on). Sub-networks by their speed are chosen by budget.py, after what latency.py and
-damage.py measure.
+Read it in this order: config.py (what can be asked for), pipeline.py (what compress() does, step by step),
+subnetworks.py (what a smaller model is), importance.py, supernet.py and distillation.py (how it is chosen and trained),
+latency.py, damage.py and budget.py (how it is chosen by speed), thresholds.py and quantization.py (how it gets INT8),
+records.py (what was made of what), report.py (which model is the best), and work.py (how an interrupted run goes on).
 
 Another step is a function of pipeline.py's compress(), with a config of its own in config.py, its flags in
 CompressionArguments there, a switch that scripts.py and FinetuneTrainer.compress hand on, and, where it makes models of

@@ -83,11 +83,12 @@ def compress(
 ) -> Dict:
     """Prune and quantize a fine-tuned model, and say which result is the best.
 
-    Writes to output_dir inference/infer.* (the model as it came), 0.75/float32.* (pruned),
-    0.75/hist16/int8.* (pruned and quantized), hist16/int8.* (quantized only), for each a record of what it was made
-    from, and report.json. With quantize_embeddings each INT8 model stands in hist16_embeddings/ too. With
-    quantization_config.input_dir only that model is quantized: one of output_dir as said above, also when it
-    lies elsewhere as a copy; any other to from_<its folder>_<its digest>/hist16/int8.*.
+    Writes to output_dir inference/infer.* (the model as it came), 0.75/float32.* (pruned; in depth too,
+    0.75-depth0.5/float32.*; by speed, speedup4/float32.*), 0.75/hist16/int8.* (pruned and quantized), hist16/int8.*
+    (quantized only), for each a record of what it was made from, and report.json. With quantize_embeddings each INT8
+    model stands in hist16_embeddings/ too. With quantization_config.input_dir only that model is quantized: one of
+    output_dir as said above, also when it lies elsewhere as a copy; any other to from_<its folder>_<its
+    digest>/hist16/int8.*.
 
     Results of several calls add up: models that are there already, made of the same, are kept, and the report has all
     that are there. With export_onnx each of those has its .onnx file beside it. Training follows trainer.args. An
@@ -210,14 +211,14 @@ def prune(
     importance = cache(lambda: compute_importance(trainer, importance_batches(trainer)))
     budgets = Budgets(trainer, records, ORIGINAL, config.quantization_config if quantization else None, importance)
     by_speed = trainer.agreed(budgets.networks(config.prune_config.target_speedup_list or []) if first else [])
-    by_importance = config.prune_config.drop_layers == "importance" and any(each.depth for each in grid)
+    drop_layers = config.prune_config.drop_layers if any(each.depth for each in grid) else None
     made_from = {
         **deciding_settings(trainer),
         **beside_every_model(trainer),
         "model": records.fine_tuned,
         "subnetworks": " ".join(subnetwork.name for subnetwork in grid + by_speed),
-        "layers_by_speed": [subnetwork.layers for subnetwork in by_speed] or None,
-        "layers": "by importance" if by_importance else [subnetwork.layers for subnetwork in grid],
+        "layers": [subnetwork.layers for subnetwork in by_speed],
+        "drop_layers": drop_layers,
     }
     file_name = config.prune_config.output_filename_prefix
     models = [Exported(f"{each.name}/{file_name}", "fp32", each.width, each.depth) for each in grid + by_speed]
@@ -226,7 +227,7 @@ def prune(
         work.remove()
     missing = trainer.agreed(still_to_make(dict.fromkeys(models, made_from), records) if first else None)
     if missing:
-        if by_importance:
+        if drop_layers == "importance":
             order = trainer.agreed(find_drop_order(trainer, drop_order_batches(trainer)) if first else None)
             grid = find_grid(trainer.model, config.prune_config, order)
         with paddle.utils.unique_name.guard("compression_"):  # the optimizer's tensors count from 0, also later
