@@ -1,5 +1,6 @@
 """What compression can be asked for. All of it is checked before any work starts."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -57,30 +58,52 @@ def check_onnx(quantization: bool, config: "CompressConfig") -> None:
     check_converters()
 
 
+def check_calibration_sizes(config: "PTQConfig", available: int) -> None:
+    if max(config.batch_size_list) > available:
+        raise InputError(
+            f"batch_size_list asks for {max(config.batch_size_list)} calibration texts, the dev set has {available}"
+        )
+
+
 @dataclass
 class DynabertConfig:
     """Pruning of width and depth (DynaBERT, Hou et al. 2020).
 
     Attributes:
         width_mult_list: the shares of heads and of feed-forward neurons to keep, as numbers or as
-            texts like "3/4"; 3/4 is good for 6 layers, 2/3 for 12.
+            texts like "3/4"; 3/4 is good for 6 layers, 2/3 for 12. None for 3/4 or, where only
+            target_speedup_list is given, for none.
         depth_mult_list: the shares of layers to keep; each width is made at each depth.
         drop_layers: which layers go, one of DROP_RULES: by DynaBERT's rule, or those that the dev set's loss depends on
             the least.
         output_filename_prefix: file name of the pruned models.
+        target_speedup_list: how many times as fast as the original models are to be, in the precision that comes last:
+            each keeps heads, neurons and layers where they matter the most (budget.py). They are trained together with
+            the widths.
     """
 
-    width_mult_list: Sequence[Union[float, str]] = field(default_factory=lambda: [3 / 4])
+    width_mult_list: Optional[Sequence[Union[float, str]]] = None
     depth_mult_list: Sequence[Union[float, str]] = field(default_factory=lambda: [1.0])
     drop_layers: str = "every_other"
     output_filename_prefix: str = "float32"
+    target_speedup_list: Optional[Sequence[Union[float, str]]] = None
 
     def __post_init__(self):
+        if self.target_speedup_list is not None:
+            check_list("target_speedup", self.target_speedup_list, "speed-ups, for example 4")
+        speedups = [parse_speedup(speedup) for speedup in self.target_speedup_list or []]
+        check_each_once("target_speedup", [f"{speedup:.4g}" for speedup in speedups])
+        self.target_speedup_list = speedups
+        only_speedups = self.target_speedup_list and self.width_mult_list is None
+        if self.width_mult_list is None:
+            self.width_mult_list = [3 / 4]
         for name, what in (("width_mult_list", "width"), ("depth_mult_list", "depth")):
             check_list(name, getattr(self, name), f"{what}s, for example 3/4")
             shares = [parse_share(share, what) for share in getattr(self, name)]
             check_each_once(name, [f"{share:.4g}" for share in shares])
             setattr(self, name, shares)
+        if only_speedups and self.depth_mult_list == [1.0]:
+            self.width_mult_list = []
         if self.drop_layers not in DROP_RULES:
             raise InputError(f"drop_layers {self.drop_layers}: give one of {', '.join(DROP_RULES)}")
         check_file_name(self.output_filename_prefix)
@@ -162,18 +185,22 @@ class CompressionArguments:
     """The flags of the compress scripts (--help shows this too).
 
     By default one width (--width_mult_list 3/4), and six INT8 models (--algo_list hist mse --batch_size_list 4 8 16)
-    each of the pruned model and of the model as it came, to choose from. The models and report.json go to compress/
-    in the model's folder. Results of several commands add up there: what is there already, made of the same model, data
-    and settings, is kept, and report.json names every model that is there. --output_dir, by default the model's
-    folder, holds the state of pruning until it is done: an interrupted run goes on when its command is given again.
-    --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the hyper-parameters of config.yml
-    unless a flag gives them.
+    each of the pruned model and of the model as it came, to choose from. --target_speedup 4 8 makes models of these
+    speeds on this processor instead of the width, or beside the widths that are given; README says how. The models and
+    report.json go to compress/ in the model's folder. Results of several commands add up there: what is there already,
+    made of the same model, data and settings, is kept, and report.json names every model that is there. --output_dir,
+    by default the model's folder, holds the state of pruning until it is done: an interrupted run goes on when its
+    command is given again. --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the
+    hyper-parameters of config.yml unless a flag gives them.
     """
 
     pruning: bool = field(default=True, metadata={"help": "prune width and depth"})
     quantization: bool = field(default=True, metadata={"help": "quantize to INT8"})
-    width_mult_list: List[str] = field(
-        default_factory=lambda: ["3/4"], metadata={"help": "shares of heads and neurons to keep, e.g. 3/4 2/3"}
+    width_mult_list: Optional[List[str]] = field(
+        default=None, metadata={"help": "shares of heads and neurons to keep, e.g. 3/4 2/3; 3/4 without target_speedup"}
+    )
+    target_speedup: Optional[List[str]] = field(
+        default=None, metadata={"help": "models so many times as fast, with heads and neurons where they matter: 4 8"}
     )
     depth_mult_list: List[str] = field(
         default_factory=lambda: ["1.0"], metadata={"help": "shares of layers to keep, each with each width, e.g. 2/3"}
@@ -209,12 +236,19 @@ class CompressionArguments:
         config = self.config()  # what is wrong is refused before anything is loaded
         check_steps(self.pruning, self.quantization, config.quantization_config)
         check_onnx(self.quantization, config)
+        if self.target_speedup and not self.pruning:
+            raise InputError("target_speedup is reached by pruning, and --no_pruning is on: leave out one of them")
 
     def config(self, available: int = CALIBRATION_SIZES[-1]) -> CompressConfig:
         """The config that these flags mean, for a dev set with `available` windows to calibrate with."""
         sizes = self.batch_size_list or sorted({max(1, min(size, available)) for size in CALIBRATION_SIZES})
         return CompressConfig(
-            prune_config=DynabertConfig(self.width_mult_list, self.depth_mult_list, self.drop_layers),
+            prune_config=DynabertConfig(
+                self.width_mult_list,
+                self.depth_mult_list,
+                self.drop_layers,
+                target_speedup_list=self.target_speedup,
+            ),
             quantization_config=PTQConfig(
                 algo_list=self.algo_list,
                 batch_size_list=sizes,
@@ -242,6 +276,26 @@ def parse_share(share: Union[float, str], what: str) -> float:
     if not 0 < value <= 1:
         raise InputError(f"{what} {share} is not above 0 and up to 1: give for example 3/4")
     return value
+
+
+def parse_speedup(speedup: Union[float, str]) -> float:
+    """How many times as fast a model is to be: 4 from 4 or "4".
+
+    Raises:
+        InputError: it is no number above 1.
+    """
+    try:
+        value = float(speedup)
+    except (ValueError, TypeError):
+        raise InputError(f"target_speedup {speedup!r} is not a number: give for example 4 or 2.5") from None
+    if not 1 < value < math.inf:
+        raise InputError(f"target_speedup {speedup} is not a number above 1: give for example 4")
+    return value
+
+
+def speedup_name(speedup: float) -> str:
+    """The folder of the sub-network with this speed-up: speedup4, speedup2.5."""
+    return f"speedup{speedup:.4g}"
 
 
 def check_input_dir(config: PTQConfig, task) -> Optional[Path]:

@@ -2,14 +2,16 @@
 
 import itertools
 import random
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Union
+from typing import Dict, List, NamedTuple, Optional, Tuple, Union
 
+from ernie_suite.compression.budget import Budgets, of_report
 from ernie_suite.compression.config import (
     CompressConfig,
     DynabertConfig,
     PTQConfig,
+    check_calibration_sizes,
     check_input_dir,
     check_onnx,
     check_steps,
@@ -27,7 +29,7 @@ from ernie_suite.compression.report import (
     summarize,
     write_report,
 )
-from ernie_suite.compression.subnetworks import SubNetwork, make_grid, shape_of, shares_of_name
+from ernie_suite.compression.subnetworks import KeptLayer, SubNetwork, make_grid, shape_of, shares_of_name
 from ernie_suite.compression.supernet import SubNetworkStudents, Supernet
 from ernie_suite.compression.work import WorkFolder
 from ernie_suite.export import check_written, export_static, write_vocab
@@ -56,7 +58,7 @@ class Source(NamedTuple):
         prefix: where it is.
         name: how the report calls it; see Exported.source.
         folder: where its INT8 models go, relative to the folder of the compressed models.
-        width, depth: see Exported.
+        width, depth, layers: see Exported.
         weights: records.exported_digest.
         fine_tuned: whether it was made from the fine-tuned model of this compression.
     """
@@ -66,6 +68,7 @@ class Source(NamedTuple):
     folder: str
     width: Optional[str]
     depth: Optional[str]
+    layers: Optional[Tuple[KeptLayer, ...]]
     weights: str
     fine_tuned: bool
 
@@ -81,10 +84,10 @@ def compress(
     """Prune and quantize a fine-tuned model, and say which result is the best.
 
     Writes to output_dir inference/infer.* (the model as it came), 0.75/float32.* (pruned; in depth too,
-    0.75-depth0.5/float32.*), 0.75/hist16/int8.* (pruned and quantized), hist16/int8.* (quantized only), for each a record of what it was made
-    from, and report.json. With quantize_embeddings each INT8 model stands in hist16_embeddings/ too. With
-    quantization_config.input_dir only that model is quantized: one of output_dir as said above, also when it
-    lies elsewhere as a copy; any other to from_<its folder>_<its digest>/hist16/int8.*.
+    0.75-depth0.5/float32.*; by speed, speedup4/float32.*), 0.75/hist16/int8.* (pruned and quantized), hist16/int8.*
+    (quantized only), for each a record of what it was made from, and report.json. With quantize_embeddings each INT8
+    model stands in hist16_embeddings/ too. With quantization_config.input_dir only that model is quantized: one of
+    output_dir likewise, also where it is a copy elsewhere; any other to from_<its folder>_<digest>/hist16/int8.*.
 
     Results of several calls add up: models that are there already, made of the same, are kept, and the report has all
     that are there. With export_onnx each of those has its .onnx file beside it. Training follows trainer.args. An
@@ -101,10 +104,11 @@ def compress(
         the report: {"task_name", "metric", "original", "best_int8", "models": [{the fields of records.Exported,
         "metrics", "change", "bytes", "texts_per_second", "speedup"; "onnx", its .onnx file, where there is one;
         "engines", {engine: how many times as fast as the original on Paddle}, where they were timed}], where they were
-        timed "best_engine": {"model", "engine", "speedup"}}.
+        timed "best_engine": {"model", "engine", "speedup"}, and where there are models by speed-up "budgets", see
+        budget.of_report}.
 
     Raises:
-        InputError: something cannot work; nothing has been written by then.
+        InputError: something cannot work; nothing has been written by then but, to measure speed-ups, inference/infer.
     """
     config = compress_config or CompressConfig()
     check_steps(pruning, quantization, config.quantization_config)
@@ -118,7 +122,7 @@ def compress(
     first = trainer.args.should_save
     models = export_original(trainer, records) if first else [ORIGINAL]
     if pruning:
-        models += prune(trainer, subnetworks, config.prune_config, records)
+        models += prune(trainer, subnetworks, config, quantization, records)
     if not first:
         return {}
     if quantization:
@@ -164,13 +168,6 @@ def check_trainer(trainer, config: Optional[CompressConfig]) -> List[SubNetwork]
     return find_grid(model, config.prune_config)
 
 
-def check_calibration_sizes(config: PTQConfig, available: int) -> None:
-    if max(config.batch_size_list) > available:
-        raise InputError(
-            f"batch_size_list asks for {max(config.batch_size_list)} calibration texts, the dev set has {available}"
-        )
-
-
 # ---------------------------------------------------------------- steps
 
 
@@ -198,47 +195,51 @@ def export(trainer, model, target: Path) -> None:
 
 
 def find_grid(model, config: DynabertConfig, drop_order: Optional[List[int]] = None) -> List[SubNetwork]:
-    widths, depths = (list(map(float, shares)) for shares in (config.width_mult_list, config.depth_mult_list))
+    widths, depths = (list(map(float, shares or [])) for shares in (config.width_mult_list, config.depth_mult_list))
     return make_grid(widths, depths, shape_of(model), drop_order)
 
 
-def prune(trainer, subnetworks: List[SubNetwork], config: DynabertConfig, records: Records) -> List[Exported]:
-    """Train and export some sub-networks, all of them together; see supernet.py.
+def prune(
+    trainer, grid: List[SubNetwork], config: CompressConfig, quantization: bool, records: Records
+) -> List[Exported]:
+    """Train and export some sub-networks, all of them together: those of a grid and those by speed; see supernet.py.
 
     Where layers are dropped by their importance, which layers that are is found when they are to be trained.
     """
-    drop_layers = config.drop_layers if any(each.depth for each in subnetworks) else None
+    first = trainer.args.should_save
+    importance = cache(lambda: compute_importance(trainer, importance_batches(trainer)))
+    budgets = Budgets(trainer, records, ORIGINAL, config.quantization_config if quantization else None, importance)
+    by_speed = trainer.agreed(budgets.networks(config.prune_config.target_speedup_list or []) if first else [])
+    drop_layers = config.prune_config.drop_layers if any(each.depth for each in grid) else None
     made_from = {
         **deciding_settings(trainer),
         **beside_every_model(trainer),
         "model": records.fine_tuned,
-        "subnetworks": " ".join(subnetwork.name for subnetwork in subnetworks),
-        "layers": [subnetwork.layers for subnetwork in subnetworks if subnetwork.width is None],
+        "subnetworks": " ".join(subnetwork.name for subnetwork in grid + by_speed),
+        "layers": [subnetwork.layers for subnetwork in by_speed],
         "drop_layers": drop_layers,
     }
-    file_name = config.output_filename_prefix
-    models = [Exported(f"{each.name}/{file_name}", "fp32", each.width, each.depth) for each in subnetworks]
-    first = trainer.args.should_save
+    file_name = config.prune_config.output_filename_prefix
+    models = [Exported(f"{each.name}/{file_name}", "fp32", each.width, each.depth) for each in grid + by_speed]
     work = WorkFolder(trainer.args.output_dir, records.folder, made_from)
     if records.anew and first:
         work.remove()
     missing = trainer.agreed(still_to_make(dict.fromkeys(models, made_from), records) if first else None)
     if missing:
-        importance = compute_importance(trainer, importance_batches(trainer))
         if drop_layers == "importance":
             order = trainer.agreed(find_drop_order(trainer, drop_order_batches(trainer)) if first else None)
-            subnetworks = find_grid(trainer.model, config, order)
+            grid = find_grid(trainer.model, config.prune_config, order)
         with paddle.utils.unique_name.guard("compression_"):  # the optimizer's tensors count from 0, also later
-            students = SubNetworkStudents(trainer.model, Supernet(trainer.model, importance), subnetworks)
+            students = SubNetworkStudents(trainer.model, Supernet(trainer.model, importance()), grid + by_speed)
             best = train_students(trainer, students, work)
-        for subnetwork, model in zip(subnetworks, models):
+        for subnetwork, model in zip(grid + by_speed, models):
             if model in missing and first:
                 student = students.student(subnetwork.name)
                 student.set_state_dict(best[subnetwork.name].weights)
-                records.write(model, made_from, partial(export, trainer, student))
+                records.write(model._replace(layers=subnetwork.layers), made_from, partial(export, trainer, student))
     if first:
         work.remove()
-    return models
+    return [records.exported(model.model) for model in models] if first else models
 
 
 def importance_batches(trainer) -> paddle.io.DataLoader:
@@ -259,7 +260,9 @@ def source_of(model: Exported, records: Records) -> Source:
     """An FP32 model among the compressed ones, to quantize."""
     weights = records[model.model]["weights"]
     folder = "" if model.model == ORIGINAL.model else str(Path(model.model).parent)
-    return Source(records.folder / model.model, model.model, folder, model.width, model.depth, weights, True)
+    return Source(
+        records.folder / model.model, model.model, folder, model.width, model.depth, model.layers, weights, True
+    )
 
 
 def find_source(prefix: Path, records: Records) -> Source:
@@ -276,9 +279,9 @@ def find_source(prefix: Path, records: Records) -> Source:
     if folder in path.parents and path.parent != folder:
         name = path.relative_to(folder)
         place = name.parent.as_posix()
-        return Source(prefix, name.as_posix(), place, *shares_of_name(place), weights, False)
+        return Source(prefix, name.as_posix(), place, *shares_of_name(place), None, weights, False)
     place = f"from_{path.parent.name}_{weights.rpartition(':')[2][:8]}"
-    return Source(prefix, str(path), place, None, None, weights, False)
+    return Source(prefix, str(path), place, None, None, None, weights, False)
 
 
 def quantize(trainer, source: Source, config: PTQConfig, records: Records) -> List[Exported]:
@@ -287,7 +290,8 @@ def quantize(trainer, source: Source, config: PTQConfig, records: Records) -> Li
     shared = {**beside_every_model(trainer), "source": source.weights}
     made_from = {}
     for model in int8_models(source, config):
-        made_from[model] = {**model._asdict(), **shared, "calibration": texts_digest(texts[: model.calibration_texts])}
+        settings = model._replace(layers=None)._asdict()  # the weights of the source say which they are
+        made_from[model] = {**settings, **shared, "calibration": texts_digest(texts[: model.calibration_texts])}
     missing = still_to_make(made_from, records)
     if not missing:
         return list(made_from)
@@ -311,6 +315,7 @@ def int8_models(source: Source, config: PTQConfig) -> List[Exported]:
                 precision="int8",
                 width=source.width,
                 depth=source.depth,
+                layers=source.layers,
                 algorithm=algorithm,
                 calibration_texts=count,
                 int8_embeddings=int8_embeddings,
@@ -378,6 +383,7 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
             row.update({"engines": speeds} if speeds else {})
         rows.append(row)
     report = {"task_name": task_name, "seed": trainer.args.seed, **summarize(rows, trainer.args.metric_for_best_model)}
+    report.update(of_report(records.folder, {Path(row["model"]).parts[0] for row in rows}))
     path = write_report(report, records.folder)
     print_report(report, records.folder, task_name, trainer.origin.get("data_dir"))
     print(f"report: {path}")

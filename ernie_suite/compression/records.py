@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+from ernie_suite.compression.subnetworks import KeptLayer
 from ernie_suite.export import write_vocab
 from ernie_suite.runs import DIGEST, json_digest, weights_digest, what_changed
 
@@ -37,6 +38,7 @@ class Exported(NamedTuple):
         model: its prefix, relative to the folder of the compressed models.
         width, depth: of the pruned model that it is or was made from; None where nothing was pruned by one share of
             every layer, or of the layers, or nothing says so.
+        layers: what that one keeps, a subnetworks.KeptLayer of each; None likewise.
         source: of an INT8 model, the FP32 model that was quantized: relative as above, or with its whole path where it
             lies outside of the folder.
         The others are those of config.PTQConfig.
@@ -46,12 +48,23 @@ class Exported(NamedTuple):
     precision: str
     width: Optional[str] = None
     depth: Optional[str] = None
+    layers: Optional[Tuple[KeptLayer, ...]] = None
     algorithm: Optional[str] = None
     calibration_texts: Optional[int] = None
     int8_embeddings: bool = False
     weight_quantize_type: Optional[str] = None
     quantize_activation_matmuls: bool = False
     source: Optional[str] = None
+
+
+def exported_from(row: Dict) -> Exported:
+    """The Exported of a record's row, which is JSON.
+
+    Raises:
+        TypeError: the row is none.
+    """
+    layers = row.get("layers")
+    return Exported(**{**row, "layers": layers and tuple(KeptLayer(*layer) for layer in layers)})
 
 
 class Records:
@@ -88,6 +101,10 @@ class Records:
         if record is None:
             raise KeyError(model)
         return record
+
+    def exported(self, model: str) -> Exported:
+        """A model that has a record, by its prefix."""
+        return exported_from(self[model]["row"])
 
     def why_anew(self, model: Exported, made_from: Dict) -> Optional[str]:
         """None for a model that is there as it would be made; else why it has to be made, "" where there is none."""
@@ -154,7 +171,7 @@ class Records:
             if reason:
                 left_out.setdefault(reason, []).append(name)
             else:
-                models.append(Exported(**self[name]["row"]))
+                models.append(self.exported(name))
         return models, left_out
 
     def _why_not_one_of_these(self, name: str) -> str:
@@ -179,7 +196,7 @@ class Records:
     def _record_file(self, model: str) -> Optional[Dict]:
         try:
             record = json.loads(Path(f"{self.folder / model}{RECORD_ENDING}").read_text(encoding="utf-8"))
-            Exported(**record["row"])
+            exported_from(record["row"])
             return record if {"fine_tuned", "made_from", "files"} <= set(record) else None
         except (OSError, ValueError, TypeError, KeyError):
             return None

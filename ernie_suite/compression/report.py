@@ -4,7 +4,7 @@ import shlex
 import statistics
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from tqdm import tqdm
 
@@ -59,17 +59,22 @@ def compare_speed(predictor: ErniePredictor, original: Path, windows: List[Windo
     What else the machine does at the time slows both alike.
     """
     reference = load_predictor(original, device="cpu")
-    sample = sorted(windows, key=lambda window: len(window.input_ids))[:: max(1, len(windows) // COMPARED_WINDOWS)]
+    sample = compared_sample(sorted(windows, key=lambda window: len(window.input_ids)))
     ratios = []
     for compared in range(WARM_UP_ROUNDS + COMPARED_ROUNDS):
         seconds = []
         for each in (reference, predictor):
             started = time.perf_counter()
-            each.run_windows(sample[:COMPARED_WINDOWS], BATCH_SIZE)
+            each.run_windows(sample, BATCH_SIZE)
             seconds.append(time.perf_counter() - started)
         if compared >= WARM_UP_ROUNDS:
             ratios.append(seconds[0] / seconds[1])
     return statistics.median(ratios)
+
+
+def compared_sample(by_length: Sequence) -> List:
+    """Of windows sorted by length those whose speed is compared: of every length, as often as there are such."""
+    return list(by_length)[:: max(1, len(by_length) // COMPARED_WINDOWS)][:COMPARED_WINDOWS]
 
 
 def compare_engines(prefix: Path, precision: str, examples: List[Dict], original: Path) -> Dict[str, float]:
@@ -80,11 +85,11 @@ def compare_engines(prefix: Path, precision: str, examples: List[Dict], original
     reference = load_predictor(original, device="cpu")
     predictors, problems = load_installed(prefix, device="cpu", precision=precision)
     windows = [window for example in examples for window in reference.task.windows(example)]
-    sample = sorted(windows, key=lambda window: len(window.input_ids))[:: max(1, len(windows) // COMPARED_WINDOWS)]
+    sample = compared_sample(sorted(windows, key=lambda window: len(window.input_ids)))
     for engine, reason in {**problems, **disagreeing(predictors, sample)}.items():
         note(f"{prefix} is not timed with {engine}: {reason}")
         predictors.pop(engine, None)
-    speeds = time_engines({"original": reference, **predictors}, sample[:COMPARED_WINDOWS])
+    speeds = time_engines({"original": reference, **predictors}, sample)
     return {engine: speeds[engine] / speeds["original"] for engine in predictors}
 
 

@@ -48,6 +48,13 @@ def test_wrong_quantization_settings_are_refused(options, says):
         (["--width_mult_list", "3/4", "wide"], "width 'wide' is not a number"),
         (["--width_mult_list", "3/4", "0.75"], "width_mult_list names 0.75 twice"),
         (["--width_mult_list"], "argument --width_mult_list: expected at least one argument"),
+        (["--target_speedup", "1"], "target_speedup 1 is not a number above 1: give for example 4"),
+        (["--target_speedup", "nan"], "target_speedup nan is not a number above 1"),
+        (["--target_speedup", "inf"], "target_speedup inf is not a number above 1"),
+        (["--target_speedup", "fast"], "target_speedup 'fast' is not a number: give for example 4 or 2.5"),
+        (["--target_speedup", "4", "8", "4.0"], "target_speedup names 4 twice: give each once"),
+        (["--target_speedup"], "argument --target_speedup: expected at least one argument"),
+        (["--target_speedup", "4", "--no_pruning"], "--no_pruning is on: leave out one of them"),
         (["--depth_mult_list", "-1/2"], "depth_mult_list|-1/2"),
         (["--depth_mult_list", "0"], "depth 0 is not above 0 and up to 1"),
         (["--depth_mult_list", "1", "deep"], "depth 'deep' is not a number"),
@@ -72,6 +79,20 @@ def test_wrong_flags_are_refused_before_anything_is_loaded(tmp_path, flags, says
     with pytest.raises(InputError, match=says) as caught:
         parse_arguments(SEQ_CLS, CompressionArguments, argv=[*argv, *flags])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "widths", "speedups"),
+    [
+        ({}, [0.75], []),
+        ({"target_speedup": ["4", "2.5"]}, [], [4, 2.5]),
+        ({"target_speedup": ["4"], "width_mult_list": ["1/2"]}, [0.5], [4]),
+        ({"target_speedup": ["4"], "depth_mult_list": ["1/2"]}, [0.75], [4]),
+    ],
+)
+def test_the_grid_is_made_unless_only_speed_ups_are_asked_for(flags, widths, speedups):
+    config = CompressionArguments(**flags).config().prune_config
+    assert (config.width_mult_list, config.target_speedup_list) == (widths, speedups)
 
 
 def test_the_compression_section_of_the_config_beats_the_data_sets_own(tmp_path):

@@ -1,0 +1,71 @@
+"""The table of what parts of a model cost. How long anything takes here is not asserted."""
+
+import json
+
+from ernie_suite.compression.config import PTQConfig
+from ernie_suite.compression.latency import LatencyTable, SpeedTest, measure_latency, measured_numbers
+from ernie_suite.compression.pipeline import export
+from ernie_suite.compression.report import BATCH_SIZE, compared_sample
+from ernie_suite.compression.subnetworks import KeptLayer
+
+import pytest
+
+from tests.support.trainers import HEADS, NEURONS, tiny_trainer
+
+TABLE = LatencyTable(rest=0.1, by_heads={1: 0.02, 2: 0.03, 4: 0.05}, by_neurons={16: 0.02, 64: 0.08}, both=0.02)
+
+
+@pytest.mark.parametrize(
+    ("total", "measured"),
+    [(12, [1, 3, 6, 9, 12]), (3072, [192, 768, 1536, 2304, 3072]), (4, [1, 2, 3, 4]), (1, [1])],
+)
+def test_what_is_measured_goes_from_little_to_all(total, measured):
+    assert measured_numbers(total) == measured
+
+
+def test_a_network_takes_what_its_parts_take():
+    assert TABLE.layer(1, 16) == pytest.approx(0.02)
+    assert TABLE.layer(3, 40) == pytest.approx(0.04 + 0.05 - 0.02), "halfway between what was measured"
+    layers = [KeptLayer(0, 1, 16), KeptLayer(3, 3, 40)]
+    assert TABLE.network(layers) == pytest.approx(0.1 + 0.02 + 0.07)
+
+
+def test_a_table_is_the_same_after_it_was_kept():
+    assert LatencyTable.from_json(json.loads(json.dumps(TABLE.to_json()))) == TABLE
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("latency")
+    trainer = tiny_trainer(folder / "state", examples=200)
+    export(trainer, trainer.model, folder / "original" / "model")
+    return trainer, folder / "original" / "model"
+
+
+def test_the_batches_are_those_in_which_the_report_compares_speed(exported, monkeypatch):
+    trainer, original = exported
+    test = SpeedTest(trainer, original, None)
+    windows = [window for example in trainer.eval_examples for window in test.original.task.windows(example)]
+    shapes = []
+    run = type(test.original.engine).run
+    monkeypatch.setattr(
+        type(test.original.engine), "run", lambda self, ids, types: shapes.append(ids.shape) or run(self, ids, types)
+    )
+    test.original.run_windows(compared_sample(sorted(windows, key=lambda window: len(window.input_ids))), BATCH_SIZE)
+    assert test.batches == shapes
+    assert len(shapes) > 1
+
+
+@pytest.mark.parametrize("quantization", [None, PTQConfig()], ids=["fp32", "int8"])
+def test_every_number_of_heads_and_neurons_has_its_time(exported, monkeypatch, quantization):
+    """In models of the precision that is asked for."""
+    trainer, original = exported
+    test = SpeedTest(trainer, original, quantization)
+    compared = {}
+    compare = test._compare
+    monkeypatch.setattr(test, "_compare", lambda engines, what: compared.update(engines) or compare(engines, what))
+    table = measure_latency(test, trainer.model)
+    assert list(table.by_heads) == measured_numbers(HEADS)
+    assert list(table.by_neurons) == measured_numbers(NEURONS)
+    assert table.rest > 0
+    assert all(engine.info.quantized == (quantization is not None) for engine in compared.values())
