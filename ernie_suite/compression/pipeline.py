@@ -13,6 +13,7 @@ from ernie_suite.compression.config import (
     check_input_dir,
     check_onnx,
     check_steps,
+    check_training_options,
     find_widths,
     parse_width,
 )
@@ -32,6 +33,7 @@ from ernie_suite.compression.work import WorkFolder
 from ernie_suite.export import check_written, export_static, write_vocab
 from ernie_suite.runs import deciding_settings, examples_digest, json_digest
 from ernie_suite.tasks import FAMILIES
+from ernie_suite.unlabeled import Unlabeled, read_unlabeled, training_on
 
 import numpy as np
 import paddle
@@ -103,17 +105,19 @@ def compress(
         InputError: something cannot work; nothing has been written by then.
     """
     config = compress_config or CompressConfig()
+    check_training_options(pruning, config)
     check_steps(pruning, quantization, config.quantization_config)
     check_onnx(quantization, config)
     widths = check_trainer(trainer, config if pruning else None)
     input_prefix = check_input_dir(config.quantization_config, trainer.task) if quantization else None
     if quantization:
         check_calibration_sizes(config.quantization_config, len(trainer.eval_dataset))
+    unlabeled = read_unlabeled(trainer, config.unlabeled_data) if config.unlabeled_data else None
     records = Records(Path(output_dir), model_digest(trainer.model), anew=trainer.args.overwrite_output_dir)
 
     models = export_original(trainer, records)
     if pruning:
-        models += prune(trainer, widths, config.prune_config.output_filename_prefix, records)
+        models += prune(trainer, widths, config.prune_config.output_filename_prefix, records, unlabeled)
     if quantization:
         sources = [find_source(input_prefix, records)] if input_prefix else [source_of(m, records) for m in models]
         for source in sources:
@@ -205,10 +209,13 @@ def export(trainer, model, target: Path) -> None:
     export_static(model, trainer.task.tokenizer, trainer.inference_config, target.parent, target.name)
 
 
-def prune(trainer, widths: List[Width], file_name: str, records: Records) -> List[Exported]:
+def prune(
+    trainer, widths: List[Width], file_name: str, records: Records, unlabeled: Optional[Unlabeled] = None
+) -> List[Exported]:
     """Train and export all widths; see pruning.py."""
     made_from = {
         **deciding_settings(trainer),
+        **({"unlabeled_data": unlabeled.digest} if unlabeled else {}),
         **beside_every_model(trainer),
         "model": records.fine_tuned,
         "width_mult_list": " ".join(width.name for width in widths),  # they are trained together
@@ -220,7 +227,10 @@ def prune(trainer, widths: List[Width], file_name: str, records: Records) -> Lis
         work.remove()
     if missing:
         importance = compute_importance(trainer, importance_batches(trainer))
-        with paddle.utils.unique_name.guard("compression_"):  # the optimizer's tensors count from 0, also later
+        with (
+            training_on(trainer, unlabeled),
+            paddle.utils.unique_name.guard("compression_"),
+        ):  # the optimizer's tensors count from 0, also later
             best = train_widths(trainer, Supernet(trainer.model, importance), widths, work)
         for width, model in zip(widths, models):
             if model in missing:

@@ -1,11 +1,12 @@
 """Text without labels: its forms, what is refused, how it is drawn, and how it is mixed with the labelled text."""
 
 import json
+import math
 import random
 from collections import Counter
 
 from ernie_suite.tasks import FAMILIES, QA, SEQ_CLS, TOKEN_CLS
-from ernie_suite.unlabeled import MOST_PER_LABELLED, draw, mix, read_unlabeled
+from ernie_suite.unlabeled import MOST_PER_LABELLED, draw, read_unlabeled, training_on
 
 import pytest
 
@@ -152,16 +153,18 @@ def test_each_is_as_likely_to_be_drawn_as_any_other():
 
 
 @pytest.mark.parametrize("count", [5, 300])
-def test_an_epoch_has_all_that_is_labelled_and_a_share_that_is_not(trainers, read, monkeypatch, count):
+def test_an_epoch_has_all_that_is_labelled_and_a_share_that_is_not(trainers, read, monkeypatch, capsys, count):
     """24 labelled texts; unlabelled ones as many as there are, or as MOST_PER_LABELLED allows, others in each epoch."""
     trainer = trainers(SEQ_CLS)
     monkeypatch.setattr(trainer.args, "max_steps", 1000)
-    mixed = mix(trainer, read(SEQ_CLS, [f"第{number}条" for number in range(count)], "more.txt"))
-    monkeypatch.setattr(trainer, "train_dataset", mixed)
-    share = min(count, MOST_PER_LABELLED * 24)
-    assert len(mixed) == 24 + share
-    sampler = trainer.get_train_dataloader().batch_sampler
-    assert len(sampler) == -(-len(mixed) // 8)
+    labelled, share = trainer.train_dataset, min(count, MOST_PER_LABELLED * 24)
+    with training_on(trainer, read(SEQ_CLS, [f"第{number}条" for number in range(count)], "more.txt")):
+        mixed, sampler = trainer.train_dataset, trainer.get_train_dataloader().batch_sampler
+    assert trainer.train_dataset is labelled
+    steps = math.ceil((24 + share) / 8)
+    assert (len(mixed), len(sampler)) == (24 + share, steps)
+    said = f"{count} examples without labels; an epoch reads 24 inputs with labels and {share} without in {steps} steps"
+    assert f"more.txt: {said}; 1,000 steps in all" in capsys.readouterr().out
     epochs = []
     for epoch in range(2):
         sampler.set_epoch(epoch)
