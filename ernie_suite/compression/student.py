@@ -2,13 +2,15 @@
 
 The student learns the teacher's logits, and its hidden states through a learnt projection where its layers are
 narrower or wider (TinyBERT, Jiao et al. 2020, section 3.1, without the attention maps, whose number of heads differs):
-what its first layer reads is matched with what the teacher's first layer reads, and each layer's output with that of
-the teacher's layer at the same share of the depth.
+the output of its embeddings is matched with that of the teacher's, and each layer's output with that of the teacher's
+layer at the same share of the depth.
 """
 
+import copy
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
+from ernie_suite.compression.supernet import HIDDEN_LOSS_WEIGHT, run_with_hidden, soft_cross_entropy
 from ernie_suite.export import write_vocab
 from ernie_suite.models import Head, find_head, load_model, load_tokenizer
 
@@ -90,7 +92,7 @@ def check_same_vocabulary(source: str, own: WordPiece, teachers: WordPiece) -> N
 
 
 def save_student(trainer, student: Student, folder: Path) -> None:
-    """Write the student as a fine-tuned model's folder, which every script takes for --model_name_or_path."""
+    """Write a student as a fine-tuned model's folder, which every script takes for --model_name_or_path."""
     student.model.config.id2label = dict(enumerate(trainer.task.labels)) or student.model.config.id2label
     with publish(folder) as temporary:
         student.model.save_pretrained(str(temporary))
@@ -99,59 +101,66 @@ def save_student(trainer, student: Student, folder: Path) -> None:
         trainer.inference_config.save(temporary)
 
 
-# ---------------------------------------------------------------- what is learnt of the hidden states
-
-
-class HiddenStates:
-    """What the first layer of a model's encoder reads and what each layer gives, in the forward pass before.
-
-    Attributes:
-        states: layers + 1 tensors [batch, seq_len, hidden].
-    """
-
-    def __init__(self, model: nn.Layer):
-        self.states: List[paddle.Tensor] = []
-        layers = model.base_model.encoder.layers
-        layers[0].register_forward_pre_hook(self._begin)
-        for layer in layers:
-            layer.register_forward_post_hook(self._add)
-
-    def _begin(self, layer, inputs) -> None:
-        self.states = [inputs[0]]
-
-    def _add(self, layer, inputs, output) -> None:
-        self.states.append(output[0] if isinstance(output, tuple) else output)
+# ---------------------------------------------------------------- what it learns
 
 
 def matched_layers(student_layers: int, teacher_layers: int) -> List[Tuple[int, int]]:
-    """(state of the student, state of the teacher) to compare: 0 is what the first layer reads, the last the last."""
+    """(output of the student, output of the teacher) to compare: 0 is the embeddings', the last the last layer's."""
     return [(own, max(own and 1, own * teacher_layers // student_layers)) for own in range(student_layers + 1)]
 
 
 class HiddenDistance(nn.Layer):
     """How far a student's hidden states are from its teacher's.
 
-    Where they are of different widths, the student's are projected by two learnt matrices, one for what the first layer
-    reads and one for what the layers give; they are not a part of the student.
+    Where they are of different widths, the student's are projected by learnt matrices, one for the embeddings and one
+    for the layers; they are not a part of the student.
     """
 
     def __init__(self, student: nn.Layer, teacher: nn.Layer):
         super().__init__()
-        models = (student, teacher)
-        own, other = (model.base_model.encoder.layers[0].linear2.weight.shape[1] for model in models)
-        self.pairs = matched_layers(*(len(model.base_model.encoder.layers) for model in models))
-        self.of_embeddings = nn.Linear(own, other) if own != other else nn.Identity()
-        self.of_layers = nn.Linear(own, other) if own != other else nn.Identity()
+        models = (student.base_model, teacher.base_model)
+        self.pairs = matched_layers(*(len(model.encoder.layers) for model in models))
+        self.of_embeddings = projection(*(model.get_input_embeddings().weight.shape[1] for model in models))
+        self.of_layers = projection(*(model.encoder.layers[0].linear2.weight.shape[1] for model in models))
 
-    def forward(self, states: Sequence[paddle.Tensor], targets: Sequence[paddle.Tensor], mask: paddle.Tensor):
-        """Mean squared errors of the tokens where mask [batch, seq_len] is true, summed over the matched layers."""
+    def forward(self, hidden: Sequence[paddle.Tensor], taught: Sequence[paddle.Tensor], mask: paddle.Tensor):
+        """Mean squared errors of the tokens where mask [batch, seq_len] is true, summed over the matched layers.
+
+        hidden, taught: the outputs of the student's and of the teacher's embeddings and layers, [batch, seq_len, width].
+        """
         losses = []
         for own, other in self.pairs:
             project = self.of_layers if own else self.of_embeddings
-            losses.append(nn.functional.mse_loss(project(states[own][mask]), targets[other][mask].detach()))
+            losses.append(nn.functional.mse_loss(project(hidden[own][mask]), taught[other][mask]))
         return sum(losses)
 
 
-def forward(model: nn.Layer, batch: Dict):
-    """The logits of a batch."""
-    return model(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
+def projection(width: int, teachers: int) -> nn.Layer:
+    return nn.Identity() if width == teachers else nn.Linear(width, teachers)
+
+
+class PretrainedStudent:
+    """A model that learns from a fine-tuned one: a distillation.Students of one.
+
+    Args:
+        teacher: the fine-tuned model; not changed.
+        student: what learns.
+    """
+
+    def __init__(self, teacher: nn.Layer, student: Student):
+        self.teacher, self.taught, self.names = copy.deepcopy(teacher), student, [student.name]
+        self.teacher.eval()
+        self.distance = HiddenDistance(student.model, teacher)
+        self.model = nn.LayerDict({"student": student.model, "distance": self.distance})
+
+    def losses(self, batch: Dict) -> Iterator[paddle.Tensor]:
+        """Soft cross entropy of the logits plus the distance of the hidden states."""
+        with paddle.no_grad():
+            taught = run_with_hidden(self.teacher, batch)
+        own = run_with_hidden(self.taught.model, batch)
+        mask = batch["input_ids"] != self.teacher.config.pad_token_id
+        distance = self.distance(own.hidden, taught.hidden, mask)
+        yield soft_cross_entropy(own.logits, taught.logits, mask) + HIDDEN_LOSS_WEIGHT * distance
+
+    def student(self, name: str) -> nn.Layer:
+        return copy.deepcopy(self.taught.model)
