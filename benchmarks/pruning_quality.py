@@ -16,8 +16,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
 
 from ernie_suite.command_line import parse_arguments
-from ernie_suite.compression.config import find_widths, parse_width
-from ernie_suite.compression.pruning import Supernet, compute_importance, narrow_model, using_model
+from ernie_suite.compression.config import parse_share
+from ernie_suite.compression.distillation import using_model
+from ernie_suite.compression.importance import compute_importance
+from ernie_suite.compression.subnetworks import make_grid, narrow_model, shape_of
+from ernie_suite.compression.supernet import Supernet
 from ernie_suite.features import Features
 from ernie_suite.scripts import build_trainer
 from ernie_suite.tasks import FAMILIES
@@ -43,9 +46,7 @@ def main() -> None:
     folders = ["--model_name_or_path", own.model_name_or_path, "--output_dir", own.model_name_or_path]
     trainer = build_trainer(family, *parse_arguments(family, argv=[*flags, *folders, "--disable_tqdm", "1", *others]))
 
-    layers = trainer.model.base_model.encoder.layers
-    neurons = layers[0].linear1.weight.shape[1]
-    (width,) = find_widths([parse_width(own.width_mult)], layers[0].self_attn.num_heads, neurons)
+    (width,) = make_grid([parse_share(own.width_mult, "width")], [1], shape_of(trainer.model))
     examples = trainer.eval_examples
     found = []
     for seed in tqdm(range(own.seeds), unit="seed"):

@@ -4,9 +4,9 @@ also as INT8. Speed does not depend on what the weights are."""
 from pathlib import Path
 from typing import Dict
 
-from ernie_suite.compression.config import PTQConfig, find_widths
-from ernie_suite.compression.pruning import narrow_model
+from ernie_suite.compression.config import PTQConfig
 from ernie_suite.compression.quantization import calibrate, write_quantized
+from ernie_suite.compression.subnetworks import make_grid, narrow_model, shape_of
 from ernie_suite.export import export_static
 
 import numpy as np
@@ -35,8 +35,8 @@ def build_models(folder: Path, layers: int = 6, hidden_size: int = 768, vocab_si
             num_labels=len(LABELS),
         )
     )
-    width = find_widths([3 / 4], num_heads=12, num_neurons=4 * hidden_size)[0]
-    narrow = narrow_model(model, width, model.state_dict())
+    (pruned,) = make_grid([3 / 4], [1], shape_of(model))
+    narrow = narrow_model(model, pruned, model.state_dict())
     prefixes = {}
     for name, each in (("fp32", model), ("pruned", narrow)):
         prefixes[name] = _export(each, folder / name, vocab_size)

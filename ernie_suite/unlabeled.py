@@ -1,9 +1,8 @@
 """Text without labels, which a teacher answers: read from a file, checked, and mixed with the labelled text."""
 
 import random
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar, Union
+from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple, TypeVar, Union
 
 from ernie_suite.features import Features
 from ernie_suite.reading import Example, json_lines
@@ -141,22 +140,7 @@ class MixedFeatures(paddle.io.Dataset):
         return {name: feature[name] for name in ("input_ids", "token_type_ids")}
 
 
-@contextmanager
-def training_on(trainer, unlabeled: Optional[Unlabeled]) -> Iterator[None]:
-    """Within the block the trainer's training set has unlabelled examples too; says how many, and how many steps."""
-    if unlabeled is None:
-        yield
-        return
-    labelled = trainer.train_dataset
+def mix(trainer, unlabeled: Unlabeled) -> MixedFeatures:
+    """The training set of a trainer with unlabelled examples among it."""
     features = Features(trainer.family, trainer.task, unlabeled.examples, labelled=False)
-    trainer.train_dataset = mixed = MixedFeatures(labelled, features)
-    try:
-        of_epoch, steps = trainer.count_steps()
-        drawn = f", {len(unlabeled.examples):,} of them drawn" if len(unlabeled.examples) < unlabeled.total else ""
-        print(
-            f"{unlabeled.file}: {unlabeled.total:,} examples without labels{drawn}; an epoch reads {len(labelled):,} "
-            f"inputs with labels and {mixed.unlabeled_of_epoch:,} without in {of_epoch:,} steps; {steps:,} steps in all"
-        )
-        yield
-    finally:
-        trainer.train_dataset = labelled
+    return MixedFeatures(trainer.train_dataset, features)

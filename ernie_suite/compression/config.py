@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Dict, List, Optional, Sequence, Union
 
 from ernie_inference.engines.onnx_files import check_converters
 from ernie_inference.errors import InputError
@@ -12,8 +12,6 @@ from ernie_inference.model_files import find_model, inspect_model
 ALGORITHMS = ("KL", "abs_max", "min_max", "avg", "hist", "mse")
 WEIGHT_QUANTIZE_TYPES = ("abs_max", "channel_wise_abs_max")
 CALIBRATION_SIZES = (4, 8, 16)  # which the scripts try
-# 0.667 typed for 2/3 of 12 heads means 8 of them.
-HEADS_TOLERANCE = 0.02
 
 
 def check_list(name: str, values, wanted: str) -> None:
@@ -75,21 +73,25 @@ def check_onnx(quantization: bool, config: "CompressConfig") -> None:
 
 @dataclass
 class DynabertConfig:
-    """Width pruning (DynaBERT, Hou et al. 2020).
+    """Pruning of width and depth (DynaBERT, Hou et al. 2020).
 
     Attributes:
         width_mult_list: the shares of heads and of feed-forward neurons to keep, as numbers or as
             texts like "3/4"; 3/4 is good for 6 layers, 2/3 for 12.
+        depth_mult_list: the shares of layers to keep; each width is made at each depth.
         output_filename_prefix: file name of the pruned models.
     """
 
     width_mult_list: Sequence[Union[float, str]] = field(default_factory=lambda: [3 / 4])
+    depth_mult_list: Sequence[Union[float, str]] = field(default_factory=lambda: [1.0])
     output_filename_prefix: str = "float32"
 
     def __post_init__(self):
-        check_list("width_mult_list", self.width_mult_list, "widths, for example 3/4")
-        self.width_mult_list = [parse_width(width) for width in self.width_mult_list]
-        check_each_once("width_mult_list", [f"{width:.4g}" for width in self.width_mult_list])
+        for name, what in (("width_mult_list", "width"), ("depth_mult_list", "depth")):
+            check_list(name, getattr(self, name), f"{what}s, for example 3/4")
+            shares = [parse_share(share, what) for share in getattr(self, name)]
+            check_each_once(name, [f"{share:.4g}" for share in shares])
+            setattr(self, name, shares)
         check_file_name(self.output_filename_prefix)
 
 
@@ -183,10 +185,13 @@ class CompressionArguments:
     it goes to student_<its name>/. --unlabeled_data adds text without labels to what either trains on.
     """
 
-    pruning: bool = field(default=True, metadata={"help": "prune the width"})
+    pruning: bool = field(default=True, metadata={"help": "prune width and depth"})
     quantization: bool = field(default=True, metadata={"help": "quantize to INT8"})
     width_mult_list: List[str] = field(
         default_factory=lambda: ["3/4"], metadata={"help": "shares of heads and neurons to keep, e.g. 3/4 2/3"}
+    )
+    depth_mult_list: List[str] = field(
+        default_factory=lambda: ["1.0"], metadata={"help": "shares of layers to keep, each with each width, e.g. 2/3"}
     )
     algo_list: List[str] = field(
         default_factory=lambda: ["hist", "mse"], metadata={"help": f"quantization algorithms: {' '.join(ALGORITHMS)}"}
@@ -240,7 +245,7 @@ class CompressionArguments:
         """The config that these flags mean, for a dev set with `available` windows to calibrate with."""
         sizes = self.batch_size_list or sorted({max(1, min(size, available)) for size in CALIBRATION_SIZES})
         return CompressConfig(
-            prune_config=DynabertConfig(width_mult_list=self.width_mult_list),
+            prune_config=DynabertConfig(self.width_mult_list, self.depth_mult_list),
             quantization_config=PTQConfig(
                 algo_list=self.algo_list,
                 batch_size_list=sizes,
@@ -257,48 +262,19 @@ class CompressionArguments:
         )
 
 
-class Width(NamedTuple):
-    """A width that a model can have: `name` is its folder's, `heads` and `neurons` those each layer keeps."""
-
-    name: str
-    heads: int
-    neurons: int
-
-
-def parse_width(width: Union[float, str]) -> float:
-    """3/4 from 0.75, "0.75" or "3/4".
+def parse_share(share: Union[float, str], what: str) -> float:
+    """3/4 from 0.75, "0.75" or "3/4"; `what` names it in the error.
 
     Raises:
         InputError: it is no number above 0 and up to 1.
     """
     try:
-        value = float(Fraction(width) if isinstance(width, str) else width)
+        value = float(Fraction(share) if isinstance(share, str) else share)
     except (ValueError, TypeError, ZeroDivisionError):
-        raise InputError(f"width {width!r} is not a number: give for example 3/4 or 0.75") from None
+        raise InputError(f"{what} {share!r} is not a number: give for example 3/4 or 0.75") from None
     if not 0 < value <= 1:
-        raise InputError(f"width {width} is not above 0 and up to 1: give for example 3/4")
+        raise InputError(f"{what} {share} is not above 0 and up to 1: give for example 3/4")
     return value
-
-
-def find_widths(width_mult_list: Sequence[float], num_heads: int, num_neurons: int) -> List[Width]:
-    """The widths of a model with num_heads heads and num_neurons feed-forward neurons a layer.
-
-    Raises:
-        InputError: a width keeps no whole number of heads, or two widths would share a folder.
-    """
-    widths = []
-    for mult in width_mult_list:
-        heads = round(mult * num_heads)
-        if heads == 0 or abs(mult * num_heads - heads) > HEADS_TOLERANCE:
-            below = int(mult * num_heads)
-            nearest = " or ".join(f"{n}/{num_heads}" for n in (below, below + 1) if 0 < n <= num_heads)
-            kept = f"{mult * num_heads:.4g} of {num_heads} heads"
-            raise InputError(f"width {mult:.4g} keeps {kept}, which is no whole number: give {nearest}")
-        widths.append(Width(str(round(heads / num_heads, 2)), heads, round(num_neurons * heads / num_heads)))
-    names = [width.name for width in widths]
-    if len(set(names)) < len(names):
-        raise InputError(f"width_mult_list names the same width twice ({', '.join(names)}): give each once")
-    return widths
 
 
 def check_input_dir(config: PTQConfig, task) -> Optional[Path]:

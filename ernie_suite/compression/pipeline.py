@@ -9,17 +9,21 @@ from typing import Dict, List, NamedTuple, Optional, Union
 from ernie_suite.compression.config import (
     CompressConfig,
     PTQConfig,
-    Width,
     check_input_dir,
     check_onnx,
     check_steps,
     check_training_options,
-    find_widths,
-    parse_width,
 )
-from ernie_suite.compression.pruning import Supernet, compute_importance, narrow_model, train_widths
+from ernie_suite.compression.importance import compute_importance
 from ernie_suite.compression.quantization import calibrate, folder_name, write_quantized
-from ernie_suite.compression.records import Exported, Records, beside_every_model, exported_digest, model_digest
+from ernie_suite.compression.records import (
+    Exported,
+    Records,
+    beside_every_model,
+    exported_digest,
+    model_digest,
+    still_to_make,
+)
 from ernie_suite.compression.report import (
     FIGURES,
     compare_engines,
@@ -29,11 +33,14 @@ from ernie_suite.compression.report import (
     summarize,
     write_report,
 )
-from ernie_suite.compression.work import WorkFolder
-from ernie_suite.export import check_written, export_static, write_vocab
+from ernie_suite.compression.student import load_student, teach
+from ernie_suite.compression.subnetworks import SubNetwork, make_grid, shape_of, shares_of_name
+from ernie_suite.compression.supernet import SubNetworkStudents, Supernet
+from ernie_suite.compression.training import export, train_and_export
+from ernie_suite.export import check_written, write_vocab
 from ernie_suite.runs import deciding_settings, examples_digest, json_digest
 from ernie_suite.tasks import FAMILIES
-from ernie_suite.unlabeled import Unlabeled, read_unlabeled, training_on
+from ernie_suite.unlabeled import Unlabeled, read_unlabeled
 
 import numpy as np
 import paddle
@@ -56,7 +63,7 @@ class Source(NamedTuple):
         prefix: where it is.
         name: how the report calls it; see Exported.source.
         folder: where its INT8 models go, relative to the folder of the compressed models.
-        width: see Exported.width.
+        width, depth, student: see Exported.
         weights: records.exported_digest.
         fine_tuned: whether it was made from the fine-tuned model of this compression.
     """
@@ -65,6 +72,8 @@ class Source(NamedTuple):
     name: str
     folder: str
     width: Optional[str]
+    depth: Optional[str]
+    student: Optional[str]
     weights: str
     fine_tuned: bool
 
@@ -83,7 +92,9 @@ def compress(
     0.75/hist16/int8.* (pruned and quantized), hist16/int8.* (quantized only), for each a record of what it was made
     from, and report.json. With quantize_embeddings each INT8 model stands in hist16_embeddings/ too. With
     quantization_config.input_dir only that model is quantized: one of output_dir as said above, also when it
-    lies elsewhere as a copy; any other to from_<its folder>_<its digest>/hist16/int8.*.
+    lies elsewhere as a copy; any other to from_<its folder>_<its digest>/hist16/int8.*. With config.student nothing is
+    pruned: that model is trained instead, to student_<its name>/, where it is exported as the pruned ones are
+    (student_<its name>/float32.*) and stands as the folder of a fine-tuned model besides.
 
     Results of several calls add up: models that are there already, made of the same, are kept, and the report has all
     that are there. With export_onnx each of those has its .onnx file beside it. Training follows trainer.args. An
@@ -105,19 +116,24 @@ def compress(
         InputError: something cannot work; nothing has been written by then.
     """
     config = compress_config or CompressConfig()
+    file_name = config.prune_config.output_filename_prefix
     check_training_options(pruning, config)
+    pruning = pruning and config.student is None
     check_steps(pruning, quantization, config.quantization_config)
     check_onnx(quantization, config)
-    widths = check_trainer(trainer, config if pruning else None)
+    subnetworks = check_trainer(trainer, config if pruning or config.student else None)
     input_prefix = check_input_dir(config.quantization_config, trainer.task) if quantization else None
     if quantization:
         check_calibration_sizes(config.quantization_config, len(trainer.eval_dataset))
+    student = load_student(trainer, config.student) if config.student else None
     unlabeled = read_unlabeled(trainer, config.unlabeled_data) if config.unlabeled_data else None
     records = Records(Path(output_dir), model_digest(trainer.model), anew=trainer.args.overwrite_output_dir)
 
     models = export_original(trainer, records)
     if pruning:
-        models += prune(trainer, widths, config.prune_config.output_filename_prefix, records, unlabeled)
+        models += prune(trainer, subnetworks, file_name, records, unlabeled)
+    if student:
+        models += teach(trainer, student, file_name, records, unlabeled)
     if quantization:
         sources = [find_source(input_prefix, records)] if input_prefix else [source_of(m, records) for m in models]
         for source in sources:
@@ -128,8 +144,8 @@ def compress(
 # ---------------------------------------------------------------- checks
 
 
-def check_trainer(trainer, config: Optional[CompressConfig]) -> List[Width]:
-    """The widths to prune to (none without a config).
+def check_trainer(trainer, config: Optional[CompressConfig]) -> List[SubNetwork]:
+    """The sub-networks to prune to (none without a config, and where a student is trained instead).
 
     Raises:
         InputError: the model is not a fine-tuned one that can be compressed, or the data do not fit it.
@@ -160,9 +176,10 @@ def check_trainer(trainer, config: Optional[CompressConfig]) -> List[Width]:
     if not trainer.train_dataset:
         raise InputError("the training set is empty: pruning trains on it; use --no_pruning to quantize only")
     check_training(trainer)
-    neurons = layers[0].linear1.weight.shape[1]
-    shares = map(parse_width, config.prune_config.width_mult_list)
-    return find_widths(list(shares), layers[0].self_attn.num_heads, neurons)
+    if config.student is not None:
+        return []
+    shares = config.prune_config
+    return make_grid(shares.width_mult_list, shares.depth_mult_list, shape_of(model))
 
 
 def check_training(trainer) -> None:
@@ -193,50 +210,24 @@ def export_original(trainer, records: Records) -> List[Exported]:
     return [ORIGINAL]
 
 
-def still_to_make(made_from: Dict[Exported, Dict], records: Records) -> List[Exported]:
-    """Those of some models that are not there as they would be made; says which are kept and why others are not."""
-    reasons = {model: records.why_anew(model, settings) for model, settings in made_from.items()}
-    for model, reason in reasons.items():
-        if reason is None:
-            print(f"{records.folder / model.model}: kept, it was made of the same before")
-        elif reason:
-            print(f"{records.folder / model.model}: made anew ({reason})")
-    return [model for model, reason in reasons.items() if reason is not None]
-
-
-def export(trainer, model, target: Path) -> None:
-    """Write a model as TARGET.pdmodel, with what it takes to serve it."""
-    export_static(model, trainer.task.tokenizer, trainer.inference_config, target.parent, target.name)
-
-
 def prune(
-    trainer, widths: List[Width], file_name: str, records: Records, unlabeled: Optional[Unlabeled] = None
+    trainer, subnetworks: List[SubNetwork], file_name: str, records: Records, unlabeled: Optional[Unlabeled] = None
 ) -> List[Exported]:
-    """Train and export all widths; see pruning.py."""
+    """Train and export some sub-networks, all of them together; see supernet.py."""
     made_from = {
         **deciding_settings(trainer),
-        **({"unlabeled_data": unlabeled.digest} if unlabeled else {}),
         **beside_every_model(trainer),
         "model": records.fine_tuned,
-        "width_mult_list": " ".join(width.name for width in widths),  # they are trained together
+        "subnetworks": " ".join(subnetwork.name for subnetwork in subnetworks),
+        "kept_layers": [subnetwork.layers for subnetwork in subnetworks],
     }
-    models = [Exported(f"{width.name}/{file_name}", "fp32", width.name) for width in widths]
-    missing = still_to_make(dict.fromkeys(models, made_from), records)
-    work = WorkFolder(trainer.args.output_dir, records.folder, made_from)
-    if records.anew:
-        work.remove()
-    if missing:
+    models = [Exported(f"{each.name}/{file_name}", "fp32", each.width, each.depth) for each in subnetworks]
+
+    def make_students() -> SubNetworkStudents:
         importance = compute_importance(trainer, importance_batches(trainer))
-        with (
-            training_on(trainer, unlabeled),
-            paddle.utils.unique_name.guard("compression_"),
-        ):  # the optimizer's tensors count from 0, also later
-            best = train_widths(trainer, Supernet(trainer.model, importance), widths, work)
-        for width, model in zip(widths, models):
-            if model in missing:
-                narrow = narrow_model(trainer.model, width, best[width.name].weights)
-                records.write(model, made_from, partial(export, trainer, narrow))
-    work.remove()
+        return SubNetworkStudents(trainer.model, Supernet(trainer.model, importance), subnetworks)
+
+    train_and_export(trainer, models, made_from, make_students, records, unlabeled)
     return models
 
 
@@ -249,7 +240,10 @@ def importance_batches(trainer) -> paddle.io.DataLoader:
 def source_of(model: Exported, records: Records) -> Source:
     """An FP32 model among the compressed ones, to quantize."""
     weights = records[model.model]["weights"]
-    return Source(records.folder / model.model, model.model, model.width or "", model.width, weights, True)
+    folder = "" if model.model == ORIGINAL.model else str(Path(model.model).parent)
+    return Source(
+        records.folder / model.model, model.model, folder, model.width, model.depth, model.student, weights, True
+    )
 
 
 def find_source(prefix: Path, records: Records) -> Source:
@@ -266,17 +260,9 @@ def find_source(prefix: Path, records: Records) -> Source:
     if folder in path.parents and path.parent != folder:
         name = path.relative_to(folder)
         place = name.parent.as_posix()
-        return Source(prefix, name.as_posix(), place, width_of_folder(place), weights, False)
+        return Source(prefix, name.as_posix(), place, *shares_of_name(place), None, weights, False)
     place = f"from_{path.parent.name}_{weights.rpartition(':')[2][:8]}"
-    return Source(prefix, str(path), place, None, weights, False)
-
-
-def width_of_folder(name: str) -> Optional[str]:
-    try:
-        parse_width(name)
-    except InputError:
-        return None
-    return name
+    return Source(prefix, str(path), place, None, None, None, weights, False)
 
 
 def quantize(trainer, source: Source, config: PTQConfig, records: Records) -> List[Exported]:
@@ -308,6 +294,8 @@ def int8_models(source: Source, config: PTQConfig) -> List[Exported]:
                 model="/".join(filter(None, (source.folder, name, config.output_filename_prefix))),
                 precision="int8",
                 width=source.width,
+                depth=source.depth,
+                student=source.student,
                 algorithm=algorithm,
                 calibration_texts=count,
                 int8_embeddings=int8_embeddings,

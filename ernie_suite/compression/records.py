@@ -35,7 +35,9 @@ class Exported(NamedTuple):
 
     Attributes:
         model: its prefix, relative to the folder of the compressed models.
-        width: of the pruned model that it is or was made from; None where nothing was pruned, or nothing says so.
+        width, depth: of the pruned model that it is or was made from; None where nothing was pruned by one share of
+            every layer, or of the layers, or nothing says so.
+        student: the name of the model that it is or was made from, where that learnt from the fine-tuned one.
         source: of an INT8 model, the FP32 model that was quantized: relative as above, or with its whole path where it
             lies outside of the folder.
         The others are those of config.PTQConfig.
@@ -44,6 +46,8 @@ class Exported(NamedTuple):
     model: str
     precision: str
     width: Optional[str] = None
+    depth: Optional[str] = None
+    student: Optional[str] = None
     algorithm: Optional[str] = None
     calibration_texts: Optional[int] = None
     int8_embeddings: bool = False
@@ -185,6 +189,17 @@ class Records:
     def _save(self, model: str, record: Dict) -> None:
         write_json(Path(f"{self.folder / model}{RECORD_ENDING}"), record)
         self._read[model] = record
+
+
+def still_to_make(made_from: Dict[Exported, Dict], records: Records) -> List[Exported]:
+    """Those of some models that are not there as they would be made; says which are kept and why others are not."""
+    reasons = {model: records.why_anew(model, settings) for model, settings in made_from.items()}
+    for model, reason in reasons.items():
+        if reason is None:
+            print(f"{records.folder / model.model}: kept, it was made of the same before")
+        elif reason:
+            print(f"{records.folder / model.model}: made anew ({reason})")
+    return [model for model, reason in reasons.items() if reason is not None]
 
 
 def _as_json(value: Dict) -> Dict:

@@ -100,16 +100,18 @@ def summarize(rows: List[Row], metric: str) -> Dict:
     best = next((row["model"] for row in ordered if row["precision"] == "int8"), None)
     report = {"metric": metric, "original": original["model"], "best_int8": best, "models": ordered}
     timed = {row["model"]: row["engines"] for row in ordered if row.get("engines")}
-    chosen = next((model for model in (best, best_pruned(ordered), original["model"]) if model in timed), None)
+    chosen = next(
+        (model for model in (best, best_smaller(ordered, original["model"]), original["model"]) if model in timed), None
+    )
     if chosen:
         engine = fastest(timed[chosen])
         report["best_engine"] = {"model": chosen, "engine": engine, "speedup": timed[chosen][engine]}
     return report
 
 
-def best_pruned(rows: List[Row]) -> Optional[str]:
-    """The first pruned FP32 model."""
-    return next((row["model"] for row in rows if row.get("width") and row["precision"] == "fp32"), None)
+def best_smaller(rows: List[Row], original: str) -> Optional[str]:
+    """The first FP32 model that is not the original."""
+    return next((row["model"] for row in rows if row["precision"] == "fp32" and row["model"] != original), None)
 
 
 def fastest(speeds: Dict[str, float]) -> str:
@@ -137,7 +139,9 @@ def print_report(report: Dict, output_dir: Path, task_name: str, data_dir: Optio
     print_table(rows, right=[column for column in rows[0] if column not in ("model", "best engine")])
     if report["best_int8"]:
         print(f"best INT8 model: {output_dir / report['best_int8']}")
-    named = list(filter(None, (report["original"], best_pruned(report["models"]), report["best_int8"])))
+    named = list(
+        filter(None, (report["original"], best_smaller(report["models"], report["original"]), report["best_int8"]))
+    )
     print("try them:")
     for model in named:
         command = ["python", "infer.py", "--task_name", task_name]

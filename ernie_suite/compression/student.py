@@ -7,12 +7,17 @@ layer at the same share of the depth.
 """
 
 import copy
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from ernie_suite.compression.records import Exported, Records, beside_every_model, model_digest
 from ernie_suite.compression.supernet import HIDDEN_LOSS_WEIGHT, run_with_hidden, soft_cross_entropy
+from ernie_suite.compression.training import export, train_and_export
 from ernie_suite.export import write_vocab
 from ernie_suite.models import Head, find_head, load_model, load_tokenizer
+from ernie_suite.runs import deciding_settings
+from ernie_suite.unlabeled import Unlabeled
 
 import paddle
 from paddle import nn
@@ -91,12 +96,33 @@ def check_same_vocabulary(source: str, own: WordPiece, teachers: WordPiece) -> N
     )
 
 
-def save_student(trainer, student: Student, folder: Path) -> None:
-    """Write a student as a fine-tuned model's folder, which every script takes for --model_name_or_path."""
-    student.model.config.id2label = dict(enumerate(trainer.task.labels)) or student.model.config.id2label
+def teach(
+    trainer, student: Student, file_name: str, records: Records, unlabeled: Optional[Unlabeled] = None
+) -> List[Exported]:
+    """Train the student, export it, and write it as a fine-tuned model's folder, which every script takes."""
+    model = Exported(f"student_{student.name}/{file_name}", "fp32", student=student.name)
+    made_from = {
+        **deciding_settings(trainer),
+        **beside_every_model(trainer),
+        "model": records.fine_tuned,
+        "student": model_digest(student.model),  # with the weights of its head, which the seed decides
+    }
+
+    def write(_, taught: nn.Layer, target: Path) -> None:
+        write_folder(trainer, taught, student.tokenizer, target.parent)
+        export(trainer, taught, target)
+
+    make_students = partial(PretrainedStudent, trainer.model, student)
+    train_and_export(trainer, [model], made_from, make_students, records, unlabeled, write)
+    return [model]
+
+
+def write_folder(trainer, model: nn.Layer, tokenizer, folder: Path) -> None:
+    """Write a model with its tokenizer and what a fine-tuned model's folder holds besides."""
+    model.config.id2label = dict(enumerate(trainer.task.labels)) or model.config.id2label
     with publish(folder) as temporary:
-        student.model.save_pretrained(str(temporary))
-        student.tokenizer.save_pretrained(str(temporary))
+        model.save_pretrained(str(temporary))
+        tokenizer.save_pretrained(str(temporary))
         write_vocab(trainer.task.tokenizer, temporary)
         trainer.inference_config.save(temporary)
 
@@ -126,7 +152,7 @@ class HiddenDistance(nn.Layer):
     def forward(self, hidden: Sequence[paddle.Tensor], taught: Sequence[paddle.Tensor], mask: paddle.Tensor):
         """Mean squared errors of the tokens where mask [batch, seq_len] is true, summed over the matched layers.
 
-        hidden, taught: the outputs of the student's and of the teacher's embeddings and layers, [batch, seq_len, width].
+        hidden, taught: the outputs of the student's and the teacher's embeddings and layers, [batch, seq_len, width].
         """
         losses = []
         for own, other in self.pairs:

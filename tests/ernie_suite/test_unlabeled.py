@@ -5,8 +5,10 @@ import math
 import random
 from collections import Counter
 
+from ernie_suite.compression.distillation import training_on
+from ernie_suite.compression.training import mixed_text
 from ernie_suite.tasks import FAMILIES, QA, SEQ_CLS, TOKEN_CLS
-from ernie_suite.unlabeled import MOST_PER_LABELLED, draw, read_unlabeled, training_on
+from ernie_suite.unlabeled import MOST_PER_LABELLED, draw, read_unlabeled
 
 import pytest
 
@@ -157,10 +159,10 @@ def test_an_epoch_has_all_that_is_labelled_and_a_share_that_is_not(trainers, rea
     """24 labelled texts; unlabelled ones as many as there are, or as MOST_PER_LABELLED allows, others in each epoch."""
     trainer = trainers(SEQ_CLS)
     monkeypatch.setattr(trainer.args, "max_steps", 1000)
-    labelled, share = trainer.train_dataset, min(count, MOST_PER_LABELLED * 24)
-    with training_on(trainer, read(SEQ_CLS, [f"第{number}条" for number in range(count)], "more.txt")):
-        mixed, sampler = trainer.train_dataset, trainer.get_train_dataloader().batch_sampler
-    assert trainer.train_dataset is labelled
+    share = min(count, MOST_PER_LABELLED * 24)
+    mixed = mixed_text(trainer, read(SEQ_CLS, [f"第{number}条" for number in range(count)], "more.txt"))
+    with training_on(trainer, mixed):
+        sampler = trainer.get_train_dataloader().batch_sampler
     steps = math.ceil((24 + share) / 8)
     assert (len(mixed), len(sampler)) == (24 + share, steps)
     said = f"{count} examples without labels; an epoch reads 24 inputs with labels and {share} without in {steps} steps"

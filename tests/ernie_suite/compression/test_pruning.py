@@ -7,17 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-from ernie_suite.compression.config import CompressConfig, DynabertConfig, Width, find_widths, parse_width
+from ernie_suite.compression.config import CompressConfig, DynabertConfig, parse_share
+from ernie_suite.compression.distillation import _take_step, batches_of_steps, train_students
+from ernie_suite.compression.importance import compute_importance
 from ernie_suite.compression.pipeline import export, importance_batches
-from ernie_suite.compression.pruning import (
-    Supernet,
-    _take_step,
-    batches_of_steps,
-    compute_importance,
-    narrow_model,
-    soft_cross_entropy,
-    train_widths,
-)
+from ernie_suite.compression.subnetworks import make_grid, narrow_model
+from ernie_suite.compression.supernet import SubNetworkStudents, Supernet, soft_cross_entropy
 from ernie_suite.compression.work import WorkFolder
 
 import numpy as np
@@ -28,7 +23,7 @@ from ernie_inference.errors import InputError
 from tests.support.scripts import ROOT
 from tests.support.trainers import HEADS, HIDDEN, LAYERS, NEURONS, exported_parameters, tiny_trainer
 
-HALF, FULL = Width("0.5", 2, 32), Width("1.0", 4, 64)
+HALF, THREE_QUARTERS, FULL = make_grid([1 / 2, 3 / 4, 1], [1], LAYERS * [(HEADS, NEURONS)])
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +52,7 @@ def logits_of(model, batch):
 
 @pytest.mark.parametrize("given, value", [(0.75, 0.75), ("3/4", 0.75), ("0.5", 0.5), (1, 1.0)])
 def test_widths_are_numbers_or_fractions(given, value):
-    assert parse_width(given) == value
+    assert parse_share(given, "width") == value
 
 
 @pytest.mark.parametrize("wrong", [0, 1.5, -0.5, "0/4", "5/4", "x", "1/0", float("nan"), None])
@@ -68,14 +63,14 @@ def test_a_width_outside_0_to_1_is_refused(wrong):
 
 @pytest.mark.parametrize("layers_heads, width, kept", [(12, 3 / 4, 9), (12, 2 / 3, 8), (12, 0.667, 8), (16, 3 / 4, 12)])
 def test_widths_keep_whole_heads(layers_heads, width, kept):
-    (found,) = find_widths([width], layers_heads, 3072)
-    assert (found.heads, found.neurons) == (kept, 3072 * kept // layers_heads)
+    (found,) = make_grid([width], [1], 2 * [(layers_heads, 3072)])
+    assert found.layers == tuple((index, kept, 3072 * kept // layers_heads) for index in range(2))
 
 
 @pytest.mark.parametrize("width, nearest", [(0.7, "8/12 or 9/12"), (0.01, "give 1/12"), (0.99, "11/12 or 12/12")])
 def test_a_width_between_two_heads_names_the_nearest(width, nearest):
     with pytest.raises(InputError, match=nearest):
-        find_widths([width], 12, 3072)
+        make_grid([width], [1], [(12, 3072)])
 
 
 def test_importance_of_heads_is_the_gradient_of_their_masks(trainer, importance):
@@ -130,17 +125,17 @@ def test_reordering_changes_nothing_at_full_width(trainer, importance, batch):
 def test_a_narrow_model_is_the_supernet_at_that_width(trainer, importance, batch):
     net = Supernet(trainer.model, importance)
     net.model.eval()
-    net.distillation_loss(batch, HALF)
-    inside = net.model(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"]).numpy()
+    with net.running(HALF) as model:
+        inside = logits_of(model, batch)
     narrow = narrow_model(trainer.model, HALF, net.weights())
     assert np.allclose(logits_of(narrow, batch), inside, atol=1e-5)
 
 
 def test_parameters_are_what_the_width_says(trainer, importance):
     narrow = narrow_model(trainer.model, HALF, Supernet(trainer.model, importance).weights())
-    inner = HALF.heads * HIDDEN // HEADS
+    inner = HALF.layers[0].heads * HIDDEN // HEADS
     gone_heads = (HIDDEN - inner) * (4 * HIDDEN + 3)
-    gone_neurons = (NEURONS - HALF.neurons) * (2 * HIDDEN + 1)
+    gone_neurons = (NEURONS - HALF.layers[0].neurons) * (2 * HIDDEN + 1)
     count = [sum(p.size for p in model.parameters()) for model in (trainer.model, narrow)]
     assert count[0] - count[1] == LAYERS * (gone_heads + gone_neurons)
 
@@ -148,10 +143,10 @@ def test_parameters_are_what_the_width_says(trainer, importance):
 def test_the_most_important_neurons_are_kept(trainer, importance):
     heads, neurons = importance
     net = Supernet(trainer.model, importance)
-    kept = net.weights()["ernie.encoder.layers.1.linear1.bias"].numpy()[: HALF.neurons]
+    kept = net.weights()["ernie.encoder.layers.1.linear1.bias"].numpy()[: HALF.layers[0].neurons]
     original = trainer.model.ernie.encoder.layers[1].linear1
-    order = np.argsort(-neurons[1])[: HALF.neurons]
-    weights = net.weights()["ernie.encoder.layers.1.linear1.weight"].numpy()[:, : HALF.neurons]
+    order = np.argsort(-neurons[1])[: HALF.layers[0].neurons]
+    weights = net.weights()["ernie.encoder.layers.1.linear1.weight"].numpy()[:, : HALF.layers[0].neurons]
     assert np.array_equal(np.sort(weights, axis=None), np.sort(original.weight.numpy()[:, order], axis=None))
     assert np.array_equal(kept, original.bias.numpy()[order])
 
@@ -161,8 +156,9 @@ def test_distillation_at_full_width_starts_at_the_teacher(trainer, importance, b
     net.model.eval()
     logits = trainer.model(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
     entropy = soft_cross_entropy(logits, logits, batch["input_ids"] != 0)
-    assert float(net.distillation_loss(batch, FULL)) == pytest.approx(float(entropy), abs=1e-5)
-    assert float(net.distillation_loss(batch, HALF)) > float(entropy)
+    half, full = map(float, SubNetworkStudents(trainer.model, net, [HALF, FULL]).losses(batch))
+    assert full == pytest.approx(float(entropy), abs=1e-5)
+    assert half > float(entropy)
 
 
 def test_soft_cross_entropy_leaves_padding_out():
@@ -200,30 +196,33 @@ def test_every_epoch_has_all_texts(trainer):
 
 
 @pytest.fixture
-def supernet(tmp_path):
-    """(trainer, its supernet), without dropout."""
+def students_of(tmp_path):
+    """(trainer, sub-networks of its model), without dropout."""
 
-    def get(**arguments):
+    def get(*subnetworks, **arguments):
+        subnetworks = subnetworks or [HALF]
         trainer = tiny_trainer(tmp_path, **{"dropout": 0.0, **arguments})
-        return trainer, Supernet(trainer.model, compute_importance(trainer, [first_batch(trainer)]))
+        net = Supernet(trainer.model, compute_importance(trainer, [first_batch(trainer)]))
+        return trainer, SubNetworkStudents(trainer.model, net, subnetworks)
 
     return get
 
 
-def train(trainer, net, widths=(HALF,)):
-    """{width: best state}."""
+def train(trainer, students):
+    """{name: best state}."""
     folder = Path(trainer.args.output_dir)
-    return train_widths(trainer, net, list(widths), WorkFolder(str(folder), folder, {}))
+    return train_students(trainer, students, WorkFolder(str(folder), folder, {}))
 
 
-def test_a_step_follows_the_mean_of_its_batches_gradients(supernet):
+def test_a_step_follows_the_mean_of_its_batches_gradients(students_of):
     def change(numbers):
-        trainer, net = supernet()
+        trainer, students = students_of()
+        net = students.net
         batches = list(trainer.get_eval_dataloader(trainer.eval_dataset))
         before = net.weights()["classifier.weight"].numpy()
         trainer.lr_scheduler = paddle.optimizer.lr.StepDecay(0.1, 100)
         trainer.optimizer = paddle.optimizer.SGD(trainer.lr_scheduler, net.model.parameters())
-        loss = _take_step(trainer, net, [HALF], [batches[number] for number in numbers], 0)
+        loss = _take_step(trainer, students, [batches[number] for number in numbers], 0)
         return net.weights()["classifier.weight"].numpy() - before, loss
 
     (first, first_loss), (second, second_loss), (both, loss) = change([0]), change([1]), change([0, 1])
@@ -232,20 +231,20 @@ def test_a_step_follows_the_mean_of_its_batches_gradients(supernet):
     assert loss == pytest.approx((first_loss + second_loss) / 2)
 
 
-def test_epochs_are_counted_in_steps_of_several_batches(supernet):
+def test_epochs_are_counted_in_steps_of_several_batches(students_of):
     """As in fine-tuning: 24 texts are three batches of 8, of which two make a step, and the third makes none."""
     flags = {"gradient_accumulation_steps": 2, "max_steps": -1, "num_train_epochs": 3, "eval_steps": 100}
-    assert train(*supernet(**flags))["0.5"].step == 3
+    assert train(*students_of(**flags))["0.5"].step == 3
 
 
-def test_tokens_are_dropped_as_in_fine_tuning(supernet):
-    trainer, net = supernet(token_dropout=0.5)
+def test_tokens_are_dropped_as_in_fine_tuning(students_of):
+    trainer, students = students_of(HALF, FULL, token_dropout=0.5)
     vocab, seen = trainer.task.tokenizer.vocab, []
-    distillation_loss = net.distillation_loss
-    net.distillation_loss = lambda batch, width: (
-        seen.append(batch["input_ids"].numpy()) or distillation_loss(batch, width)
-    )
-    train(trainer, net, [HALF, FULL])
+    for model in (students.teacher, students.model):
+        model.register_forward_pre_hook(
+            lambda _, __, inputs: seen.append(inputs["input_ids"].numpy()), with_kwargs=True
+        )
+    train(trainer, students)
     tokens = np.concatenate([ids[ids > vocab["[SEP]"]] for ids in seen])
     assert 0.4 < (tokens == vocab["[MASK]"]).mean() < 0.6
     assert np.array_equal(seen[0], seen[1]), "the widths of a step learn from the same tokens"
@@ -254,19 +253,19 @@ def test_tokens_are_dropped_as_in_fine_tuning(supernet):
 
 @pytest.mark.parametrize("patience, evaluations, best_step", [(2, 5, 3), (1, 2, 1), (None, 6, 6)])
 def test_early_stopping_ends_after_evaluations_without_a_better_one(supernet, patience, evaluations, best_step):
-    trainer, net = supernet(max_steps=6, eval_steps=1, early_stopping_patience=patience)
+    trainer, students = students_of(max_steps=6, eval_steps=1, early_stopping_patience=patience)
     scores = [0.5, 0.4, 0.6, 0.6, 0.1, 0.9]
     left = iter(scores)
     trainer.metric = lambda examples, results: {"accuracy": next(left)}
-    assert train(trainer, net)["0.5"].step == best_step
+    assert train(trainer, students)["0.5"].step == best_step
     assert len(scores) - len(list(left)) == evaluations
 
 
-def test_a_loss_that_is_no_number_is_said(supernet):
-    trainer, net = supernet()
-    net.model.classifier.weight.set_value(net.model.classifier.weight * float("inf"))
+def test_a_loss_that_is_no_number_is_said(students_of):
+    trainer, students = students_of()
+    students.model.classifier.weight.set_value(students.model.classifier.weight * float("inf"))
     with pytest.raises(InputError, match="the loss of pruning is nan after 0 steps: give a smaller --learning_rate"):
-        train(trainer, net)
+        train(trainer, students)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -327,7 +326,7 @@ def test_a_training_that_ends_before_its_first_evaluation_is_evaluated_and_expor
     trainer = tiny_trainer(tmp_path / "state", max_steps=1, eval_steps=100)
     report = trainer.compress("x", str(tmp_path / "out"), quantization=False, compress_config=CompressConfig())
     assert [row["model"] for row in report["models"] if row["width"]] == ["0.75/float32"]
-    untrained = narrow_model(trainer.model, Width("0.75", 3, 48), trainer.model.state_dict())
+    untrained = narrow_model(trainer.model, THREE_QUARTERS, trainer.model.state_dict())
     export(trainer, untrained, tmp_path / "untrained" / "model")
     assert exported_parameters(tmp_path / "out/0.75/float32") != exported_parameters(tmp_path / "untrained/model")
 
@@ -339,16 +338,16 @@ def test_no_training_step_is_refused(tmp_path, flags):
     assert not (tmp_path / "out").exists()
 
 
-def test_going_on_does_not_depend_on_the_names_that_paddle_counts_up(supernet):
+def test_going_on_does_not_depend_on_the_names_that_paddle_counts_up(students_of):
     """In a process that has made other models before, the same parameters have other names."""
 
     def trained(names, scores):  # rising, so that the last state is the best; StopIteration ends it
         left = iter(scores)
         with paddle.utils.unique_name.guard(names):
-            trainer, net = supernet(max_steps=3, eval_steps=1)
+            trainer, students = students_of(max_steps=3, eval_steps=1)
         trainer.metric = lambda examples, results: {"accuracy": next(left)}
         with paddle.utils.unique_name.guard("compression_"):
-            return train(trainer, net)["0.5"].weights["classifier.weight"].numpy()
+            return train(trainer, students)["0.5"].weights["classifier.weight"].numpy()
 
     whole = trained("whole_", [0.1, 0.2, 0.3])
     shutil.rmtree(Path(supernet()[0].args.output_dir))
@@ -357,7 +356,7 @@ def test_going_on_does_not_depend_on_the_names_that_paddle_counts_up(supernet):
     assert np.array_equal(trained("after_", [0.3]), whole)
 
 
-def test_the_number_of_states_that_are_written_is_bounded(supernet):
+def test_the_number_of_states_that_are_written_is_bounded(students_of):
     class CountingFolder(WorkFolder):
         steps = []
 
@@ -365,7 +364,7 @@ def test_the_number_of_states_that_are_written_is_bounded(supernet):
             self.steps.append(state["step"])
             super().save(state)
 
-    trainer, net = supernet(max_steps=31, eval_steps=1)
+    trainer, students = students_of(max_steps=31, eval_steps=1)
     folder = Path(trainer.args.output_dir)
     train_widths(trainer, net, [HALF], CountingFolder(str(folder), folder, {}))
     assert CountingFolder.steps == [4, 8, 12, 16, 20, 24, 28, 31]
