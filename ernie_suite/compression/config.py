@@ -52,6 +52,13 @@ def check_training_options(pruning: bool, config: "CompressConfig") -> None:
             f"input_dir {quantizes} gives the model to quantize, which training a student does not change: "
             "leave out one of input_dir and student"
         )
+    for name in ("width_mult_list", "depth_mult_list"):
+        given = getattr(config.prune_config, name)
+        if config.student is not None and given != getattr(DynabertConfig(), name):
+            raise InputError(
+                f"{name} {' '.join(f'{share:.4g}' for share in given)} is for pruning, and student {config.student} is "
+                f"trained instead: leave out one of {name} and student"
+            )
     if config.unlabeled_data is not None and not pruning and config.student is None:
         raise InputError(
             f"unlabeled_data {config.unlabeled_data} is text to train on, and nothing is trained: "

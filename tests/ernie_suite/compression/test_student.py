@@ -3,7 +3,7 @@
 import copy
 import shutil
 
-from ernie_suite.compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig
+from ernie_suite.compression.config import CompressConfig, CompressionArguments, PTQConfig
 from ernie_suite.compression.student import (
     HiddenDistance,
     PretrainedStudent,
@@ -192,6 +192,8 @@ def test_a_name_that_nobody_published_is_refused(tmp_path):
 @pytest.mark.parametrize("flags, said", [
     ({"unlabeled_data": "more.txt", "pruning": False}, "nothing is trained"),
     ({"student": "small", "input_dir": "somewhere"}, "leave out one of input_dir and student"),
+    ({"student": "small", "width_mult_list": ["1/2"]}, "width_mult_list 0.5 is for pruning, and student small is"),
+    ({"student": "small", "depth_mult_list": ["1/2", "1"]}, "depth_mult_list 0.5 1 is for pruning"),
 ])  # fmt: skip
 def test_flags_without_effect_are_refused(flags, said):
     with pytest.raises(InputError, match=said):
@@ -237,15 +239,15 @@ def test_an_interrupted_training_goes_on_to_the_same_result(tmp_path, make_stude
     """Of a student, and of a pruned model; with unlabelled text, whose content counts and not its place."""
     folder = make_student(tiny_trainer(tmp_path / "any")) if student else None
 
-    def run(name, scores, text="more.txt", lines="房间很好。\n早餐不错。\n", width=0.5):
+    def run(name, scores, text="more.txt", lines="房间很好。\n早餐不错。\n"):
         (tmp_path / text).write_text(lines, encoding="utf-8")
         left = iter(scores)
         with paddle.utils.unique_name.guard(f"{name}_{len(scores)}_"):
             trainer = tiny_trainer(tmp_path / name / "state", max_steps=3, eval_steps=1, examples=8)
         trainer.metric = lambda examples, results: {"accuracy": next(left)}
-        config = CompressConfig(DynabertConfig([width]), student=folder, unlabeled_data=str(tmp_path / text))
+        config = CompressConfig(student=folder, unlabeled_data=str(tmp_path / text))
         trainer.compress("x", str(tmp_path / name), quantization=False, compress_config=config)
-        return exported_parameters(tmp_path / name / ("student_small" if student else "0.5") / "float32")
+        return exported_parameters(tmp_path / name / ("student_small" if student else "0.75") / "float32")
 
     rising = [0.1, 0.2, 0.3, 0.4, 0.5]  # the last state is the best; two more for the report
     whole = run("whole", rising)
