@@ -97,7 +97,7 @@ class Records:
         if record and self.anew:
             return "as --overwrite_output_dir asks"
         if record:
-            return what_changed(record["made_from"], _as_json(made_from)) or None
+            return what_changed(record["made_from"], as_json(made_from)) or None
         if not Path(f"{self.folder / model.model}{PROGRAM}").exists():
             return ""
         return OTHER_FILES if self._record_file(model.model) else NO_RECORD
@@ -112,7 +112,7 @@ class Records:
         record = {
             "row": model._asdict(),
             "fine_tuned": self.fine_tuned if fine_tuned else None,
-            "made_from": _as_json(made_from),
+            "made_from": as_json(made_from),
             "files": {path.relative_to(self.folder).as_posix(): file_digest(path) for path in paths},
         }
         if model.precision == "fp32":
@@ -125,14 +125,14 @@ class Records:
         if figures is None:
             figures = measure()
             self._save(
-                model.model, {**self[model.model], what: {"conditions": _as_json(conditions), "figures": figures}}
+                model.model, {**self[model.model], what: {"conditions": as_json(conditions), "figures": figures}}
             )
         return figures
 
     def measured_before(self, model: Exported, conditions: Dict, what: str) -> Optional[Dict]:
         """The figures of an earlier call under the same conditions; None without."""
         found = self[model.model].get(what, {})
-        return found["figures"] if found.get("conditions") == _as_json(conditions) else None
+        return found["figures"] if found.get("conditions") == as_json(conditions) else None
 
     def export_onnx(self, model: Exported) -> None:
         """Write PREFIX.onnx beside a model, unless the one that is there was made from it as it is."""
@@ -202,7 +202,8 @@ def still_to_make(made_from: Dict[Exported, Dict], records: Records) -> List[Exp
     return [model for model, reason in reasons.items() if reason is not None]
 
 
-def _as_json(value: Dict) -> Dict:
+def as_json(value: Dict) -> Dict:
+    """Settings as they are read back from a record."""
     return json.loads(json.dumps(value, default=str))
 
 

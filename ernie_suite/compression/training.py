@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
 from ernie_suite.compression.distillation import Students, train_students, training_on
-from ernie_suite.compression.records import Exported, Records, still_to_make
+from ernie_suite.compression.records import Exported, Records, as_json, still_to_make
 from ernie_suite.compression.work import WorkFolder
 from ernie_suite.export import export_static
 from ernie_suite.unlabeled import MixedFeatures, Unlabeled, mix
@@ -32,8 +32,7 @@ def train_and_export(
         unlabeled: text to learn from beside the training set.
         export_student: writes (trainer, model, prefix); `export` where nothing else is given.
     """
-    if unlabeled is not None:
-        made_from = {**made_from, "unlabeled_data": unlabeled.digest}
+    made_from = as_json({**made_from, **({"unlabeled_data": unlabeled.digest} if unlabeled is not None else {})})
     missing = still_to_make(dict.fromkeys(models, made_from), records)
     work = WorkFolder(trainer.args.output_dir, records.folder, made_from)
     if records.anew:

@@ -34,7 +34,7 @@ def make_student(tmp_path):
         shape = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": 24}
         settings = {
             "vocab_size": len(vocabulary),
-            "max_position_embeddings": 64,
+            "max_position_embeddings": 80,
             "type_vocab_size": 2,
             **shape,
             **config,
@@ -154,7 +154,7 @@ def test_the_same_seed_gives_the_same_head(tmp_path, make_student):
 @pytest.mark.parametrize(
     "changes, said",
     [
-        ({"tokens": 2}, r"another vocabulary than the teacher \(.* tokens, the teacher .* from the end, on\)"),
+        ({"tokens": 2}, r"another vocabulary than the teacher \(.* tokens, the teacher .*, 'more0', on\)"),
         ({"max_position_embeddings": 32}, "has 32 positions, fewer than max_seq_length 64"),
         (
             {"head": "ForSequenceClassification", "num_labels": 3},
@@ -237,7 +237,7 @@ def test_a_student_goes_through_the_report_and_is_a_model_to_go_on_with(family, 
 @pytest.mark.parametrize("student", [True, False])
 def test_an_interrupted_training_goes_on_to_the_same_result(tmp_path, make_student, student, capsys):
     """Of a student, and of a pruned model; with unlabelled text, whose content counts and not its place."""
-    folder = make_student(tiny_trainer(tmp_path / "any")) if student else None
+    folder = make_student(tiny_trainer(tmp_path / "any", examples=8)) if student else None
 
     def run(name, scores, text="more.txt", lines="房间很好。\n早餐不错。\n"):
         (tmp_path / text).write_text(lines, encoding="utf-8")
