@@ -161,7 +161,7 @@ class FinetuneTrainer(Trainer):
                 remove_run(folder)
             settings = settings_of_run(self, folder)
             found = find_run(folder, settings, self.args.overwrite_output_dir)
-        found = self._agree_on(found)
+        found = FoundRun(*self.agreed(found))
         if found.finished:
             self._load_weights(folder)
             self._say(f"{folder} holds the model that this command trains: --overwrite_output_dir would train it anew")
@@ -323,12 +323,12 @@ class FinetuneTrainer(Trainer):
         args.save_strategy = IntervalStrategy.NO  # EvaluationPoints saves
         args.load_best_model_at_end = True
 
-    def _agree_on(self, found: FoundRun) -> FoundRun:
-        """All processes go on from what the first one found."""
+    def agreed(self, found: Any) -> Any:
+        """What the first process found, in all processes."""
         if self.args.world_size > 1:
-            agreed: List[Any] = list(found)
+            agreed = [found]
             paddle.distributed.broadcast_object_list(agreed, src=0)
-            return FoundRun(*agreed)
+            return agreed[0]
         return found
 
     def _save_checkpoint(self, model, metrics=None) -> None:

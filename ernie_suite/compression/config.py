@@ -12,6 +12,7 @@ from ernie_inference.model_files import find_model, inspect_model
 ALGORITHMS = ("KL", "abs_max", "min_max", "avg", "hist", "mse")
 WEIGHT_QUANTIZE_TYPES = ("abs_max", "channel_wise_abs_max")
 CALIBRATION_SIZES = (4, 8, 16)  # which the scripts try
+DROP_RULES = ("every_other", "importance")
 
 
 def check_list(name: str, values, wanted: str) -> None:
@@ -52,12 +53,10 @@ def check_training_options(pruning: bool, config: "CompressConfig") -> None:
             f"input_dir {quantizes} gives the model to quantize, which training a student does not change: "
             "leave out one of input_dir and student"
         )
-    for name in ("width_mult_list", "depth_mult_list"):
-        given = getattr(config.prune_config, name)
-        if config.student is not None and given != getattr(DynabertConfig(), name):
+    for name in ("width_mult_list", "depth_mult_list", "drop_layers"):
+        if config.student is not None and getattr(config.prune_config, name) != getattr(DynabertConfig(), name):
             raise InputError(
-                f"{name} {' '.join(f'{share:.4g}' for share in given)} is for pruning, and student {config.student} is "
-                f"trained instead: leave out one of {name} and student"
+                f"{name} is for pruning, and student {config.student} is trained instead: leave out one of the two"
             )
     if config.unlabeled_data is not None and not pruning and config.student is None:
         raise InputError(
@@ -86,11 +85,14 @@ class DynabertConfig:
         width_mult_list: the shares of heads and of feed-forward neurons to keep, as numbers or as
             texts like "3/4"; 3/4 is good for 6 layers, 2/3 for 12.
         depth_mult_list: the shares of layers to keep; each width is made at each depth.
+        drop_layers: which layers go, one of DROP_RULES: by DynaBERT's rule, or those that the dev set's loss depends on
+            the least.
         output_filename_prefix: file name of the pruned models.
     """
 
     width_mult_list: Sequence[Union[float, str]] = field(default_factory=lambda: [3 / 4])
     depth_mult_list: Sequence[Union[float, str]] = field(default_factory=lambda: [1.0])
+    drop_layers: str = "every_other"
     output_filename_prefix: str = "float32"
 
     def __post_init__(self):
@@ -99,6 +101,8 @@ class DynabertConfig:
             shares = [parse_share(share, what) for share in getattr(self, name)]
             check_each_once(name, [f"{share:.4g}" for share in shares])
             setattr(self, name, shares)
+        if self.drop_layers not in DROP_RULES:
+            raise InputError(f"drop_layers {self.drop_layers}: give one of {', '.join(DROP_RULES)}")
         check_file_name(self.output_filename_prefix)
 
 
@@ -200,6 +204,7 @@ class CompressionArguments:
     depth_mult_list: List[str] = field(
         default_factory=lambda: ["1.0"], metadata={"help": "shares of layers to keep, each with each width, e.g. 2/3"}
     )
+    drop_layers: str = field(default="every_other", metadata={"help": f"which layers go: {' or '.join(DROP_RULES)}"})
     algo_list: List[str] = field(
         default_factory=lambda: ["hist", "mse"], metadata={"help": f"quantization algorithms: {' '.join(ALGORITHMS)}"}
     )
@@ -252,7 +257,7 @@ class CompressionArguments:
         """The config that these flags mean, for a dev set with `available` windows to calibrate with."""
         sizes = self.batch_size_list or sorted({max(1, min(size, available)) for size in CALIBRATION_SIZES})
         return CompressConfig(
-            prune_config=DynabertConfig(self.width_mult_list, self.depth_mult_list),
+            prune_config=DynabertConfig(self.width_mult_list, self.depth_mult_list, self.drop_layers),
             quantization_config=PTQConfig(
                 algo_list=self.algo_list,
                 batch_size_list=sizes,

@@ -16,6 +16,7 @@ from ernie_suite.runs import default_eval_steps, is_resumable_step
 
 import paddle
 from paddle import nn
+from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_gradients
 from tqdm import tqdm
 
 from ernie_inference.errors import InputError
@@ -36,7 +37,7 @@ class Students(Protocol):
     def model(self) -> nn.Layer: ...
 
     def losses(self, batch: Dict) -> Iterator[paddle.Tensor]:
-        """The loss of each student on a batch, of which labels are not needed; each one is done with before the next."""
+        """The loss of each student on a batch, which needs no labels; the caller is done with one before the next."""
 
     def student(self, name: str) -> nn.Layer:
         """A student as it is now, a model alone, to evaluate and to export."""
@@ -88,12 +89,15 @@ def train_students(
     with using_model(trainer, students.model):
         trainer.optimizer = trainer.lr_scheduler = None
         trainer.create_optimizer_and_scheduler(num_training_steps=total)
-    progress = _restore(students.model, trainer.optimizer, work)
-    with tqdm(total=total, initial=progress.step, desc=f"students {', '.join(students.names)}") as bar:
+    progress = _restore(trainer, students.model, work)
+    share_weights(trainer, students.model)
+    shown = {"desc": f"students {', '.join(students.names)}", "disable": not args.should_save}
+    with tqdm(total=total, initial=progress.step, **shown) as bar:
         for batches in batches_of_steps(loader, args.gradient_accumulation_steps, progress.step, total):
             if args.early_stopping_patience and progress.without_better >= args.early_stopping_patience:
                 break
-            paddle.seed(args.seed + progress.step)  # a run that goes on draws the same dropout
+            # A run that goes on draws the same dropout, and each process its own.
+            paddle.seed(args.seed + progress.step * args.world_size + args.process_index)
             loss = _take_step(trainer, students, batches, progress.step)
             progress.step += 1
             bar.update()
@@ -145,23 +149,46 @@ def using_model(trainer, model) -> Iterator[None]:
         trainer.model, trainer.model_wrapped, trainer.is_in_train = before
 
 
+def share_weights(trainer, model: nn.Layer) -> None:
+    """All processes start from the first one's weights; from there on they average their gradients."""
+    if trainer.args.world_size > 1:
+        for value in model.state_dict().values():
+            paddle.distributed.broadcast(value, src=0)
+
+
 def _take_step(trainer, students: Students, batches: List[Dict], step: int) -> float:
-    """One update of the weights from the mean of some batches' gradients; returns the mean loss of a student."""
+    """One update of the weights from the mean of some batches' gradients, those of all processes; returns the mean
+    loss of a student in this one."""
     students.model.train()
     mean = 0.0
     for batch in batches:
         # The teacher reads the same masked tokens as the students: its hidden states are their target.
         batch = {**batch, "input_ids": trainer.drop_tokens(batch["input_ids"])}
-        for loss in students.losses(batch):
+        for loss in _losses(trainer, students, batch):
             loss = loss / len(batches)
-            loss.backward()
             mean += float(loss) / len(students.names)
+            (trainer.scaler.scale(loss) if trainer.do_grad_scaling else loss).backward()
     if not math.isfinite(mean):
         raise InputError(f"the loss of pruning is {mean} after {step} steps: give a smaller --learning_rate")
-    trainer.optimizer.step()
+    if trainer.args.world_size > 1:
+        fused_allreduce_gradients(list(students.model.parameters()), None)
+    if trainer.do_grad_scaling:
+        trainer.scaler.step(trainer.optimizer)
+        trainer.scaler.update()
+    else:
+        trainer.optimizer.step()
     trainer.lr_scheduler.step()
     trainer.optimizer.clear_grad()
     return mean
+
+
+def _losses(trainer, students: Students, batch: Dict) -> Iterator[paddle.Tensor]:
+    """The students' losses, each computed in the precision of trainer.args."""
+    losses = students.losses(batch)
+    for _ in students.names:
+        with trainer.autocast_smart_context_manager():
+            loss = next(losses)
+        yield loss
 
 
 def _evaluate(trainer, students: Students, progress: TrainingProgress) -> None:
@@ -169,7 +196,8 @@ def _evaluate(trainer, students: Students, progress: TrainingProgress) -> None:
     progress.without_better += 1
     for name in students.names:
         student = students.student(name)
-        tqdm.write(f"{name}:", file=sys.stderr)
+        if trainer.args.should_save:
+            tqdm.write(f"{name}:", file=sys.stderr)
         with using_model(trainer, student):
             score = float(trainer.evaluate()[f"eval_{trainer.args.metric_for_best_model}"])
         if name not in progress.best or score > progress.best[name].score:
@@ -178,6 +206,8 @@ def _evaluate(trainer, students: Students, progress: TrainingProgress) -> None:
 
 
 def _save(trainer, model: nn.Layer, progress: TrainingProgress, work: WorkFolder) -> None:
+    if not trainer.args.should_save:
+        return
     work.save(
         {
             "step": progress.step,
@@ -185,20 +215,24 @@ def _save(trainer, model: nn.Layer, progress: TrainingProgress, work: WorkFolder
             "best": {name: best._asdict() for name, best in progress.best.items()},
             "model": model.state_dict(),
             "optimizer": trainer.optimizer.state_dict(),
+            "scaler": trainer.scaler.state_dict() if trainer.do_grad_scaling else {},
             "parameters": [parameter.name for parameter in model.parameters()],
         },
     )
 
 
-def _restore(model: nn.Layer, optimizer, work: WorkFolder) -> TrainingProgress:
+def _restore(trainer, model: nn.Layer, work: WorkFolder) -> TrainingProgress:
     """The progress of the interrupted training, whose state goes into model and optimizer; none without one."""
-    state = work.load()
+    say = print if trainer.args.should_save else str  # one process says it
+    state = work.load(say)
     if state is None:
         return TrainingProgress()
     model.set_state_dict(state["model"])
     names = [parameter.name for parameter in model.parameters()]
-    optimizer.set_state_dict(_renamed(state["optimizer"], state["parameters"], names))
-    print(f"pruning goes on from step {state['step']}")
+    trainer.optimizer.set_state_dict(_renamed(state["optimizer"], state["parameters"], names))
+    if trainer.do_grad_scaling:
+        trainer.scaler.load_state_dict(state["scaler"])
+    say(f"pruning goes on from step {state['step']}")
     best = {name: Best(**values) for name, values in state["best"].items()}
     return TrainingProgress(state["step"], state["without_better"], best)
 

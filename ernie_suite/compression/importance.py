@@ -1,8 +1,11 @@
-"""How much a fine-tuned model's loss depends on each of its heads and feed-forward neurons."""
+"""How much a fine-tuned model's loss depends on each of its heads, feed-forward neurons and layers."""
 
-from typing import Dict, Iterable, Tuple
+from typing import Dict, Iterable, List, Sequence, Tuple
+
+from ernie_suite.compression.subnetworks import keeping_layers
 
 import numpy as np
+import paddle
 from tqdm import tqdm
 
 Importance = Tuple[np.ndarray, np.ndarray]
@@ -61,3 +64,29 @@ def _reorder(into, out, order: np.ndarray) -> None:
         linear.weight.set_value(linear.weight.numpy()[:, order])
         linear.bias.set_value(linear.bias.numpy()[order])
     out.weight.set_value(out.weight.numpy()[order])
+
+
+def find_drop_order(trainer, batches: Sequence[Dict]) -> List[int]:
+    """The layers of trainer.model in the order in which they are dropped: each time the one without which, and without
+    those before it, the loss is the least. The last one is the layer that stays alone."""
+    kept = list(range(len(trainer.model.base_model.encoder.layers)))
+    order: List[int] = []
+    trainer.model.eval()
+    with tqdm(total=len(kept) * (len(kept) + 1) // 2 - 1, desc="importance of layers", leave=False) as bar:
+        while len(kept) > 1:
+            losses = {}
+            for layer in kept:
+                with keeping_layers(trainer.model, [other for other in kept if other != layer]):
+                    losses[layer] = _mean_loss(trainer, batches)
+                bar.update()
+            order.append(min(losses, key=losses.__getitem__))
+            kept.remove(order[-1])
+    return order + kept
+
+
+@paddle.no_grad()
+def _mean_loss(trainer, batches: Sequence[Dict]) -> float:
+    """Over inputs, of batches with different numbers of them."""
+    sizes = [len(batch["input_ids"]) for batch in batches]
+    losses = [float(trainer.compute_loss(trainer.model, dict(batch))) for batch in batches]
+    return float(np.average(losses, weights=sizes))

@@ -8,13 +8,14 @@ from typing import Dict, List, NamedTuple, Optional, Union
 
 from ernie_suite.compression.config import (
     CompressConfig,
+    DynabertConfig,
     PTQConfig,
     check_input_dir,
     check_onnx,
     check_steps,
     check_training_options,
 )
-from ernie_suite.compression.importance import compute_importance
+from ernie_suite.compression.importance import compute_importance, find_drop_order
 from ernie_suite.compression.quantization import calibrate, folder_name, write_quantized
 from ernie_suite.compression.records import (
     Exported,
@@ -53,6 +54,7 @@ from ernie_inference.errors import InputError
 from ernie_inference.files import publish
 from ernie_inference.processors import describe_processor, usable_processors
 
+DROP_ORDER_TEXTS = 512
 ORIGINAL = Exported("inference/infer", "fp32")
 
 
@@ -102,7 +104,8 @@ def compress(
     the pruned models are written. With trainer.args.overwrite_output_dir all that is asked for is made anew.
 
     Args:
-        trainer: a trainer.FinetuneTrainer with the fine-tuned model, in one process.
+        trainer: a trainer.FinetuneTrainer with the fine-tuned model, in each process. All of them train; the first one
+            does the rest alone, and the others get {} once the training is done.
         task_name: the data set, for the commands that are printed.
         output_dir: a folder, usually <model>/compress.
 
@@ -116,7 +119,6 @@ def compress(
         InputError: something cannot work; nothing has been written by then.
     """
     config = compress_config or CompressConfig()
-    file_name = config.prune_config.output_filename_prefix
     check_training_options(pruning, config)
     pruning = pruning and config.student is None
     check_steps(pruning, quantization, config.quantization_config)
@@ -129,11 +131,14 @@ def compress(
     unlabeled = read_unlabeled(trainer, config.unlabeled_data) if config.unlabeled_data else None
     records = Records(Path(output_dir), model_digest(trainer.model), anew=trainer.args.overwrite_output_dir)
 
-    models = export_original(trainer, records)
+    first = trainer.args.should_save
+    models = export_original(trainer, records) if first else [ORIGINAL]
     if pruning:
-        models += prune(trainer, subnetworks, file_name, records, unlabeled)
+        models += prune(trainer, subnetworks, config.prune_config, records, unlabeled)
     if student:
-        models += teach(trainer, student, file_name, records, unlabeled)
+        models += teach(trainer, student, config.prune_config.output_filename_prefix, records, unlabeled)
+    if not first:
+        return {}
     if quantization:
         sources = [find_source(input_prefix, records)] if input_prefix else [source_of(m, records) for m in models]
         for source in sources:
@@ -169,28 +174,12 @@ def check_trainer(trainer, config: Optional[CompressConfig]) -> List[SubNetwork]
         raise InputError(
             "the dev set is empty: compression measures importance and accuracy on it and calibrates with it"
         )
-    if trainer.args.world_size > 1:
-        raise InputError("compression runs in one process: start the script without paddle.distributed.launch")
     if config is None:
         return []
     if not trainer.train_dataset:
         raise InputError("the training set is empty: pruning trains on it; use --no_pruning to quantize only")
-    check_training(trainer)
-    if config.student is not None:
-        return []
-    shares = config.prune_config
-    return make_grid(shares.width_mult_list, shares.depth_mult_list, shape_of(model))
-
-
-def check_training(trainer) -> None:
-    """Raises InputError where the training arguments ask for what pruning does not do, or for no step."""
-    for precision in ("fp16", "bf16"):
-        if getattr(trainer.args, precision):
-            raise InputError(
-                f"pruning trains in FP32, and {precision} is on: leave out --{precision}, or set "
-                f"{precision}: false under Compression in config.yml"
-            )
     trainer.count_steps()
+    return [] if config.student is not None else find_grid(model, config.prune_config)
 
 
 def check_calibration_sizes(config: PTQConfig, available: int) -> None:
@@ -210,22 +199,40 @@ def export_original(trainer, records: Records) -> List[Exported]:
     return [ORIGINAL]
 
 
+def find_grid(model, config: DynabertConfig, drop_order: Optional[List[int]] = None) -> List[SubNetwork]:
+    widths, depths = (list(map(float, shares)) for shares in (config.width_mult_list, config.depth_mult_list))
+    return make_grid(widths, depths, shape_of(model), drop_order)
+
+
 def prune(
-    trainer, subnetworks: List[SubNetwork], file_name: str, records: Records, unlabeled: Optional[Unlabeled] = None
+    trainer,
+    subnetworks: List[SubNetwork],
+    config: DynabertConfig,
+    records: Records,
+    unlabeled: Optional[Unlabeled] = None,
 ) -> List[Exported]:
-    """Train and export some sub-networks, all of them together; see supernet.py."""
+    """Train and export some sub-networks, all of them together; see supernet.py.
+
+    Where layers are dropped by their importance, which layers that are is found when they are to be trained.
+    """
+    by_importance = config.drop_layers == "importance" and any(each.depth for each in subnetworks)
     made_from = {
         **deciding_settings(trainer),
         **beside_every_model(trainer),
         "model": records.fine_tuned,
         "subnetworks": " ".join(subnetwork.name for subnetwork in subnetworks),
-        "kept_layers": [subnetwork.layers for subnetwork in subnetworks],
+        "layers": "by importance" if by_importance else [subnetwork.layers for subnetwork in subnetworks],
     }
+    file_name = config.output_filename_prefix
     models = [Exported(f"{each.name}/{file_name}", "fp32", each.width, each.depth) for each in subnetworks]
 
     def make_students() -> SubNetworkStudents:
-        importance = compute_importance(trainer, importance_batches(trainer))
-        return SubNetworkStudents(trainer.model, Supernet(trainer.model, importance), subnetworks)
+        importance, kept = compute_importance(trainer, importance_batches(trainer)), subnetworks
+        if by_importance:
+            first = trainer.args.should_save
+            order = trainer.agreed(find_drop_order(trainer, drop_order_batches(trainer)) if first else None)
+            kept = find_grid(trainer.model, config, order)
+        return SubNetworkStudents(trainer.model, Supernet(trainer.model, importance), kept)
 
     train_and_export(trainer, models, made_from, make_students, records, unlabeled)
     return models
@@ -235,6 +242,14 @@ def importance_batches(trainer) -> paddle.io.DataLoader:
     """The dev set in batches of the training's size, for importance depends on it, and on no other."""
     size = trainer.args.per_device_train_batch_size
     return paddle.io.DataLoader(trainer.eval_dataset, batch_size=size, collate_fn=trainer.data_collator)
+
+
+def drop_order_batches(trainer) -> List[Dict]:
+    """Some of the dev set, which is read once for every layer that could be dropped; of like length, to save time."""
+    texts = calibration_texts(trainer, DROP_ORDER_TEXTS)
+    texts.sort(key=lambda text: len(text["input_ids"]))
+    size = trainer.args.per_device_eval_batch_size
+    return list(paddle.io.DataLoader(texts, batch_size=size, collate_fn=trainer.data_collator))
 
 
 def source_of(model: Exported, records: Records) -> Source:

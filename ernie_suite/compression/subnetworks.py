@@ -2,7 +2,8 @@
 
 import copy
 import itertools
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from contextlib import contextmanager
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ernie_suite.compression.config import parse_share
 
@@ -24,7 +25,7 @@ class KeptLayer(NamedTuple):
         heads, neurons: how many of its attention heads and of its feed-forward neurons, the most important ones.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]
     heads: int
     neurons: int
 
@@ -77,7 +78,7 @@ def make_grid(
         InputError: a share keeps no whole number of heads or of layers, or two sub-networks would share a folder.
     """
     heads, neurons = shape[0]
-    widths = {}
+    widths: Dict[str, Tuple[int, int]] = {}
     for mult in width_mult_list:
         kept = whole_part(mult, heads, "width", "heads")
         _add_once(widths, "width_mult_list", str(round(kept / heads, 2)), (kept, round(neurons * kept / heads)))
@@ -87,8 +88,8 @@ def make_grid(
         indices = every_other(len(shape), kept) if drop_order is None else sorted(drop_order[len(shape) - kept :])
         _add_once(depths, "depth_mult_list", str(round(kept / len(shape), 2)), indices)
     grid = []
-    for (depth, indices), (width, kept) in itertools.product(depths.items(), widths.items()):
-        layers = tuple(KeptLayer(index, *kept) for index in indices)
+    for (depth, indices), (width, of_layer) in itertools.product(depths.items(), widths.items()):
+        layers = tuple(KeptLayer(index, *of_layer) for index in indices)
         whole = len(indices) == len(shape)
         name = width if whole else f"{width}{DEPTH}{depth}"
         grid.append(SubNetwork(name, layers, width, None if whole else depth))
@@ -113,13 +114,25 @@ def _add_once(shares: Dict, list_name: str, name: str, value) -> None:
 
 
 def every_other(layers: int, kept: int) -> List[int]:
-    """The layers that DynaBERT keeps (section 2.2, after LayerDrop): as many between each two that go, the last one goes."""
+    """The layers that DynaBERT's implementation keeps: those that are dropped lie evenly, the last layer among them."""
     return [number * layers // kept for number in range(kept)]
 
 
 def shape_of(model) -> List[Tuple[int, int]]:
     """(heads, neurons) of each layer of a model of paddlenlp.transformers."""
     return [(layer.self_attn.num_heads, layer.linear1.weight.shape[1]) for layer in model.base_model.encoder.layers]
+
+
+@contextmanager
+def keeping_layers(model, indices: Iterable[int]) -> Iterator[None]:
+    """Within the block a model of paddlenlp.transformers has some of its layers alone."""
+    encoder = model.base_model.encoder
+    layers = encoder.layers
+    encoder.layers = nn.LayerList([layers[index] for index in indices])
+    try:
+        yield
+    finally:
+        encoder.layers = layers
 
 
 def narrow_model(model, subnetwork: SubNetwork, weights: Dict[str, paddle.Tensor]):

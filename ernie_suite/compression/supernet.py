@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Dict, Iterator, List, NamedTuple, Sequence
 
 from ernie_suite.compression.importance import Importance, order_by_importance
-from ernie_suite.compression.subnetworks import SubNetwork, narrow_model
+from ernie_suite.compression.subnetworks import SubNetwork, keeping_layers, narrow_model
 
 import paddle
 import paddle.nn.functional as F
@@ -48,8 +48,7 @@ class Supernet:
     def __init__(self, model, importance: Importance):
         self.model = copy.deepcopy(model)
         order_by_importance(self.model, importance)
-        self.encoder = self.model.base_model.encoder
-        self.layers = self.encoder.layers
+        self.layers = self.model.base_model.encoder.layers
         for layer in self.layers:
             for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
                 setattr(layer.self_attn, name, ElasticLinear(getattr(layer.self_attn, name)))
@@ -65,11 +64,8 @@ class Supernet:
             for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
                 projection.outputs = kept.heads * attention.head_dim
             layer.linear1.outputs = kept.neurons
-        self.encoder.layers = nn.LayerList([self.layers[kept.index] for kept in subnetwork.layers])
-        try:
+        with keeping_layers(self.model, [kept.index for kept in subnetwork.layers]):
             yield self.model
-        finally:
-            self.encoder.layers = self.layers
 
     def weights(self) -> Dict[str, paddle.Tensor]:
         """The state of the whole model, by the names of the model that came in."""
@@ -89,11 +85,12 @@ class Outputs(NamedTuple):
 
 
 def run_with_hidden(model, batch: Dict) -> Outputs:
-    """Run a model of paddlenlp.transformers on batch["input_ids"] and batch["token_type_ids"] [batch, seq_len]."""
+    """Run a model of paddlenlp.transformers on batch["input_ids"] and batch["token_type_ids"] [batch, seq_len]; the
+    hidden states come in float32, in whatever precision they were computed."""
     hidden: List[paddle.Tensor] = []
 
     def keep(_, __, output):
-        hidden.append(output[0] if isinstance(output, tuple) else output)
+        hidden.append((output[0] if isinstance(output, tuple) else output).astype("float32"))
 
     base = model.base_model
     hooks = [each.register_forward_post_hook(keep) for each in (base.embeddings, *base.encoder.layers)]
@@ -156,7 +153,7 @@ def stood_for(subnetwork: SubNetwork, layers: int) -> List[int]:
 
 
 def soft_cross_entropy(logits, teacher_logits, mask):
-    """Cross entropy of softmax(logits) with softmax(teacher_logits) over the last axis.
+    """Cross entropy of softmax(logits) with softmax(teacher_logits) over the last axis, in float32.
 
     logits: [batch, labels], [batch, seq_len, labels], or a tuple of [batch, seq_len] for start and
     end; of [batch, seq_len, labels] only positions where mask [batch, seq_len] is true count.
@@ -164,7 +161,8 @@ def soft_cross_entropy(logits, teacher_logits, mask):
     if isinstance(logits, tuple):
         losses = [soft_cross_entropy(*pair, mask) for pair in zip(logits, teacher_logits)]
         return sum(losses) / len(losses)
-    losses = -(F.softmax(teacher_logits.detach()) * F.log_softmax(logits)).sum(axis=-1)
+    logits, teacher_logits = logits.astype("float32"), teacher_logits.detach().astype("float32")
+    losses = -(F.softmax(teacher_logits) * F.log_softmax(logits)).sum(axis=-1)
     if losses.ndim == 1:
         return losses.mean()
     return losses[mask].mean()

@@ -33,21 +33,23 @@ def train_and_export(
         export_student: writes (trainer, model, prefix); `export` where nothing else is given.
     """
     made_from = as_json({**made_from, **({"unlabeled_data": unlabeled.digest} if unlabeled is not None else {})})
-    missing = still_to_make(dict.fromkeys(models, made_from), records)
+    first = trainer.args.should_save
     work = WorkFolder(trainer.args.output_dir, records.folder, made_from)
-    if records.anew:
+    if records.anew and first:
         work.remove()
+    missing = trainer.agreed(still_to_make(dict.fromkeys(models, made_from), records) if first else None)
     if missing:
         dataset = mixed_text(trainer, unlabeled) if unlabeled is not None else None
         with paddle.utils.unique_name.guard("compression_"):  # the optimizer's tensors count from 0, also later
             students = make_students()
             best = train_students(trainer, students, work, dataset)
         for name, model in zip(students.names, models):
-            if model in missing:
+            if model in missing and first:
                 student = students.student(name)
                 student.set_state_dict(best[name].weights)
                 records.write(model, made_from, partial(export_student or export, trainer, student))
-    work.remove()
+    if first:
+        work.remove()
 
 
 def mixed_text(trainer, unlabeled: Unlabeled) -> MixedFeatures:
@@ -55,6 +57,8 @@ def mixed_text(trainer, unlabeled: Unlabeled) -> MixedFeatures:
     mixed = mix(trainer, unlabeled)
     with training_on(trainer, mixed):
         of_epoch, steps = trainer.count_steps()
+    if not trainer.args.should_save:
+        return mixed
     drawn = f", {len(unlabeled.examples):,} of them drawn" if len(unlabeled.examples) < unlabeled.total else ""
     print(
         f"{unlabeled.file}: {unlabeled.total:,} examples without labels{drawn}; an epoch reads "

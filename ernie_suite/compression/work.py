@@ -4,7 +4,7 @@ import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Callable, Dict, Optional
 
 from ernie_suite.runs import DIGEST, json_digest, read_json, what_changed
 
@@ -36,18 +36,18 @@ class WorkFolder:
             (temporary / self._settings_of(self.file).name).write_text(text + "\n", encoding="utf-8")
             paddle.save(state, str(temporary / self.file.name))
 
-    def load(self) -> Optional[Dict]:
-        """The state of an interrupted training with the same settings; None when there is none."""
+    def load(self, say: Callable[[str], object] = print) -> Optional[Dict]:
+        """The state of an interrupted training with the same settings; None when there is none. Says what it leaves."""
         for other in sorted(set(self.folder.glob("training-*.pdparams")) - {self.file}):
             changed = what_changed(read_json(self._settings_of(other)), self.settings)
-            print(f"an interrupted pruning with other settings ({changed}) is kept in {other}; this one starts anew")
+            say(f"an interrupted pruning with other settings ({changed}) is kept in {other}; this one starts anew")
         if not self.file.exists():
             return None
         try:
             return paddle.load(str(self.file))
         except Exception as error:  # whatever Paddle makes of a damaged file
             reason = " ".join(str(error).split())[:100]
-            print(f"{self.file} cannot be read ({reason}): the pruning starts anew")
+            say(f"{self.file} cannot be read ({reason}): the pruning starts anew")
             return None
 
     def remove(self) -> None:

@@ -40,6 +40,7 @@ def tiny_trainer(
     examples=24,
     max_seq_length=64,
     model_seed=11,
+    layers=LAYERS,
     **arguments,
 ) -> FinetuneTrainer:
     """A trainer with a model of random weights, two layers and 32 wide, and a few real examples."""
@@ -59,19 +60,21 @@ def tiny_trainer(
         config,
         {},
         args,
-        model=tiny_model(architecture, family.head, len(vocab), len(labels) or 2, dropout, model_seed),
+        model=tiny_model(architecture, family.head, len(vocab), max(len(labels), 2), dropout, model_seed, layers),
         train_dataset=Features(family, task, train),
         eval_dataset=Features(family, task, dev, by_length=True),
     )
 
 
-def tiny_model(architecture: str, head: str, vocab_size: int, num_labels: int, dropout: float, seed: int):
+def tiny_model(
+    architecture: str, head: str, vocab_size: int, num_labels: int, dropout: float, seed: int, layers=LAYERS
+):
     """A model with large enough weights for its answers to depend on every layer."""
     paddle.seed(seed)
     config = getattr(transformers, f"{architecture}Config")(
         vocab_size=vocab_size,
         hidden_size=HIDDEN,
-        num_hidden_layers=LAYERS,
+        num_hidden_layers=layers,
         num_attention_heads=HEADS,
         intermediate_size=NEURONS,
         max_position_embeddings=128,

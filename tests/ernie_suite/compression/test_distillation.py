@@ -1,18 +1,20 @@
-"""Pruning: importance, narrower shapes, and the training that goes on after a kill to the same result."""
+"""The training of students: its steps, its best states, several processes, and going on after a kill."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
-from ernie_suite.compression.config import CompressConfig, DynabertConfig, parse_share
+from ernie_suite.compression.config import CompressConfig, DynabertConfig
 from ernie_suite.compression.distillation import _take_step, batches_of_steps, train_students
 from ernie_suite.compression.importance import compute_importance
-from ernie_suite.compression.pipeline import export, importance_batches
+from ernie_suite.compression.pipeline import export
 from ernie_suite.compression.subnetworks import make_grid, narrow_model
-from ernie_suite.compression.supernet import SubNetworkStudents, Supernet, soft_cross_entropy
+from ernie_suite.compression.supernet import SubNetworkStudents, Supernet
 from ernie_suite.compression.work import WorkFolder
 
 import numpy as np
@@ -20,155 +22,10 @@ import paddle
 import pytest
 
 from ernie_inference.errors import InputError
-from tests.support.scripts import ROOT
-from tests.support.trainers import HEADS, HIDDEN, LAYERS, NEURONS, exported_parameters, tiny_trainer
+from tests.support.scripts import ROOT, run_script
+from tests.support.trainers import HEADS, LAYERS, NEURONS, exported_parameters, tiny_trainer
 
 HALF, THREE_QUARTERS, FULL = make_grid([1 / 2, 3 / 4, 1], [1], LAYERS * [(HEADS, NEURONS)])
-
-
-@pytest.fixture(scope="module")
-def trainer(tmp_path_factory):
-    return tiny_trainer(tmp_path_factory.mktemp("pruning"), dropout=0.0)
-
-
-@pytest.fixture(scope="module")
-def importance(trainer):
-    return compute_importance(trainer, trainer.get_eval_dataloader(trainer.eval_dataset))
-
-
-def first_batch(trainer):
-    return next(iter(trainer.get_eval_dataloader(trainer.eval_dataset)))
-
-
-@pytest.fixture
-def batch(trainer):
-    return first_batch(trainer)
-
-
-def logits_of(model, batch):
-    model.eval()
-    return model(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"]).numpy()
-
-
-@pytest.mark.parametrize("given, value", [(0.75, 0.75), ("3/4", 0.75), ("0.5", 0.5), (1, 1.0)])
-def test_widths_are_numbers_or_fractions(given, value):
-    assert parse_share(given, "width") == value
-
-
-@pytest.mark.parametrize("wrong", [0, 1.5, -0.5, "0/4", "5/4", "x", "1/0", float("nan"), None])
-def test_a_width_outside_0_to_1_is_refused(wrong):
-    with pytest.raises(InputError, match="width"):
-        DynabertConfig(width_mult_list=[wrong])
-
-
-@pytest.mark.parametrize("layers_heads, width, kept", [(12, 3 / 4, 9), (12, 2 / 3, 8), (12, 0.667, 8), (16, 3 / 4, 12)])
-def test_widths_keep_whole_heads(layers_heads, width, kept):
-    (found,) = make_grid([width], [1], 2 * [(layers_heads, 3072)])
-    assert found.layers == tuple((index, kept, 3072 * kept // layers_heads) for index in range(2))
-
-
-@pytest.mark.parametrize("width, nearest", [(0.7, "8/12 or 9/12"), (0.01, "give 1/12"), (0.99, "11/12 or 12/12")])
-def test_a_width_between_two_heads_names_the_nearest(width, nearest):
-    with pytest.raises(InputError, match=nearest):
-        make_grid([width], [1], [(12, 3072)])
-
-
-def test_importance_of_heads_is_the_gradient_of_their_masks(trainer, importance):
-    """Against a finite difference: a head's mask is a factor on what the output projection reads of it."""
-    batches = list(trainer.get_eval_dataloader(trainer.eval_dataset))
-
-    def losses(layer, head, factor):
-        projection = trainer.model.base_model.encoder.layers[layer].self_attn.out_proj.weight
-        before = projection.clone()
-        rows = slice(head * HIDDEN // HEADS, (head + 1) * HIDDEN // HEADS)
-        changed = before.numpy()
-        changed[rows] *= factor
-        projection.set_value(changed)
-        found = [float(trainer.compute_loss(trainer.model, dict(batch))) for batch in batches]
-        projection.set_value(before)
-        return np.array(found)
-
-    trainer.model.eval()
-    for layer in range(LAYERS):
-        for head in range(HEADS):
-            expected = np.abs((losses(layer, head, 1.01) - losses(layer, head, 0.99)) / 0.02).sum()
-            assert importance[0][layer, head] == pytest.approx(expected, rel=0.05, abs=2e-4)
-
-
-def test_importance_does_not_depend_on_what_came_before(tmp_path):
-    """On dropout that was on, and on the gradients of a run before."""
-    trainer = tiny_trainer(tmp_path, dropout=0.3)
-    loader = trainer.get_eval_dataloader(trainer.eval_dataset)
-    first = compute_importance(trainer, loader)
-    trainer.model.train()
-    second = compute_importance(trainer, loader)
-    assert all(np.array_equal(a, b) for a, b in zip(first, second))
-    half = compute_importance(trainer, list(loader)[:1])
-    assert not any(np.allclose(a, b) for a, b in zip(first, half)), "it does not depend on the batches either"
-
-
-def test_importance_is_of_batches_of_the_training_size(tmp_path):
-    """Then --per_device_eval_batch_size changes nothing."""
-    trainer = tiny_trainer(tmp_path, per_device_eval_batch_size=5, per_device_train_batch_size=10)
-    assert [len(batch["input_ids"]) for batch in importance_batches(trainer)] == [10, 10, 4]
-
-
-def test_reordering_changes_nothing_at_full_width(trainer, importance, batch):
-    net = Supernet(trainer.model, importance)
-    narrow = narrow_model(trainer.model, FULL, net.weights())
-    assert np.allclose(logits_of(narrow, batch), logits_of(trainer.model, batch), atol=1e-5)
-    assert not np.allclose(
-        net.weights()["ernie.encoder.layers.0.linear1.weight"], trainer.model.ernie.encoder.layers[0].linear1.weight
-    )
-
-
-def test_a_narrow_model_is_the_supernet_at_that_width(trainer, importance, batch):
-    net = Supernet(trainer.model, importance)
-    net.model.eval()
-    with net.running(HALF) as model:
-        inside = logits_of(model, batch)
-    narrow = narrow_model(trainer.model, HALF, net.weights())
-    assert np.allclose(logits_of(narrow, batch), inside, atol=1e-5)
-
-
-def test_parameters_are_what_the_width_says(trainer, importance):
-    narrow = narrow_model(trainer.model, HALF, Supernet(trainer.model, importance).weights())
-    inner = HALF.layers[0].heads * HIDDEN // HEADS
-    gone_heads = (HIDDEN - inner) * (4 * HIDDEN + 3)
-    gone_neurons = (NEURONS - HALF.layers[0].neurons) * (2 * HIDDEN + 1)
-    count = [sum(p.size for p in model.parameters()) for model in (trainer.model, narrow)]
-    assert count[0] - count[1] == LAYERS * (gone_heads + gone_neurons)
-
-
-def test_the_most_important_neurons_are_kept(trainer, importance):
-    heads, neurons = importance
-    net = Supernet(trainer.model, importance)
-    kept = net.weights()["ernie.encoder.layers.1.linear1.bias"].numpy()[: HALF.layers[0].neurons]
-    original = trainer.model.ernie.encoder.layers[1].linear1
-    order = np.argsort(-neurons[1])[: HALF.layers[0].neurons]
-    weights = net.weights()["ernie.encoder.layers.1.linear1.weight"].numpy()[:, : HALF.layers[0].neurons]
-    assert np.array_equal(np.sort(weights, axis=None), np.sort(original.weight.numpy()[:, order], axis=None))
-    assert np.array_equal(kept, original.bias.numpy()[order])
-
-
-def test_distillation_at_full_width_starts_at_the_teacher(trainer, importance, batch):
-    net = Supernet(trainer.model, importance)
-    net.model.eval()
-    logits = trainer.model(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
-    entropy = soft_cross_entropy(logits, logits, batch["input_ids"] != 0)
-    half, full = map(float, SubNetworkStudents(trainer.model, net, [HALF, FULL]).losses(batch))
-    assert full == pytest.approx(float(entropy), abs=1e-5)
-    assert half > float(entropy)
-
-
-def test_soft_cross_entropy_leaves_padding_out():
-    teacher, logits = paddle.randn([2, 3, 4]), paddle.randn([2, 3, 4])
-    mask = paddle.to_tensor([[True, True, False], [True, False, False]])
-    changed = logits.numpy()
-    changed[0, 2] += 5
-    assert float(soft_cross_entropy(logits, teacher, mask)) == float(
-        soft_cross_entropy(paddle.to_tensor(changed), teacher, mask)
-    )
 
 
 @pytest.mark.parametrize("accumulation, steps_of_epoch, batches_of_step", [(1, 3, 1), (2, 1, 2), (5, 1, 3)])
@@ -195,6 +52,15 @@ def test_every_epoch_has_all_texts(trainer):
         assert sorted(map(tuple, rows)) == expected
 
 
+def students_for(trainer, *subnetworks):
+    importance = compute_importance(trainer, dev_batches(trainer)[:1])
+    return SubNetworkStudents(trainer.model, Supernet(trainer.model, importance), subnetworks)
+
+
+def dev_batches(trainer):
+    return list(paddle.io.DataLoader(trainer.eval_dataset, batch_size=8, collate_fn=trainer.data_collator))
+
+
 @pytest.fixture
 def students_of(tmp_path):
     """(trainer, sub-networks of its model), without dropout."""
@@ -202,8 +68,7 @@ def students_of(tmp_path):
     def get(*subnetworks, **arguments):
         subnetworks = subnetworks or [HALF]
         trainer = tiny_trainer(tmp_path, **{"dropout": 0.0, **arguments})
-        net = Supernet(trainer.model, compute_importance(trainer, [first_batch(trainer)]))
-        return trainer, SubNetworkStudents(trainer.model, net, subnetworks)
+        return trainer, students_for(trainer, *subnetworks)
 
     return get
 
@@ -218,7 +83,7 @@ def test_a_step_follows_the_mean_of_its_batches_gradients(students_of):
     def change(numbers):
         trainer, students = students_of()
         net = students.net
-        batches = list(trainer.get_eval_dataloader(trainer.eval_dataset))
+        batches = dev_batches(trainer)
         before = net.weights()["classifier.weight"].numpy()
         trainer.lr_scheduler = paddle.optimizer.lr.StepDecay(0.1, 100)
         trainer.optimizer = paddle.optimizer.SGD(trainer.lr_scheduler, net.model.parameters())
@@ -231,6 +96,95 @@ def test_a_step_follows_the_mean_of_its_batches_gradients(students_of):
     assert loss == pytest.approx((first_loss + second_loss) / 2)
 
 
+def one_step(trainer, students, numbers):
+    """One step of plain gradient descent on some dev batches; returns the model's weights."""
+    trainer.lr_scheduler = paddle.optimizer.lr.StepDecay(0.1, 100)
+    trainer.optimizer = paddle.optimizer.SGD(trainer.lr_scheduler, students.model.parameters())
+    batches = dev_batches(trainer)
+    _take_step(trainer, students, [batches[number] for number in numbers], 0)
+    return {name: value.numpy() for name, value in students.net.weights().items()}
+
+
+TWO_PROCESSES = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import numpy as np, paddle
+from ernie_suite.compression.config import CompressConfig, DynabertConfig
+from tests.ernie_suite.compression.test_distillation import HALF, one_step, students_for
+from tests.support.trainers import tiny_trainer
+folder = sys.argv[1]
+trainer = tiny_trainer(folder + "/state", dropout=0.0)
+rank = trainer.args.process_index
+np.savez(folder + "/step" + str(rank), **one_step(trainer, students_for(trainer, HALF), [rank]))
+config = CompressConfig(DynabertConfig([0.5], [0.5], drop_layers="importance"))
+report = trainer.compress("x", folder + "/out", quantization=False, compress_config=config)
+assert bool(report) == (rank == 0)
+"""
+
+
+def test_two_processes_average_their_gradients_and_leave_one_result(tmp_path, students_of):
+    (tmp_path / "program.py").write_text(TWO_PROCESSES)
+    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", tmp_path / "log"]
+    done = run_script(*launch, tmp_path / "program.py", tmp_path)
+    alone = one_step(*students_of(HALF), [0, 1])
+    for rank in (0, 1):
+        found = np.load(tmp_path / f"step{rank}.npz")
+        for name, value in alone.items():
+            assert np.allclose(found[name], value, atol=1e-5), name
+    assert done.stdout.count("report: ") == 1
+    rows = json.loads((tmp_path / "out" / "report.json").read_text())["models"]
+    assert {row["model"] for row in rows} == {"inference/infer", "0.5-depth0.5/float32"}
+
+
+def test_losses_are_computed_in_the_precision_of_the_trainer(students_of, monkeypatch):
+    """Which on processors is float32 always, so that what is seen is where the trainer's context holds."""
+    trainer, students = students_of(HALF, FULL)
+    inside = [False]
+
+    @contextmanager
+    def autocast():
+        inside[0] = True
+        yield
+        inside[0] = False
+
+    seen = []
+    for model in (students.teacher, students.model):
+        model.register_forward_post_hook(lambda *_: seen.append(inside[0]))
+    monkeypatch.setattr(trainer, "autocast_smart_context_manager", autocast)
+    one_step(trainer, students, [0, 1])
+    assert seen == 2 * 3 * [True] and not inside[0]
+
+
+class Scaler:
+    """As paddle.amp.GradScaler, which does nothing on processors."""
+
+    def __init__(self, parameters):
+        self.parameters = parameters
+        self.updates = 0
+
+    def scale(self, loss):
+        return loss * 1024
+
+    def step(self, optimizer):
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad.scale_(1 / 1024)
+        optimizer.step()
+
+    def update(self):
+        self.updates += 1
+
+
+def test_scaled_losses_make_the_same_step(students_of, monkeypatch):
+    expected = one_step(*students_of(), [0, 1])
+    trainer, students = students_of()
+    monkeypatch.setattr(trainer, "do_grad_scaling", True)
+    monkeypatch.setattr(trainer, "scaler", Scaler(students.model.parameters()), raising=False)
+    found = one_step(trainer, students, [0, 1])
+    assert trainer.scaler.updates == 1
+    assert all(np.allclose(found[name], value, atol=1e-6) for name, value in expected.items())
+
+
 def test_epochs_are_counted_in_steps_of_several_batches(students_of):
     """As in fine-tuning: 24 texts are three batches of 8, of which two make a step, and the third makes none."""
     flags = {"gradient_accumulation_steps": 2, "max_steps": -1, "num_train_epochs": 3, "eval_steps": 100}
@@ -241,9 +195,8 @@ def test_tokens_are_dropped_as_in_fine_tuning(students_of):
     trainer, students = students_of(HALF, FULL, token_dropout=0.5)
     vocab, seen = trainer.task.tokenizer.vocab, []
     for model in (students.teacher, students.model):
-        model.register_forward_pre_hook(
-            lambda _, __, inputs: seen.append(inputs["input_ids"].numpy()), with_kwargs=True
-        )
+        words = model.base_model.embeddings.word_embeddings
+        words.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numpy()))
     train(trainer, students)
     tokens = np.concatenate([ids[ids > vocab["[SEP]"]] for ids in seen])
     assert 0.4 < (tokens == vocab["[MASK]"]).mean() < 0.6
@@ -252,7 +205,7 @@ def test_tokens_are_dropped_as_in_fine_tuning(students_of):
 
 
 @pytest.mark.parametrize("patience, evaluations, best_step", [(2, 5, 3), (1, 2, 1), (None, 6, 6)])
-def test_early_stopping_ends_after_evaluations_without_a_better_one(supernet, patience, evaluations, best_step):
+def test_early_stopping_ends_after_evaluations_without_a_better_one(students_of, patience, evaluations, best_step):
     trainer, students = students_of(max_steps=6, eval_steps=1, early_stopping_patience=patience)
     scores = [0.5, 0.4, 0.6, 0.6, 0.1, 0.9]
     left = iter(scores)
@@ -266,15 +219,6 @@ def test_a_loss_that_is_no_number_is_said(students_of):
     students.model.classifier.weight.set_value(students.model.classifier.weight * float("inf"))
     with pytest.raises(InputError, match="the loss of pruning is nan after 0 steps: give a smaller --learning_rate"):
         train(trainer, students)
-
-
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_half_precision_is_refused(tmp_path, precision):
-    trainer = tiny_trainer(tmp_path / "state", examples=4)
-    setattr(trainer.args, precision, True)  # which a machine with a GPU takes
-    with pytest.raises(InputError, match=f"leave out --{precision}"):
-        trainer.compress("x", str(tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
 
 
 def test_fewer_texts_than_a_whole_batch_are_refused(tmp_path):
@@ -350,7 +294,7 @@ def test_going_on_does_not_depend_on_the_names_that_paddle_counts_up(students_of
             return train(trainer, students)["0.5"].weights["classifier.weight"].numpy()
 
     whole = trained("whole_", [0.1, 0.2, 0.3])
-    shutil.rmtree(Path(supernet()[0].args.output_dir))
+    shutil.rmtree(Path(students_of()[0].args.output_dir))
     with pytest.raises(StopIteration):
         trained("before_", [0.1, 0.2])
     assert np.array_equal(trained("after_", [0.3]), whole)
@@ -366,5 +310,5 @@ def test_the_number_of_states_that_are_written_is_bounded(students_of):
 
     trainer, students = students_of(max_steps=31, eval_steps=1)
     folder = Path(trainer.args.output_dir)
-    train_widths(trainer, net, [HALF], CountingFolder(str(folder), folder, {}))
+    train_students(trainer, students, CountingFolder(str(folder), folder, {}))
     assert CountingFolder.steps == [4, 8, 12, 16, 20, 24, 28, 31]
