@@ -92,7 +92,7 @@ class Reproduction:
             source = source or SAMPLE_MODELS[dataset].ernie
             folder = self.folder / model.replace(" ", "_") / dataset.upper()
             widths = self.args.width_mult_list or [WIDTHS.get(model, DEFAULT_WIDTH)]
-            candidates = Candidates(widths, self.args.algo_list, self.args.batch_size_list)
+            candidates = Candidates(widths, self.args.algo_list, self.args.batch_size_list, self.args.depth_mult_list)
             config_file = ROOT / (self.args.config or CONFIG_FILE)
             yield Subject(model, source, dataset, folder, self.flags, config_file, candidates)
 
@@ -155,8 +155,9 @@ class Reproduction:
 
     def compress(self, subject: Subject, finetuned: Path) -> Optional[Path]:
         """The folder of the compressed models, with --grid that with the best pruned INT8 model."""
-        widths, algorithms, sizes = subject.candidates
+        widths, algorithms, sizes, depths = subject.candidates
         compression = ["--width_mult_list", *widths, "--algo_list", *algorithms, "--batch_size_list", *map(str, sizes)]
+        compression += ["--depth_mult_list", *depths] if depths != ["1"] else []
         compression += ["--quantize_embeddings"] if self.args.quantize_embeddings else []
         metric = partial(int8_metric, candidates=subject.candidates)
         if "compress" not in self.args.grid:
@@ -200,6 +201,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config", help="hyper-parameters per data set; default: config.yml")
     parser.add_argument("--data_dir", help="folder of your own files in the form of the one data set of --datasets")
     parser.add_argument("--width_mult_list", nargs="+", help="default: 3/4, for 12 layers 2/3")
+    parser.add_argument("--depth_mult_list", nargs="+", default=["1"], help="shares of layers, each with each width")
     parser.add_argument("--algo_list", nargs="+", default=["hist", "mse"], help="quantization algorithms")
     parser.add_argument(
         "--batch_size_list", nargs="+", type=number_from(1), default=[4, 8, 16], help="calibration texts"

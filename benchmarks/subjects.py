@@ -21,17 +21,23 @@ class Candidates(NamedTuple):
     widths: List[str]
     algorithms: List[str]
     sizes: List[int]
+    depths: List[str] = ["1"]
 
     def __contains__(self, row: Dict) -> bool:
         """What is published has no INT8 embeddings, and is quantized from a model of the report."""
         if row.get("int8_embeddings") or Path(row.get("source") or "").is_absolute():
             return False
-        if row["width"] is not None and not any(
-            abs(float(row["width"]) - Fraction(width)) < 0.01 for width in self.widths
-        ):
+        if row["width"] is not None and not is_one_of(row["width"], self.widths):
+            return False
+        if not is_one_of(row.get("depth") or "1", self.depths):
             return False
         quantized_so = row["algorithm"] in self.algorithms and row["calibration_texts"] in self.sizes
         return row["precision"] == "fp32" or quantized_so
+
+
+def is_one_of(share: str, asked_for: List[str]) -> bool:
+    """Of a share as a report has it, rounded."""
+    return any(abs(float(share) - Fraction(each)) < 0.01 for each in asked_for)
 
 
 @dataclass(frozen=True)

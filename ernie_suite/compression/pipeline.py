@@ -90,9 +90,9 @@ def compress(
 ) -> Dict:
     """Prune and quantize a fine-tuned model, and say which result is the best.
 
-    Writes to output_dir inference/infer.* (the model as it came), 0.75/float32.* (pruned),
-    0.75/hist16/int8.* (pruned and quantized), hist16/int8.* (quantized only), for each a record of what it was made
-    from, and report.json. With quantize_embeddings each INT8 model stands in hist16_embeddings/ too. With
+    Writes to output_dir inference/infer.* (the model as it came), 0.75/float32.* (pruned; in depth too,
+    0.75-depth0.5/float32.*), 0.75/hist16/int8.* (pruned and quantized), hist16/int8.* (quantized only), for each a
+    record of what it was made from, and report.json. With quantize_embeddings each INT8 model stands in hist16_embeddings/ too. With
     quantization_config.input_dir only that model is quantized: one of output_dir as said above, also when it
     lies elsewhere as a copy; any other to from_<its folder>_<its digest>/hist16/int8.*. With config.student nothing is
     pruned: that model is trained instead, to student_<its name>/, where it is exported as the pruned ones are
@@ -215,20 +215,21 @@ def prune(
 
     Where layers are dropped by their importance, which layers that are is found when they are to be trained.
     """
-    by_importance = config.drop_layers == "importance" and any(each.depth for each in subnetworks)
+    drop_layers = config.drop_layers if any(each.depth for each in subnetworks) else None
     made_from = {
         **deciding_settings(trainer),
         **beside_every_model(trainer),
         "model": records.fine_tuned,
         "subnetworks": " ".join(subnetwork.name for subnetwork in subnetworks),
-        "layers": "by importance" if by_importance else [subnetwork.layers for subnetwork in subnetworks],
+        "layers": [subnetwork.layers for subnetwork in subnetworks if subnetwork.width is None],
+        "drop_layers": drop_layers,
     }
     file_name = config.output_filename_prefix
     models = [Exported(f"{each.name}/{file_name}", "fp32", each.width, each.depth) for each in subnetworks]
 
     def make_students() -> SubNetworkStudents:
         importance, kept = compute_importance(trainer, importance_batches(trainer)), subnetworks
-        if by_importance:
+        if drop_layers == "importance":
             first = trainer.args.should_save
             order = trainer.agreed(find_drop_order(trainer, drop_order_batches(trainer)) if first else None)
             kept = find_grid(trainer.model, config, order)

@@ -117,10 +117,12 @@ def test_compression_has_a_section_of_its_own():
 def test_the_best_model_is_one_of_those_that_were_asked_for():
     row = {"model": "a", "width": "0.75", "precision": "int8", "algorithm": "hist", "calibration_texts": 4}
     others = [{"width": "0.5"}, {"algorithm": "KL"}, {"calibration_texts": 8}, {"int8_embeddings": True}]
-    others += [{"source": "/another/model"}, {"precision": "fp32"}, {"width": None}]
+    others += [{"depth": "0.5"}, {"source": "/another/model"}, {"precision": "fp32"}, {"width": None}]
     report = {"models": [*({**row, **other, "model": "b"} for other in others), row]}  # the best first
     assert subjects.best_model(report, "pruned + INT8", Candidates(["3/4"], ["hist"], [4])) == row
     assert subjects.best_model({}, "pruned + INT8", Candidates(["3/4"], ["hist"], [4])) is None
+    shallow = Candidates(["3/4"], ["hist"], [4], ["1", "1/2"])
+    assert subjects.best_model(report, "pruned + INT8", shallow) == {**row, "model": "b", "depth": "0.5"}
 
 
 def test_hyper_parameters_are_those_of_the_config_that_is_given(tmp_path, monkeypatch):

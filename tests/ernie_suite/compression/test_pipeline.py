@@ -69,6 +69,36 @@ def test_every_architecture_is_pruned_quantized_and_served(architecture, family,
         assert np.array_equal(before[name], value.numpy()), f"the trainer's model changed: {name}"
 
 
+def test_depth_is_pruned_too(tmp_path, capsys):
+    """Every width with every depth, at its true depth; another choice of layers makes them anew."""
+    trainer = tiny_trainer(tmp_path / "state", examples=12)
+    widths_and_depths = DynabertConfig([3 / 4, 1], [1, "1/2"])
+    report = trainer.compress("x", str(tmp_path / "out"), compress_config=CompressConfig(widths_and_depths))
+    rows = {row["model"]: row for row in report["models"]}
+    names = {"0.75": ("0.75", None), "0.75-depth0.5": ("0.75", "0.5"), "1.0-depth0.5": ("1.0", "0.5")}
+    for name, shares in names.items():
+        for model in (f"{name}/float32", f"{name}/hist4/int8"):
+            assert (rows[model]["width"], rows[model]["depth"]) == shares
+    count = {model: parameter_count(tmp_path / "out" / model) for model in ("1.0/float32", "1.0-depth0.5/float32")}
+    layer = 4 * HIDDEN * (HIDDEN + 1) + 2 * HIDDEN * NEURONS + NEURONS + HIDDEN + 4 * HIDDEN
+    assert count["1.0/float32"] - count["1.0-depth0.5/float32"] == LAYERS // 2 * layer
+    assert right_answers(tmp_path / "out/0.75-depth0.5/float32", "fp32", trainer) == pytest.approx(
+        rows["0.75-depth0.5/float32"]["metrics"]["accuracy"]
+    )
+
+    config = PTQConfig(input_dir=str(tmp_path / "out" / "1.0-depth0.5"), batch_size_list=[2])
+    config = CompressConfig(quantization_config=config)
+    report = trainer.compress("x", str(tmp_path / "out"), pruning=False, compress_config=config)
+    (row,) = (row for row in report["models"] if row["model"] == "1.0-depth0.5/hist2/int8")
+    assert (row["width"], row["depth"], row["source"]) == ("1.0", "0.5", "1.0-depth0.5/float32")
+
+    capsys.readouterr()
+    widths_and_depths.drop_layers = "importance"
+    config = CompressConfig(widths_and_depths)
+    trainer.compress("x", str(tmp_path / "out"), quantization=False, compress_config=config)
+    assert capsys.readouterr().out.count("made anew (drop_layers every_other -> importance)") == 4
+
+
 @pytest.fixture(scope="module")
 def compressed(tmp_path_factory):
     """(trainer, output folder, report) of the whole grid of algorithms at two sizes, quantization only."""
@@ -273,6 +303,15 @@ def test_an_empty_split_is_refused(tmp_path, split):
 def test_a_width_of_no_whole_heads_is_refused(tmp_path):
     trainer = tiny_trainer(tmp_path / "state", examples=4)
     refuse(tmp_path, trainer, "2/4 or 3/4", prune_config=DynabertConfig(width_mult_list=[0.6]))
+
+
+@pytest.mark.parametrize(
+    ("depths", "says"),
+    [([0.1], "keeps 0.2 of 2 layers, which is no whole number: give 1/2"), ([0.5, 0.505], "names 0.5 twice")],
+)
+def test_a_depth_of_no_whole_layers_is_refused(tmp_path, depths, says):
+    trainer = tiny_trainer(tmp_path / "state", examples=4)
+    refuse(tmp_path, trainer, says, prune_config=DynabertConfig(depth_mult_list=depths))
 
 
 def test_more_calibration_texts_than_there_are_is_refused(tmp_path):
