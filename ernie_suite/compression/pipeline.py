@@ -94,9 +94,9 @@ def compress(
     0.75-depth0.5/float32.*), 0.75/hist16/int8.* (pruned and quantized), hist16/int8.* (quantized only), for each a
     record of what it was made from, and report.json. With quantize_embeddings each INT8 model stands in
     hist16_embeddings/ too. With quantization_config.input_dir only that model is quantized: one of output_dir as said
-    above, also when it lies elsewhere as a copy; any other to from_<its folder>_<its digest>/hist16/int8.*. With config.student nothing is
-    pruned: that model is trained instead, to student_<its name>/, where it is exported as the pruned ones are
-    (student_<its name>/float32.*) and stands as the folder of a fine-tuned model besides.
+    above, also when it lies elsewhere as a copy; any other to from_<its folder>_<its digest>/hist16/int8.*. With
+    config.student nothing is pruned: that model is trained instead, to student_<its name>/, where it is exported as
+    the pruned ones are (student_<its name>/float32.*) and stands as the folder of a fine-tuned model besides.
 
     Results of several calls add up: models that are there already, made of the same, are kept, and the report has all
     that are there. With export_onnx each of those has its .onnx file beside it. Training follows trainer.args. An
