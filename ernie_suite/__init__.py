@@ -8,6 +8,7 @@ called, as what that needs is slow to import):
     features, sampler       examples as batches
     models, export          the folder of a model, read and written
     runs                    what decides the result of a run, how an interrupted one goes on, and what it leaves
+    unlabeled               text without labels for a teacher to answer, mixed with the labelled text
     figures                 where the figures of infer.py go
     callbacks, trainer      PaddleNLP's Trainer with what is missing there
     compression/            pruning and quantization

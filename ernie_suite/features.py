@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from typing import Dict, List, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 from ernie_suite.reading import Example
 from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily
@@ -82,6 +82,10 @@ class Features(paddle.io.Dataset):
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def indices_of_epoch(self, epoch: int) -> Sequence[int]:
+        """The features that a training reads in an epoch, in no order; the same number in each."""
+        return range(len(self))
 
     def __getitem__(self, index: int) -> Dict:
         number = int(self._order[index])

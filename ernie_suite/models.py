@@ -70,11 +70,12 @@ def check_same_ids(name: str, tokenizer, wordpiece: WordPiece) -> None:
         )
 
 
-def load_model(family: TaskFamily, name: str, labels: List[str]):
+def load_model(family: TaskFamily, name: str, labels: List[str], keep_order: bool = False):
     """The model of a folder or a published name, with a head for these labels, in this order.
 
     A fine-tuned folder keeps its head where that is for the same task and the same labels, and gets a new one, with a
-    note, where it is not. For the order of the labels see head_order.
+    note, where it is not. For the order of the labels see head_order; with keep_order a head that has them in another
+    order, or does not say in which, is replaced too.
 
     Raises:
         InputError: it cannot be had.
@@ -85,7 +86,7 @@ def load_model(family: TaskFamily, name: str, labels: List[str]):
     options: Dict[str, Any] = {"num_classes": len(labels)} if labels else {}
     logger.set_level("ERROR")  # that the head of a pretrained model is new is no news
     try:
-        if head is not None and not head.fits(family.task_class, labels):
+        if head is not None and not (head.fits(family.task_class, labels) and (not keep_order or head.is_for(labels))):
             wanted = Head(family.task_class.name, len(labels), labels)
             note(f"{name} was fine-tuned for {head.describe()}; it gets a new head for {wanted.describe()}")
             options["state_dict"] = weights_without_head(name)
@@ -110,6 +111,10 @@ class Head(NamedTuple):
         if self.labels is None:
             return not labels or self.size == len(labels)
         return sorted(self.labels) == sorted(labels)
+
+    def is_for(self, labels: List[str]) -> bool:
+        """Whether its outputs are known to be these labels in this order."""
+        return (self.labels or []) == labels
 
     def describe(self) -> str:
         if not TASKS[self.task].has_labels:

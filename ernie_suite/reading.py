@@ -58,7 +58,7 @@ def json_lines(path: Path) -> Iterator[Tuple[str, Dict]]:
         try:
             item = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{place}: not JSON ({error})") from None
+            raise InputError(f"{place}: not JSON ({error}), and a JSON object a line is expected") from None
         if not isinstance(item, dict):
             raise InputError(f"{place}: a JSON object is expected, found {type(item).__name__}")
         yield place, item

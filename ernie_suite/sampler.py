@@ -37,8 +37,8 @@ class LengthGroupedSampler(paddle.io.DistributedBatchSampler):
 
     def __iter__(self):
         rng = random.Random(f"{self.seed} {self.epoch}")
+        order = list(self.dataset.indices_of_epoch(self.epoch))
         self.epoch += 1
-        order = list(range(len(self.lengths)))
         rng.shuffle(order)
         order += order[: self.total_size - len(order)]  # every process gets as many
         step = self.batch_size * self.nranks

@@ -46,6 +46,26 @@ def check_steps(pruning: bool, quantization: bool, config: "PTQConfig") -> None:
         raise InputError(f"input_dir {config.input_dir} gives a model to quantize: quantization must not be off")
 
 
+def check_training_options(pruning: bool, config: "CompressConfig") -> None:
+    """Raises InputError where options of training would have no effect."""
+    quantizes = config.quantization_config.input_dir
+    if config.student is not None and quantizes is not None:
+        raise InputError(
+            f"input_dir {quantizes} gives the model to quantize, which training a student does not change: "
+            "leave out one of input_dir and student"
+        )
+    for name in ("width_mult_list", "depth_mult_list", "drop_layers"):
+        if config.student is not None and getattr(config.prune_config, name) != getattr(DynabertConfig(), name):
+            raise InputError(
+                f"{name} is for pruning, and student {config.student} is trained instead: leave out one of the two"
+            )
+    if config.unlabeled_data is not None and not pruning and config.student is None:
+        raise InputError(
+            f"unlabeled_data {config.unlabeled_data} is text to train on, and nothing is trained: "
+            "leave it out, or prune, or give a student"
+        )
+
+
 def check_onnx(quantization: bool, config: "CompressConfig") -> None:
     """Raises InputError where .onnx files are asked for that cannot be made."""
     if not config.wants_onnx:
@@ -163,12 +183,17 @@ class CompressConfig:
 
     Attributes:
         prune_config, quantization_config: of pruning and of quantization.
+        student: a published name or the folder of a model to train as the student of the fine-tuned one instead of
+            pruning that, as with pruning=False; its files have the pruned models' name. See student.py.
+        unlabeled_data: a file of text without labels, which training reads too; see ernie_suite/unlabeled.py.
         export_onnx: also write PREFIX.onnx beside every model that the report names; INT8 ones as QDQ.
         compare_engines: also time every installed engine on every model, which takes those files, so they are written.
     """
 
     prune_config: DynabertConfig = field(default_factory=DynabertConfig)
     quantization_config: PTQConfig = field(default_factory=PTQConfig)
+    student: Optional[str] = None
+    unlabeled_data: Optional[str] = None
     export_onnx: bool = False
     compare_engines: bool = False
 
@@ -191,7 +216,9 @@ class CompressionArguments:
     made of the same model, data and settings, is kept, and report.json names every model that is there. --output_dir,
     by default the model's folder, holds the state of pruning until it is done: an interrupted run goes on when its
     command is given again. --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the
-    hyper-parameters of config.yml unless a flag gives them.
+    hyper-parameters of config.yml unless a flag gives them. --student trains a smaller model to answer as the
+    fine-tuned one does, instead of pruning; it goes to student_<its name>/. --unlabeled_data adds text without labels
+    to what either trains on.
     """
 
     pruning: bool = field(default=True, metadata={"help": "prune width and depth"})
@@ -225,6 +252,13 @@ class CompressionArguments:
     quantize_embeddings: bool = field(
         default=False, metadata={"help": "also write INT8 models with INT8 word embeddings: smaller files"}
     )
+    student: Optional[str] = field(
+        default=None,
+        metadata={"help": "train this published model, or the one of this folder, as the model's student, not widths"},
+    )
+    unlabeled_data: Optional[str] = field(
+        default=None, metadata={"help": "file of text without labels to train on too: .txt, .json or .jsonl"}
+    )
     export_onnx: bool = field(
         default=False, metadata={"help": "also write each model's .onnx file, for ONNX Runtime and OpenVINO"}
     )
@@ -234,10 +268,20 @@ class CompressionArguments:
 
     def __post_init__(self):
         config = self.config()  # what is wrong is refused before anything is loaded
-        check_steps(self.pruning, self.quantization, config.quantization_config)
+        check_training_options(self.pruning, config)
+        check_steps(self.trains_widths, self.quantization, config.quantization_config)
         check_onnx(self.quantization, config)
         if self.target_speedup and not self.pruning:
             raise InputError("target_speedup is reached by pruning, and --no_pruning is on: leave out one of them")
+
+    @property
+    def trains_widths(self) -> bool:
+        """Whether the model is pruned: a student comes instead."""
+        return self.pruning and self.student is None
+
+    @property
+    def trains(self) -> bool:
+        return self.pruning or self.student is not None
 
     def config(self, available: int = CALIBRATION_SIZES[-1]) -> CompressConfig:
         """The config that these flags mean, for a dev set with `available` windows to calibrate with."""
@@ -258,6 +302,8 @@ class CompressionArguments:
                 quantize_activation_matmuls=self.quantize_activation_matmuls,
                 quantize_embeddings=self.quantize_embeddings,
             ),
+            student=self.student,
+            unlabeled_data=self.unlabeled_data,
             export_onnx=self.export_onnx,
             compare_engines=self.compare_engines,
         )

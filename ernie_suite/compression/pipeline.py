@@ -15,11 +15,18 @@ from ernie_suite.compression.config import (
     check_input_dir,
     check_onnx,
     check_steps,
+    check_training_options,
 )
-from ernie_suite.compression.distillation import train_students
 from ernie_suite.compression.importance import compute_importance, find_drop_order
 from ernie_suite.compression.quantization import calibrate, folder_name, write_quantized
-from ernie_suite.compression.records import Exported, Records, beside_every_model, exported_digest, model_digest
+from ernie_suite.compression.records import (
+    Exported,
+    Records,
+    beside_every_model,
+    exported_digest,
+    model_digest,
+    still_to_make,
+)
 from ernie_suite.compression.report import (
     FIGURES,
     compare_engines,
@@ -29,12 +36,14 @@ from ernie_suite.compression.report import (
     summarize,
     write_report,
 )
-from ernie_suite.compression.subnetworks import KeptLayer, SubNetwork, make_grid, shape_of, shares_of_name
+from ernie_suite.compression.student import load_student, teach
+from ernie_suite.compression.subnetworks import SubNetwork, make_grid, shape_of, shares_of_name
 from ernie_suite.compression.supernet import SubNetworkStudents, Supernet
-from ernie_suite.compression.work import WorkFolder
-from ernie_suite.export import check_written, export_static, write_vocab
+from ernie_suite.compression.training import export, train_and_export
+from ernie_suite.export import check_written, write_vocab
 from ernie_suite.runs import deciding_settings, examples_digest, json_digest
 from ernie_suite.tasks import FAMILIES
+from ernie_suite.unlabeled import Unlabeled, read_unlabeled
 
 import numpy as np
 import paddle
@@ -58,7 +67,7 @@ class Source(NamedTuple):
         prefix: where it is.
         name: how the report calls it; see Exported.source.
         folder: where its INT8 models go, relative to the folder of the compressed models.
-        width, depth, layers: see Exported.
+        origin: what it is, or where nothing says so an Exported without width and the like.
         weights: records.exported_digest.
         fine_tuned: whether it was made from the fine-tuned model of this compression.
     """
@@ -66,9 +75,7 @@ class Source(NamedTuple):
     prefix: Path
     name: str
     folder: str
-    width: Optional[str]
-    depth: Optional[str]
-    layers: Optional[Tuple[KeptLayer, ...]]
+    origin: Exported
     weights: str
     fine_tuned: bool
 
@@ -87,7 +94,9 @@ def compress(
     0.75-depth0.5/float32.*; by speed, speedup4/float32.*), 0.75/hist16/int8.* (pruned and quantized), hist16/int8.*
     (quantized only), for each a record of what it was made from, and report.json. With quantize_embeddings each INT8
     model stands in hist16_embeddings/ too. With quantization_config.input_dir only that model is quantized: one of
-    output_dir likewise, also where it is a copy elsewhere; any other to from_<its folder>_<digest>/hist16/int8.*.
+    output_dir likewise, also where it is a copy elsewhere; any other to from_<its folder>_<digest>/hist16/int8.*. With
+    config.student nothing is pruned: that model is trained instead, to student_<its name>/, where it is exported as
+    the pruned ones are (student_<its name>/float32.*) and stands as the folder of a fine-tuned model besides.
 
     Results of several calls add up: models that are there already, made of the same, are kept, and the report has all
     that are there. With export_onnx each of those has its .onnx file beside it. Training follows trainer.args. An
@@ -111,18 +120,24 @@ def compress(
         InputError: something cannot work; nothing has been written by then but, to measure speed-ups, inference/infer.
     """
     config = compress_config or CompressConfig()
+    check_training_options(pruning, config)
+    pruning = pruning and config.student is None
     check_steps(pruning, quantization, config.quantization_config)
     check_onnx(quantization, config)
-    subnetworks = check_trainer(trainer, config if pruning else None)
+    subnetworks = check_trainer(trainer, config if pruning or config.student else None)
     input_prefix = check_input_dir(config.quantization_config, trainer.task) if quantization else None
     if quantization:
         check_calibration_sizes(config.quantization_config, len(trainer.eval_dataset))
+    student = load_student(trainer, config.student) if config.student else None
+    unlabeled = read_unlabeled(trainer, config.unlabeled_data) if config.unlabeled_data else None
     records = Records(Path(output_dir), model_digest(trainer.model), anew=trainer.args.overwrite_output_dir)
 
     first = trainer.args.should_save
     models = export_original(trainer, records) if first else [ORIGINAL]
     if pruning:
-        models += prune(trainer, subnetworks, config, quantization, records)
+        models += prune(trainer, subnetworks, config, quantization, records, unlabeled)
+    if student:
+        models += teach(trainer, student, config.prune_config.output_filename_prefix, records, unlabeled)
     if not first:
         return {}
     if quantization:
@@ -136,7 +151,7 @@ def compress(
 
 
 def check_trainer(trainer, config: Optional[CompressConfig]) -> List[SubNetwork]:
-    """The sub-networks to prune to (none without a config).
+    """The sub-networks to prune to (none without a config, and where a student is trained instead).
 
     Raises:
         InputError: the model is not a fine-tuned one that can be compressed, or the data do not fit it.
@@ -165,7 +180,7 @@ def check_trainer(trainer, config: Optional[CompressConfig]) -> List[SubNetwork]
     if not trainer.train_dataset:
         raise InputError("the training set is empty: pruning trains on it; use --no_pruning to quantize only")
     trainer.count_steps()
-    return find_grid(model, config.prune_config)
+    return [] if config.student is not None else find_grid(model, config.prune_config)
 
 
 # ---------------------------------------------------------------- steps
@@ -178,29 +193,18 @@ def export_original(trainer, records: Records) -> List[Exported]:
     return [ORIGINAL]
 
 
-def still_to_make(made_from: Dict[Exported, Dict], records: Records) -> List[Exported]:
-    """Those of some models that are not there as they would be made; says which are kept and why others are not."""
-    reasons = {model: records.why_anew(model, settings) for model, settings in made_from.items()}
-    for model, reason in reasons.items():
-        if reason is None:
-            print(f"{records.folder / model.model}: kept, it was made of the same before")
-        elif reason:
-            print(f"{records.folder / model.model}: made anew ({reason})")
-    return [model for model, reason in reasons.items() if reason is not None]
-
-
-def export(trainer, model, target: Path) -> None:
-    """Write a model as TARGET.pdmodel, with what it takes to serve it."""
-    export_static(model, trainer.task.tokenizer, trainer.inference_config, target.parent, target.name)
-
-
 def find_grid(model, config: DynabertConfig, drop_order: Optional[List[int]] = None) -> List[SubNetwork]:
     widths, depths = (list(map(float, shares or [])) for shares in (config.width_mult_list, config.depth_mult_list))
     return make_grid(widths, depths, shape_of(model), drop_order)
 
 
 def prune(
-    trainer, grid: List[SubNetwork], config: CompressConfig, quantization: bool, records: Records
+    trainer,
+    grid: List[SubNetwork],
+    config: CompressConfig,
+    quantization: bool,
+    records: Records,
+    unlabeled: Optional[Unlabeled] = None,
 ) -> List[Exported]:
     """Train and export some sub-networks, all of them together: those of a grid and those by speed; see supernet.py.
 
@@ -221,24 +225,18 @@ def prune(
     }
     file_name = config.prune_config.output_filename_prefix
     models = [Exported(f"{each.name}/{file_name}", "fp32", each.width, each.depth) for each in grid + by_speed]
-    work = WorkFolder(trainer.args.output_dir, records.folder, made_from)
-    if records.anew and first:
-        work.remove()
-    missing = trainer.agreed(still_to_make(dict.fromkeys(models, made_from), records) if first else None)
-    if missing:
+    chosen = dict(zip(models, grid + by_speed))
+
+    def make_students() -> SubNetworkStudents:
         if drop_layers == "importance":
             order = trainer.agreed(find_drop_order(trainer, drop_order_batches(trainer)) if first else None)
-            grid = find_grid(trainer.model, config.prune_config, order)
-        with paddle.utils.unique_name.guard("compression_"):  # the optimizer's tensors count from 0, also later
-            students = SubNetworkStudents(trainer.model, Supernet(trainer.model, importance()), grid + by_speed)
-            best = train_students(trainer, students, work)
-        for subnetwork, model in zip(grid + by_speed, models):
-            if model in missing and first:
-                student = students.student(subnetwork.name)
-                student.set_state_dict(best[subnetwork.name].weights)
-                records.write(model._replace(layers=subnetwork.layers), made_from, partial(export, trainer, student))
-    if first:
-        work.remove()
+            chosen.update(zip(models, find_grid(trainer.model, config.prune_config, order)))
+        return SubNetworkStudents(trainer.model, Supernet(trainer.model, importance()), list(chosen.values()))
+
+    def with_layers(model: Exported) -> Exported:
+        return model._replace(layers=chosen[model].layers)
+
+    train_and_export(trainer, models, made_from, make_students, records, unlabeled, described=with_layers)
     return [records.exported(model.model) for model in models] if first else models
 
 
@@ -260,9 +258,7 @@ def source_of(model: Exported, records: Records) -> Source:
     """An FP32 model among the compressed ones, to quantize."""
     weights = records[model.model]["weights"]
     folder = "" if model.model == ORIGINAL.model else str(Path(model.model).parent)
-    return Source(
-        records.folder / model.model, model.model, folder, model.width, model.depth, model.layers, weights, True
-    )
+    return Source(records.folder / model.model, model.model, folder, model, weights, True)
 
 
 def find_source(prefix: Path, records: Records) -> Source:
@@ -279,9 +275,10 @@ def find_source(prefix: Path, records: Records) -> Source:
     if folder in path.parents and path.parent != folder:
         name = path.relative_to(folder)
         place = name.parent.as_posix()
-        return Source(prefix, name.as_posix(), place, *shares_of_name(place), None, weights, False)
+        width, depth = shares_of_name(place)
+        return Source(prefix, name.as_posix(), place, Exported("", "fp32", width, depth), weights, False)
     place = f"from_{path.parent.name}_{weights.rpartition(':')[2][:8]}"
-    return Source(prefix, str(path), place, None, None, None, weights, False)
+    return Source(prefix, str(path), place, Exported("", "fp32"), weights, False)
 
 
 def quantize(trainer, source: Source, config: PTQConfig, records: Records) -> List[Exported]:
@@ -310,12 +307,9 @@ def int8_models(source: Source, config: PTQConfig) -> List[Exported]:
     for algorithm, count, int8_embeddings in itertools.product(config.algo_list, config.batch_size_list, embeddings):
         name = folder_name(algorithm, count) + ("_embeddings" if int8_embeddings else "")
         models.append(
-            Exported(
+            source.origin._replace(
                 model="/".join(filter(None, (source.folder, name, config.output_filename_prefix))),
                 precision="int8",
-                width=source.width,
-                depth=source.depth,
-                layers=source.layers,
                 algorithm=algorithm,
                 calibration_texts=count,
                 int8_embeddings=int8_embeddings,

@@ -39,6 +39,7 @@ class Exported(NamedTuple):
         width, depth: of the pruned model that it is or was made from; None where nothing was pruned by one share of
             every layer, or of the layers, or nothing says so.
         layers: what that one keeps, a subnetworks.KeptLayer of each; None likewise.
+        student: the name of the model that it is or was made from, where that learnt from the fine-tuned one.
         source: of an INT8 model, the FP32 model that was quantized: relative as above, or with its whole path where it
             lies outside of the folder.
         The others are those of config.PTQConfig.
@@ -49,6 +50,7 @@ class Exported(NamedTuple):
     width: Optional[str] = None
     depth: Optional[str] = None
     layers: Optional[Tuple[KeptLayer, ...]] = None
+    student: Optional[str] = None
     algorithm: Optional[str] = None
     calibration_texts: Optional[int] = None
     int8_embeddings: bool = False
@@ -112,7 +114,7 @@ class Records:
         if record and self.anew:
             return "as --overwrite_output_dir asks"
         if record:
-            return what_changed(record["made_from"], _as_json(made_from)) or None
+            return what_changed(record["made_from"], as_json(made_from)) or None
         if not Path(f"{self.folder / model.model}{PROGRAM}").exists():
             return ""
         return OTHER_FILES if self._record_file(model.model) else NO_RECORD
@@ -127,7 +129,7 @@ class Records:
         record = {
             "row": model._asdict(),
             "fine_tuned": self.fine_tuned if fine_tuned else None,
-            "made_from": _as_json(made_from),
+            "made_from": as_json(made_from),
             "files": {path.relative_to(self.folder).as_posix(): file_digest(path) for path in paths},
         }
         if model.precision == "fp32":
@@ -140,14 +142,14 @@ class Records:
         if figures is None:
             figures = measure()
             self._save(
-                model.model, {**self[model.model], what: {"conditions": _as_json(conditions), "figures": figures}}
+                model.model, {**self[model.model], what: {"conditions": as_json(conditions), "figures": figures}}
             )
         return figures
 
     def measured_before(self, model: Exported, conditions: Dict, what: str) -> Optional[Dict]:
         """The figures of an earlier call under the same conditions; None without."""
         found = self[model.model].get(what, {})
-        return found["figures"] if found.get("conditions") == _as_json(conditions) else None
+        return found["figures"] if found.get("conditions") == as_json(conditions) else None
 
     def export_onnx(self, model: Exported) -> None:
         """Write PREFIX.onnx beside a model, unless the one that is there was made from it as it is."""
@@ -206,7 +208,19 @@ class Records:
         self._read[model] = record
 
 
-def _as_json(value: Dict) -> Dict:
+def still_to_make(made_from: Dict[Exported, Dict], records: Records) -> List[Exported]:
+    """Those of some models that are not there as they would be made; says which are kept and why others are not."""
+    reasons = {model: records.why_anew(model, settings) for model, settings in made_from.items()}
+    for model, reason in reasons.items():
+        if reason is None:
+            print(f"{records.folder / model.model}: kept, it was made of the same before")
+        elif reason:
+            print(f"{records.folder / model.model}: made anew ({reason})")
+    return [model for model, reason in reasons.items() if reason is not None]
+
+
+def as_json(value: Dict) -> Dict:
+    """Settings as they are read back from a record."""
     return json.loads(json.dumps(value, default=str))
 
 

@@ -1,7 +1,7 @@
 """What the task families have in common, for training."""
 
 from dataclasses import dataclass
-from typing import IO, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Type
+from typing import IO, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
 from ernie_suite.reading import Example
 
@@ -12,6 +12,30 @@ from ernie_inference.tasks.base import Encoded, Task
 IGNORED_LABEL = -100  # a token that counts for nothing in the loss
 # Predictions are lines in the order of the examples; lines with ids, for the reader to tell apart; a dict by id.
 IDS = ("unused", "told apart", "unique")
+
+
+class UnlabeledText:
+    """How text without answers becomes examples, for a teacher to answer.
+
+    Args:
+        task: for the length of its windows.
+        labelled: the training set, whose form the examples are to have.
+    """
+
+    def __init__(self, task: Task, labelled: List[Example]):
+        self.task, self.labelled = task, labelled
+
+    def examples(self, given: Union[str, Dict], place: str) -> Iterator[Example]:
+        """The examples of a line of text or of a JSON object, usually one; without their answers.
+
+        Raises:
+            InputError: it has not the form of the task; the message begins with the place.
+        """
+        raise NotImplementedError
+
+    def complete(self, example: Example) -> Example:
+        """One of these examples with what takes time to make, for those alone that are used."""
+        return example
 
 
 @dataclass(frozen=True)
@@ -40,6 +64,7 @@ class TaskFamily:
         best_metric: the one that decides which state is best.
         write_submission: writes (file, examples, results) as the test server asks for it.
         shown: (example, result) to what people compare: the text, what was found in it, what is right.
+        unlabeled: how text without answers becomes examples.
     """
 
     task_class: Type[Task]
@@ -55,6 +80,7 @@ class TaskFamily:
     best_metric: str
     write_submission: Callable[[IO[str], List[Example], List[Dict]], None]
     shown: Callable[[Example, Dict], Tuple[str, str, str]]
+    unlabeled: Type[UnlabeledText]
     default_dataset: Optional[str] = None
     check_labels: Callable[[List[str]], None] = lambda labels: None
     ids: str = "told apart"

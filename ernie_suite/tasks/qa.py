@@ -7,6 +7,7 @@ from typing import IO, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ernie_suite.reading import Example, SplitFile, id_field, text_field
 from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily, cross_entropy
+from ernie_suite.tasks.questions import UnlabeledContexts
 
 from paddlenlp.metrics.squad import normalize_answer
 from paddlenlp.transformers import AutoModelForQuestionAnswering
@@ -214,4 +215,5 @@ QA = TaskFamily(
     best_metric="exact_match",
     write_submission=write_answers,
     shown=shown_answer,
+    unlabeled=UnlabeledContexts,
 )

@@ -2,10 +2,10 @@
 
 import json
 import sys
-from typing import IO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import IO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from ernie_suite.reading import NO_LABEL, Example, Reader, SplitFile, id_field, json_lines, text_field
-from ernie_suite.tasks.family import TaskFamily, cross_entropy
+from ernie_suite.tasks.family import TaskFamily, UnlabeledText, cross_entropy
 
 from paddlenlp.transformers import AutoModelForSequenceClassification
 
@@ -80,6 +80,47 @@ def marked_pronoun(item: Dict, place: str) -> Tuple[str, None]:
     return text, None
 
 
+def plain_text(item: Dict, place: str) -> Tuple[str, None]:
+    return text_field(item, "text", place), None
+
+
+def plain_pair(item: Dict, place: str) -> Tuple[str, str]:
+    return text_field(item, "text", place), text_field(item, "text_pair", place)
+
+
+# The fields of an unlabelled object and how its texts are picked; the first entry counts whose fields are all there.
+UNLABELED_FIELDS: Dict[Tuple[str, ...], Callable[[Dict, str], Tuple[str, Optional[str]]]] = {
+    ("sentence1", "sentence2"): sentence_pair,
+    ("keyword", "abst"): keywords_and_abstract,
+    ("text", "target"): marked_pronoun,
+    ("text", "text_pair"): plain_pair,
+    ("sentence",): sentence,
+    ("text",): plain_text,
+}
+
+
+class UnlabeledSentences(UnlabeledText):
+    """A text a line, or a pair with a tab between; or an object with the fields of a data set or of an input."""
+
+    def examples(self, given: Union[str, Dict], place: str) -> Iterator[Example]:
+        are_pairs = self.labelled[0]["text_pair"] is not None
+        if isinstance(given, str):
+            texts = given.split("\t") if are_pairs else [given]
+            if are_pairs and len(texts) != 2:
+                raise InputError(f"{place}: the training set has pairs of texts: give two with one tab between them")
+            yield {"text": texts[0], "text_pair": texts[1] if are_pairs else None}
+            return
+        pick = next((pick for fields, pick in UNLABELED_FIELDS.items() if set(fields) <= set(given)), None)
+        if pick is None:
+            forms = "; ".join(" and ".join(fields) for fields in UNLABELED_FIELDS)
+            raise InputError(f"{place}: no text is found under its fields ({', '.join(given)}): give {forms}")
+        text, text_pair = pick(given, place)
+        if (text_pair is not None) != are_pairs:
+            wanted = "pairs of texts: give sentence1 and sentence2" if are_pairs else "single texts: give sentence"
+            raise InputError(f"{place}: the training set has {wanted}")
+        yield {"text": text, "text_pair": text_pair}
+
+
 def classification_targets(task: Task, example: Example, encoded: Encoded) -> Sequence[int]:
     return [task.labels.index(example["label"])]
 
@@ -118,4 +159,5 @@ SEQ_CLS = TaskFamily(
     best_metric="accuracy",
     write_submission=write_label_lines,
     shown=shown_label,
+    unlabeled=UnlabeledSentences,
 )

@@ -2,10 +2,10 @@
 
 import sys
 from bisect import bisect_right
-from typing import IO, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import IO, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from ernie_suite.reading import Example, SplitFile
-from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily, cross_entropy
+from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily, UnlabeledText, cross_entropy
 
 from paddlenlp.transformers import AutoModelForTokenClassification
 
@@ -43,6 +43,16 @@ def tags_field(columns: List[List[str]], tokens: List[str], file: SplitFile, pla
     if unknown:
         raise InputError(f"{place}: tag {unknown[0]!r} is not one of {', '.join(file.labels)}")
     return tags
+
+
+class UnlabeledTokens(UnlabeledText):
+    """A text a line, or an object with tokens or text."""
+
+    def examples(self, given: Union[str, Dict], place: str) -> Iterator[Example]:
+        example = {"text": given} if isinstance(given, str) else given
+        if not self.task.is_example(example):
+            raise InputError(f"{place} has neither a text under 'text' nor a list of texts under 'tokens': give one")
+        yield self.task.input_of(example)
 
 
 def check_bio(labels: List[str]) -> None:
@@ -135,4 +145,5 @@ TOKEN_CLS = TaskFamily(
     best_metric="f1",
     write_submission=write_tag_columns,
     shown=shown_entities,
+    unlabeled=UnlabeledTokens,
 )

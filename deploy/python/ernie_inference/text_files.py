@@ -36,7 +36,12 @@ def read_lines(path: Union[str, Path]) -> Iterator[str]:
             yield from file
     except FileNotFoundError:
         raise
-    except (OSError, UnicodeDecodeError):
+    except UnicodeDecodeError:
+        with open(path, "rb") as binary:
+            for number, line in enumerate(binary, 1):
+                decode(line, path, number)  # names the line that is not UTF-8
+        raise
+    except OSError:
         read_text(path)  # names what is wrong with it
         raise
 
