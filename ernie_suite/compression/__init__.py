@@ -2,8 +2,8 @@
 
 Read it in this order: config.py (what can be asked for), pipeline.py (what compress() does, step by step),
 subnetworks.py (what a smaller model is), importance.py, supernet.py and distillation.py (how it is chosen and trained),
-thresholds.py and quantization.py (how it gets INT8), records.py (what was made of what), report.py (which model is the best), and
-work.py (how an interrupted run goes on).
+thresholds.py and quantization.py (how it gets INT8), records.py (what was made of what), report.py (which model is the
+best), and work.py (how an interrupted run goes on).
 
 Another step is a function of pipeline.py's compress(), with a config of its own in config.py, its flags in
 CompressionArguments there, a switch that scripts.py and FinetuneTrainer.compress hand on, and, where it makes models of

@@ -81,8 +81,8 @@ def compress(
     """Prune and quantize a fine-tuned model, and say which result is the best.
 
     Writes to output_dir inference/infer.* (the model as it came), 0.75/float32.* (pruned; in depth too,
-    0.75-depth0.5/float32.*), 0.75/hist16/int8.* (pruned and quantized), hist16/int8.* (quantized only), for each a record of what it was made
-    from, and report.json. With quantize_embeddings each INT8 model stands in hist16_embeddings/ too. With
+    0.75-depth0.5/float32.*), 0.75/hist16/int8.* (pruned and quantized), hist16/int8.* (quantized only), for each a
+    record of what it was made from, and report.json. With quantize_embeddings each INT8 model stands in hist16_embeddings/ too. With
     quantization_config.input_dir only that model is quantized: one of output_dir as said above, also when it
     lies elsewhere as a copy; any other to from_<its folder>_<its digest>/hist16/int8.*.
 
