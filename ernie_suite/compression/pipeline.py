@@ -82,9 +82,9 @@ def compress(
 
     Writes to output_dir inference/infer.* (the model as it came), 0.75/float32.* (pruned; in depth too,
     0.75-depth0.5/float32.*), 0.75/hist16/int8.* (pruned and quantized), hist16/int8.* (quantized only), for each a
-    record of what it was made from, and report.json. With quantize_embeddings each INT8 model stands in hist16_embeddings/ too. With
-    quantization_config.input_dir only that model is quantized: one of output_dir as said above, also when it
-    lies elsewhere as a copy; any other to from_<its folder>_<its digest>/hist16/int8.*.
+    record of what it was made from, and report.json. With quantize_embeddings each INT8 model stands in
+    hist16_embeddings/ too. With quantization_config.input_dir only that model is quantized: one of output_dir as said
+    above, also when it lies elsewhere as a copy; any other to from_<its folder>_<its digest>/hist16/int8.*.
 
     Results of several calls add up: models that are there already, made of the same, are kept, and the report has all
     that are there. With export_onnx each of those has its .onnx file beside it. Training follows trainer.args. An
