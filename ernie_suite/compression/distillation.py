@@ -17,6 +17,7 @@ from ernie_suite.runs import default_eval_steps, is_resumable_step
 import paddle
 from paddle import nn
 from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_gradients
+from paddle.distributed.parallel import sync_params_buffers
 from tqdm import tqdm
 
 from ernie_inference.errors import InputError
@@ -90,7 +91,8 @@ def train_students(
         trainer.optimizer = trainer.lr_scheduler = None
         trainer.create_optimizer_and_scheduler(num_training_steps=total)
     progress = _restore(trainer, students.model, work)
-    share_weights(trainer, students.model)
+    if args.world_size > 1:
+        sync_params_buffers(students.model)  # to the first one's; from there on they average their gradients
     shown = {"desc": f"students {', '.join(students.names)}", "disable": not args.should_save}
     with tqdm(total=total, initial=progress.step, **shown) as bar:
         for batches in batches_of_steps(loader, args.gradient_accumulation_steps, progress.step, total):
@@ -147,13 +149,6 @@ def using_model(trainer, model) -> Iterator[None]:
         yield
     finally:
         trainer.model, trainer.model_wrapped, trainer.is_in_train = before
-
-
-def share_weights(trainer, model: nn.Layer) -> None:
-    """All processes start from the first one's weights; from there on they average their gradients."""
-    if trainer.args.world_size > 1:
-        for value in model.state_dict().values():
-            paddle.distributed.broadcast(value, src=0)
 
 
 def _take_step(trainer, students: Students, batches: List[Dict], step: int) -> float:

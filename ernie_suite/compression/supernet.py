@@ -128,9 +128,9 @@ class SubNetworkStudents:
         with paddle.no_grad():
             taught = run_with_hidden(self.teacher, batch)
         for subnetwork in self.subnetworks.values():
-            yield self.loss(batch, subnetwork, taught)
+            yield self._loss(batch, subnetwork, taught)
 
-    def loss(self, batch: Dict, subnetwork: SubNetwork, taught: Outputs):
+    def _loss(self, batch: Dict, subnetwork: SubNetwork, taught: Outputs):
         """Soft cross entropy of the logits plus mean squared errors of embeddings and hidden states."""
         with self.net.running(subnetwork) as model:
             student = run_with_hidden(model, batch)
