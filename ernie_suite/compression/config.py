@@ -1,5 +1,6 @@
 """What compression can be asked for. All of it is checked before any work starts."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -31,6 +32,11 @@ def check_each_once(name: str, values: List) -> None:
 def check_file_name(name: str) -> None:
     if not isinstance(name, str) or not name or Path(name).name != name:
         raise InputError(f"output_filename_prefix {name!r} is not a file's name: give one without folders")
+
+
+def check_limit(name: str, value: Optional[float], wanted: str) -> None:
+    if value is not None and not 0 <= value < math.inf:  # not so for nan either
+        raise InputError(f"{name} {value}: give {wanted}")
 
 
 def check_steps(pruning: bool, quantization: bool, config: "PTQConfig") -> None:
@@ -84,7 +90,7 @@ class PTQConfig:
 
     Attributes:
         algo_list: how the range of each activation is chosen; one or more of ALGORITHMS.
-        batch_size_list: numbers of calibration texts, taken from the dev set.
+        batch_size_list: numbers of calibration texts, taken from the half of the dev set that models are chosen by.
         input_dir: folder of an exported model to quantize; None for the trainer's model and, after
             pruning, the pruned ones.
         input_filename_prefix: file name of that model, or the beginning of it.
@@ -134,12 +140,20 @@ class CompressConfig:
         prune_config, quantization_config: of pruning and of quantization.
         export_onnx: also write PREFIX.onnx beside every model that the report names; INT8 ones as QDQ.
         compare_engines: also time every installed engine on every model, which takes those files, so they are written.
+        max_loss: name the fastest model that loses at most so many points of the metric; see choice.py.
+        min_speedup: name the most accurate model that is at least so many times as fast.
     """
 
     prune_config: DynabertConfig = field(default_factory=DynabertConfig)
     quantization_config: PTQConfig = field(default_factory=PTQConfig)
     export_onnx: bool = False
     compare_engines: bool = False
+    max_loss: Optional[float] = None
+    min_speedup: Optional[float] = None
+
+    def __post_init__(self):
+        check_limit("max_loss", self.max_loss, "points of the metric from 0 on, for example 0.5")
+        check_limit("min_speedup", self.min_speedup, "how many times as fast, for example 4")
 
     @property
     def wants_onnx(self) -> bool:
@@ -158,6 +172,7 @@ class CompressionArguments:
     in the model's folder. Results of several commands add up there: what is there already, made of the same model, data
     and settings, is kept, and report.json names every model that is there. --output_dir, by default the model's
     folder, holds the state of pruning until it is done: an interrupted run goes on when its command is given again.
+    Models are chosen by one half of the dev set, and their change is shown on the other, with its confidence interval.
     --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the hyper-parameters of config.yml
     unless a flag gives them.
     """
@@ -171,7 +186,7 @@ class CompressionArguments:
         default_factory=lambda: ["hist", "mse"], metadata={"help": f"quantization algorithms: {' '.join(ALGORITHMS)}"}
     )
     batch_size_list: Optional[List[int]] = field(
-        default=None, metadata={"help": "numbers of calibration texts; 4 8 16, if the dev set has as many"}
+        default=None, metadata={"help": "numbers of calibration texts; 4 8 16, if half of the dev set has as many"}
     )
     input_dir: Optional[str] = field(
         default=None, metadata={"help": "quantize the exported model in this folder instead"}
@@ -192,6 +207,12 @@ class CompressionArguments:
     compare_engines: bool = field(
         default=False, metadata={"help": "also time each installed engine on each model (writes their .onnx files)"}
     )
+    max_loss: Optional[float] = field(
+        default=None, metadata={"help": "name the fastest model that loses at most so many points of the metric"}
+    )
+    min_speedup: Optional[float] = field(
+        default=None, metadata={"help": "name the most accurate model that is at least so many times as fast"}
+    )
 
     def __post_init__(self):
         config = self.config()  # what is wrong is refused before anything is loaded
@@ -199,7 +220,7 @@ class CompressionArguments:
         check_onnx(self.quantization, config)
 
     def config(self, available: int = CALIBRATION_SIZES[-1]) -> CompressConfig:
-        """The config that these flags mean, for a dev set with `available` windows to calibrate with."""
+        """The config that these flags mean, where there are `available` texts to calibrate with."""
         sizes = self.batch_size_list or sorted({max(1, min(size, available)) for size in CALIBRATION_SIZES})
         return CompressConfig(
             prune_config=DynabertConfig(width_mult_list=self.width_mult_list),
@@ -214,6 +235,8 @@ class CompressionArguments:
             ),
             export_onnx=self.export_onnx,
             compare_engines=self.compare_engines,
+            max_loss=self.max_loss,
+            min_speedup=self.min_speedup,
         )
 
 

@@ -16,16 +16,17 @@ from ernie_suite.compression.config import (
     find_widths,
     parse_width,
 )
+from ernie_suite.compression.halves import count_calibration_texts, on_choosing_half
 from ernie_suite.compression.pruning import Supernet, compute_importance, narrow_model, train_widths
 from ernie_suite.compression.quantization import calibrate, folder_name, write_quantized
 from ernie_suite.compression.records import Exported, Records, beside_every_model, exported_digest, model_digest
 from ernie_suite.compression.report import (
     FIGURES,
     compare_engines,
+    make_report,
     measure,
     print_best_engine,
     print_report,
-    summarize,
     write_report,
 )
 from ernie_suite.compression.work import WorkFolder
@@ -97,7 +98,7 @@ def compress(
         the report: {"task_name", "metric", "original", "best_int8", "models": [{the fields of records.Exported,
         "metrics", "change", "bytes", "texts_per_second", "speedup"; "onnx", its .onnx file, where there is one;
         "engines", {engine: how many times as fast as the original on Paddle}, where they were timed}], where they were
-        timed "best_engine": {"model", "engine", "speedup"}}.
+        timed "best_engine": {"model", "engine", "speedup"}}, and what report.make_report adds.
 
     Raises:
         InputError: something cannot work; nothing has been written by then.
@@ -108,16 +109,17 @@ def compress(
     widths = check_trainer(trainer, config if pruning else None)
     input_prefix = check_input_dir(config.quantization_config, trainer.task) if quantization else None
     if quantization:
-        check_calibration_sizes(config.quantization_config, len(trainer.eval_dataset))
+        check_calibration_sizes(config.quantization_config, count_calibration_texts(trainer))
+    chooser = on_choosing_half(trainer)  # what makes a model does not see the texts that its change is shown on
     records = Records(Path(output_dir), model_digest(trainer.model), anew=trainer.args.overwrite_output_dir)
 
-    models = export_original(trainer, records)
+    models = export_original(chooser, records)
     if pruning:
-        models += prune(trainer, widths, config.prune_config.output_filename_prefix, records)
+        models += prune(chooser, widths, config.prune_config.output_filename_prefix, records)
     if quantization:
         sources = [find_source(input_prefix, records)] if input_prefix else [source_of(m, records) for m in models]
         for source in sources:
-            models += quantize(trainer, source, config.quantization_config, records)
+            models += quantize(chooser, source, config.quantization_config, records)
     return write_the_report(trainer, task_name, models, records, config)
 
 
@@ -175,7 +177,8 @@ def check_training(trainer) -> None:
 def check_calibration_sizes(config: PTQConfig, available: int) -> None:
     if max(config.batch_size_list) > available:
         raise InputError(
-            f"batch_size_list asks for {max(config.batch_size_list)} calibration texts, the dev set has {available}"
+            f"batch_size_list asks for {max(config.batch_size_list)} calibration texts, the part of the dev set that "
+            f"models are chosen by has {available}"
         )
 
 
@@ -319,7 +322,7 @@ def export_int8(trainer, prefix: Path, thresholds: Dict, config: PTQConfig, targ
 
 
 def calibration_texts(trainer, count: int) -> List[Dict]:
-    """Features of the dev set, drawn by the seed; the first n of them do not depend on how many are drawn."""
+    """Features of the trainer's dev set, drawn by the seed; the first n do not depend on how many are drawn."""
     order = list(range(len(trainer.eval_dataset)))
     random.Random(trainer.args.seed).shuffle(order)
     return [trainer.eval_dataset[i] for i in order[:count]]
@@ -348,11 +351,12 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
     if config.wants_onnx:
         export_onnx_files(models + earlier, records)
     versions = {engine: installed_version(BACKENDS[engine].package) for engine in ENGINES}
-    rows = []
+    rows, outcomes = [], {}
     for model in models + earlier:
         prefix, onnx_file = records.folder / model.model, records.onnx_of(model)
         measure_it = partial(measure, prefix, model.precision, trainer.eval_examples, trainer.metric, original)
         row = {**model._asdict(), **records.measured(model, conditions, measure_it)}
+        outcomes[model.model] = row.pop("outcomes")
         if onnx_file:
             row["onnx"] = onnx_file
             with_engines = {**conditions, "engines": versions}
@@ -364,7 +368,7 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
             )
             row.update({"engines": speeds} if speeds else {})
         rows.append(row)
-    report = {"task_name": task_name, "seed": trainer.args.seed, **summarize(rows, trainer.args.metric_for_best_model)}
+    report = {"task_name": task_name, **make_report(trainer, rows, outcomes, config)}
     path = write_report(report, records.folder)
     print_report(report, records.folder, task_name, trainer.origin.get("data_dir"))
     print(f"report: {path}")
