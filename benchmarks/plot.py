@@ -26,16 +26,9 @@ from ernie_inference.console import Parser, run_command
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; (pruned, INT8) to name, colour and marker.
-FORMS = {
-    (False, False): ("FP32", "#000000", "s"),
-    (True, False): ("pruned", "#0072B2", "o"),
-    (False, True): ("INT8", "#D55E00", "^"),
-    (True, True): ("pruned + INT8", "#009E73", "D"),
-}
+# Okabe and Ito's colours, which colour-blind readers tell apart.
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 PANELS_ABREAST = 3
-LABEL_HEIGHT = 10  # points from one label to the next
 
 pyplot.rcParams.update(
     {
@@ -85,6 +78,9 @@ def draw_speed(sources: List[Source]):
 
 
 def draw_compression(sources: List[Source]):
+    # Here, as importing the suite takes seconds.
+    from ernie_suite.compression.pareto import FORMS, form_of, label_points
+
     columns = min(len(sources), PANELS_ABREAST)
     rows_of_panels = -(-len(sources) // columns)
     size = (6 * columns, 4.8 * rows_of_panels)
@@ -96,7 +92,7 @@ def draw_compression(sources: List[Source]):
         metric = report["metric"]
         rows = report["models"]
         for form, (name, colour, marker) in FORMS.items():
-            here = [row for row in rows if (bool(row["width"]), row["precision"] == "int8") == form]
+            here = [row for row in rows if form_of(row) == form]
             if here:
                 speeds, values = [row["speedup"] for row in here], [100 * row["metrics"][metric] for row in here]
                 panel.scatter(speeds, values, s=36, color=colour, marker=marker, label=name, zorder=3)
@@ -112,7 +108,8 @@ def draw_compression(sources: List[Source]):
     for panel, source in zip(panels.flat, sources):
         rows, metric = source.content["models"], source.content["metric"]
         named = [row for row in rows if row["precision"] == "fp32" or is_a_choice(row, rows, metric)]
-        label_points(panel, named, metric)
+        points = [(row["speedup"], 100 * row["metrics"][metric]) for row in named]
+        label_points(panel, points, [label_of(row) for row in named])
     return figure
 
 
@@ -125,32 +122,6 @@ def is_a_choice(row: Dict, rows: List[Dict], metric: str) -> bool:
         and other["speedup"] >= speed
         for other in rows
     )
-
-
-def label_points(panel, rows: List[Dict], metric: str) -> None:
-    """What each model is, right of its point, and moved up as far as it takes for labels not to lie on each other."""
-    points_per_pixel = 72 / panel.figure.dpi
-    placed: List[List[float]] = []
-    for row in sorted(rows, key=lambda row: row["metrics"][metric]):
-        point = (row["speedup"], 100 * row["metrics"][metric])
-        text = label_of(row)
-        x, y = (value * points_per_pixel for value in panel.transData.transform(point))
-        width = 5.0 * len(text)
-        height = y
-        for left, right, other in sorted(placed, key=lambda place: place[2]):
-            if left < x + width and x < right and abs(height - other) < LABEL_HEIGHT:
-                height = other + LABEL_HEIGHT
-        placed.append([x, x + width, height])
-        panel.annotate(
-            text,
-            point,
-            xytext=(10, height - y),
-            textcoords="offset points",
-            fontsize=7.5,
-            va="center",
-            arrowprops={"arrowstyle": "-", "color": "#bbbbbb", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3},
-            in_layout=False,  # the panels keep their size
-        )
 
 
 def label_of(row: Dict) -> str:

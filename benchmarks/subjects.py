@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ernie_suite.command_line import config_sections, read_config
+from ernie_suite.compression.choice import score
 from ernie_suite.data import DATASETS
 from ernie_suite.figures import figures_file
 from ernie_suite.runs import model_identity, read_json
@@ -164,10 +165,13 @@ def dev_metric(results: Path) -> float:
 
 
 def int8_metric(report: Path, candidates: Candidates) -> float:
-    """The metric of the best pruned INT8 model of a compression, which is what is compressed for."""
+    """The metric of the best pruned INT8 model of a compression, which is what is compressed for.
+
+    On what models are chosen by: the change is shown on the other half of the dev set, where there is one.
+    """
     content = read_json(report)
     row = best_model(content, "pruned + INT8", candidates)
-    return row["metrics"][content["metric"]] if row else float("-inf")
+    return score(row, content["metric"]) if row else float("-inf")
 
 
 def hyper_parameters(config_file: Path, dataset: str, compressing: bool = False) -> Dict[str, Any]:

@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, Iterable, List, Sequence, Tuple
 
 from ernie_suite.reading import Example
 from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily
@@ -86,6 +86,10 @@ class Features(paddle.io.Dataset):
     def indices_of_epoch(self, epoch: int) -> Sequence[int]:
         """The features that a training reads in an epoch, in no order; the same number in each."""
         return range(len(self))
+
+    def count_windows(self, examples: Iterable[int]) -> int:
+        """How many of the features are windows of some examples, given by their numbers."""
+        return sum(self._window_bounds[i + 1] - self._window_bounds[i] for i in examples)
 
     def __getitem__(self, index: int) -> Dict:
         number = int(self._order[index])

@@ -5,6 +5,7 @@ from typing import Dict, List
 
 from ernie_suite.command_line import parse_arguments
 from ernie_suite.compression.config import CompressionArguments
+from ernie_suite.compression.halves import count_calibration_texts
 from ernie_suite.data import find_dataset, load_examples, load_labels
 from ernie_suite.features import Features
 from ernie_suite.models import MASK_TOKEN, check_finetuned, head_order, load_model, load_tokenizer, versions
@@ -52,7 +53,7 @@ def compress(family: TaskFamily) -> None:
             Path(model_args.model_name_or_path) / "compress",
             pruning=compression_args.pruning,
             quantization=compression_args.quantization,
-            compress_config=compression_args.config(len(trainer.eval_dataset)),
+            compress_config=compression_args.config(count_calibration_texts(trainer)),
         )
 
     run_command(main, INTERRUPTED)

@@ -33,6 +33,11 @@ def check_file_name(name: str) -> None:
         raise InputError(f"output_filename_prefix {name!r} is not a file's name: give one without folders")
 
 
+def check_limit(name: str, value: Optional[float], wanted: str) -> None:
+    if value is not None and not 0 <= value < math.inf:  # not so for nan either
+        raise InputError(f"{name} {value}: give {wanted}")
+
+
 def check_steps(pruning: bool, quantization: bool, config: "PTQConfig") -> None:
     """Raises InputError where config.input_dir would have no effect, or pruning none on what is quantized."""
     if config.input_dir is None:
@@ -135,7 +140,7 @@ class PTQConfig:
 
     Attributes:
         algo_list: how the range of each activation is chosen; one or more of ALGORITHMS.
-        batch_size_list: numbers of calibration texts, taken from the dev set.
+        batch_size_list: numbers of calibration texts, taken from the half of the dev set that models are chosen by.
         input_dir: folder of an exported model to quantize; None for the trainer's model and, after
             pruning, the pruned ones.
         input_filename_prefix: file name of that model, or the beginning of it.
@@ -188,6 +193,8 @@ class CompressConfig:
         unlabeled_data: a file of text without labels, which training reads too; see ernie_suite/unlabeled.py.
         export_onnx: also write PREFIX.onnx beside every model that the report names; INT8 ones as QDQ.
         compare_engines: also time every installed engine on every model, which takes those files, so they are written.
+        max_loss: name the fastest model that loses at most so many points of the metric; see choice.py.
+        min_speedup: name the most accurate model that is at least so many times as fast.
     """
 
     prune_config: DynabertConfig = field(default_factory=DynabertConfig)
@@ -196,6 +203,12 @@ class CompressConfig:
     unlabeled_data: Optional[str] = None
     export_onnx: bool = False
     compare_engines: bool = False
+    max_loss: Optional[float] = None
+    min_speedup: Optional[float] = None
+
+    def __post_init__(self):
+        check_limit("max_loss", self.max_loss, "points of the metric from 0 on, for example 0.5")
+        check_limit("min_speedup", self.min_speedup, "how many times as fast, for example 4")
 
     @property
     def wants_onnx(self) -> bool:
@@ -215,7 +228,8 @@ class CompressionArguments:
     report.json go to compress/ in the model's folder. Results of several commands add up there: what is there already,
     made of the same model, data and settings, is kept, and report.json names every model that is there. --output_dir,
     by default the model's folder, holds the state of pruning until it is done: an interrupted run goes on when its
-    command is given again. --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the
+    command is given again. Models are chosen by one half of the dev set, and their change is shown on the other, with
+    its confidence interval. --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the
     hyper-parameters of config.yml unless a flag gives them. --student trains a smaller model to answer as the
     fine-tuned one does, instead of pruning; it goes to student_<its name>/. --unlabeled_data adds text without labels
     to what either trains on.
@@ -237,7 +251,7 @@ class CompressionArguments:
         default_factory=lambda: ["hist", "mse"], metadata={"help": f"quantization algorithms: {' '.join(ALGORITHMS)}"}
     )
     batch_size_list: Optional[List[int]] = field(
-        default=None, metadata={"help": "numbers of calibration texts; 4 8 16, if the dev set has as many"}
+        default=None, metadata={"help": "numbers of calibration texts; 4 8 16, if half of the dev set has as many"}
     )
     input_dir: Optional[str] = field(
         default=None, metadata={"help": "quantize the exported model in this folder instead"}
@@ -265,6 +279,12 @@ class CompressionArguments:
     compare_engines: bool = field(
         default=False, metadata={"help": "also time each installed engine on each model (writes their .onnx files)"}
     )
+    max_loss: Optional[float] = field(
+        default=None, metadata={"help": "name the fastest model that loses at most so many points of the metric"}
+    )
+    min_speedup: Optional[float] = field(
+        default=None, metadata={"help": "name the most accurate model that is at least so many times as fast"}
+    )
 
     def __post_init__(self):
         config = self.config()  # what is wrong is refused before anything is loaded
@@ -284,7 +304,7 @@ class CompressionArguments:
         return self.pruning or self.student is not None
 
     def config(self, available: int = CALIBRATION_SIZES[-1]) -> CompressConfig:
-        """The config that these flags mean, for a dev set with `available` windows to calibrate with."""
+        """The config that these flags mean, where there are `available` texts to calibrate with."""
         sizes = self.batch_size_list or sorted({max(1, min(size, available)) for size in CALIBRATION_SIZES})
         return CompressConfig(
             prune_config=DynabertConfig(
@@ -306,6 +326,8 @@ class CompressionArguments:
             unlabeled_data=self.unlabeled_data,
             export_onnx=self.export_onnx,
             compare_engines=self.compare_engines,
+            max_loss=self.max_loss,
+            min_speedup=self.min_speedup,
         )
 
 

@@ -4,7 +4,7 @@ import itertools
 import random
 from functools import cache, partial
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Dict, List, NamedTuple, Optional, Union
 
 from ernie_suite.compression.budget import Budgets, of_report
 from ernie_suite.compression.config import (
@@ -17,6 +17,7 @@ from ernie_suite.compression.config import (
     check_steps,
     check_training_options,
 )
+from ernie_suite.compression.halves import count_calibration_texts, on_choosing_half
 from ernie_suite.compression.importance import compute_importance, find_drop_order
 from ernie_suite.compression.quantization import calibrate, folder_name, write_quantized
 from ernie_suite.compression.records import (
@@ -30,10 +31,10 @@ from ernie_suite.compression.records import (
 from ernie_suite.compression.report import (
     FIGURES,
     compare_engines,
+    make_report,
     measure,
     print_best_engine,
     print_report,
-    summarize,
     write_report,
 )
 from ernie_suite.compression.student import load_student, teach
@@ -113,8 +114,8 @@ def compress(
         the report: {"task_name", "metric", "original", "best_int8", "models": [{the fields of records.Exported,
         "metrics", "change", "bytes", "texts_per_second", "speedup"; "onnx", its .onnx file, where there is one;
         "engines", {engine: how many times as fast as the original on Paddle}, where they were timed}], where they were
-        timed "best_engine": {"model", "engine", "speedup"}, and where there are models by speed-up "budgets", see
-        budget.of_report}.
+        timed "best_engine": {"model", "engine", "speedup"}, where there are models by speed-up "budgets", see
+        budget.of_report, and what report.make_report adds}.
 
     Raises:
         InputError: something cannot work; nothing has been written by then but, to measure speed-ups, inference/infer.
@@ -127,23 +128,24 @@ def compress(
     subnetworks = check_trainer(trainer, config if pruning or config.student else None)
     input_prefix = check_input_dir(config.quantization_config, trainer.task) if quantization else None
     if quantization:
-        check_calibration_sizes(config.quantization_config, len(trainer.eval_dataset))
+        check_calibration_sizes(config.quantization_config, count_calibration_texts(trainer))
     student = load_student(trainer, config.student) if config.student else None
     unlabeled = read_unlabeled(trainer, config.unlabeled_data) if config.unlabeled_data else None
+    chooser = on_choosing_half(trainer)  # what makes a model does not see the texts that its change is shown on
     records = Records(Path(output_dir), model_digest(trainer.model), anew=trainer.args.overwrite_output_dir)
 
     first = trainer.args.should_save
-    models = export_original(trainer, records) if first else [ORIGINAL]
+    models = export_original(chooser, records) if first else [ORIGINAL]
     if pruning:
-        models += prune(trainer, subnetworks, config, quantization, records, unlabeled)
+        models += prune(chooser, subnetworks, config, quantization, records, unlabeled)
     if student:
-        models += teach(trainer, student, config.prune_config.output_filename_prefix, records, unlabeled)
+        models += teach(chooser, student, config.prune_config.output_filename_prefix, records, unlabeled)
     if not first:
         return {}
     if quantization:
         sources = [find_source(input_prefix, records)] if input_prefix else [source_of(m, records) for m in models]
         for source in sources:
-            models += quantize(trainer, source, config.quantization_config, records)
+            models += quantize(chooser, source, config.quantization_config, records)
     return write_the_report(trainer, task_name, models, records, config)
 
 
@@ -331,7 +333,7 @@ def export_int8(trainer, prefix: Path, thresholds: Dict, config: PTQConfig, targ
 
 
 def calibration_texts(trainer, count: int) -> List[Dict]:
-    """Features of the dev set, drawn by the seed; the first n of them do not depend on how many are drawn."""
+    """Features of the trainer's dev set, drawn by the seed; the first n do not depend on how many are drawn."""
     order = list(range(len(trainer.eval_dataset)))
     random.Random(trainer.args.seed).shuffle(order)
     return [trainer.eval_dataset[i] for i in order[:count]]
@@ -360,11 +362,12 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
     if config.wants_onnx:
         export_onnx_files(models + earlier, records)
     versions = {engine: installed_version(BACKENDS[engine].package) for engine in ENGINES}
-    rows = []
+    rows, outcomes = [], {}
     for model in models + earlier:
         prefix, onnx_file = records.folder / model.model, records.onnx_of(model)
         measure_it = partial(measure, prefix, model.precision, trainer.eval_examples, trainer.metric, original)
         row = {**model._asdict(), **records.measured(model, conditions, measure_it)}
+        outcomes[model.model] = row.pop("outcomes")
         if onnx_file:
             row["onnx"] = onnx_file
             with_engines = {**conditions, "engines": versions}
@@ -376,7 +379,7 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
             )
             row.update({"engines": speeds} if speeds else {})
         rows.append(row)
-    report = {"task_name": task_name, "seed": trainer.args.seed, **summarize(rows, trainer.args.metric_for_best_model)}
+    report = {"task_name": task_name, **make_report(trainer, rows, outcomes, config)}
     report.update(of_report(records.folder, {Path(row["model"]).parts[0] for row in rows}))
     path = write_report(report, records.folder)
     print_report(report, records.folder, task_name, trainer.origin.get("data_dir"))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import IO, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
 from ernie_suite.reading import Example
+from ernie_suite.tasks.metric import Metric
 
 import paddle
 
@@ -49,6 +50,7 @@ class TaskFamily:
         default_dataset: what a script trains on that is told nothing else; None where it has to be told.
 
         answer_field: of an example of a data set; None stands there where a test split gives no answer.
+        texts_of: example to the texts that it is about; examples that share one stand in the same half of a dev set.
         labels_of: example to the labels that its answer names, of which the model must know each.
         check_labels: raises ValueError for labels that are not of the task's kind.
         ids: what predictions need the examples' ids for; one of IDS.
@@ -71,12 +73,13 @@ class TaskFamily:
     auto_model: Type
     config_section: str
     answer_field: str
+    texts_of: Callable[[Example], Iterable[str]]
     labels_of: Callable[[Example], Iterable[str]]
     label_names: List[str]
     targets: Callable[[Task, Example, Encoded], Sequence[int]]
     features: Callable[[Sequence[int], range, int], Dict]
     criterion: Callable
-    metric: Callable[[List[Example], List[Dict]], Dict[str, float]]
+    metric: Metric
     best_metric: str
     write_submission: Callable[[IO[str], List[Example], List[Dict]], None]
     shown: Callable[[Example, Dict], Tuple[str, str, str]]

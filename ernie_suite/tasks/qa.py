@@ -7,6 +7,7 @@ from typing import IO, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ernie_suite.reading import Example, SplitFile, id_field, text_field
 from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily, cross_entropy
+from ernie_suite.tasks.metric import Metric
 from ernie_suite.tasks.questions import UnlabeledContexts
 
 from paddlenlp.metrics.squad import normalize_answer
@@ -155,18 +156,19 @@ def span_cross_entropy(outputs, labels):
     return sum(cross_entropy(logits, label) for logits, label in zip(outputs, labels)) / 2
 
 
-def exact_match_f1(examples: List[Example], results: List[Dict]) -> Dict[str, float]:
-    """SQuAD's exact match and F1, the best over an example's answers, from 0 to 1; F1 is of characters.
+def match_of_answer(example: Example, result: Dict) -> Tuple[float, float, int]:
+    """SQuAD's exact match and F1, the best over an example's answers, from 0 to 1; F1 is of characters; and 1 example.
 
     Both as PaddleNLP's squad_evaluate(is_whitespace_splited=False) has them, which the published figures were made
     with, except that it takes what stands before the first space of an answer for the whole.
     """
-    exact = f1 = 0.0
-    for example, result in zip(examples, results):
-        answers, found = [comparable(text) for text in example["answers"]], comparable(result["answer"])
-        exact += found in answers
-        f1 += max(character_f1(answer, found) for answer in answers)
-    return {"exact_match": exact / len(examples), "f1": f1 / len(examples)}
+    answers, found = [comparable(text) for text in example["answers"]], comparable(result["answer"])
+    return float(found in answers), max(character_f1(answer, found) for answer in answers), 1
+
+
+exact_match_f1 = Metric(
+    match_of_answer, figures=lambda exact, f1, examples: {"exact_match": exact / examples, "f1": f1 / examples}
+)
 
 
 def comparable(text: str) -> str:
@@ -204,6 +206,7 @@ QA = TaskFamily(
     config_section="QuestionAnswering",
     default_dataset="cmrc2018",
     answer_field="answers",
+    texts_of=lambda example: [example["context"]],
     labels_of=lambda example: (),
     ids="unique",
     label_names=["start_positions", "end_positions"],

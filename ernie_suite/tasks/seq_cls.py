@@ -6,6 +6,7 @@ from typing import IO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ernie_suite.reading import NO_LABEL, Example, Reader, SplitFile, id_field, json_lines, text_field
 from ernie_suite.tasks.family import TaskFamily, UnlabeledText, cross_entropy
+from ernie_suite.tasks.metric import Metric
 
 from paddlenlp.transformers import AutoModelForSequenceClassification
 
@@ -129,9 +130,11 @@ def classification_features(targets: Sequence[int], part: range, offset: int) ->
     return {"labels": targets[0]}
 
 
-def accuracy(examples: List[Example], results: List[Dict]) -> Dict[str, float]:
-    """Share of examples whose label is right."""
-    return {"accuracy": sum(e["label"] == r["label"] for e, r in zip(examples, results)) / len(examples)}
+# Share of examples whose label is right.
+accuracy = Metric(
+    outcome=lambda example, result: (example["label"] == result["label"], 1),
+    figures=lambda right, examples: {"accuracy": right / examples},
+)
 
 
 def write_label_lines(file: IO[str], examples: List[Example], results: List[Dict]) -> None:
@@ -150,6 +153,7 @@ SEQ_CLS = TaskFamily(
     auto_model=AutoModelForSequenceClassification,
     config_section="SequenceClassification",
     answer_field="label",
+    texts_of=lambda example: filter(None, (example["text"], example["text_pair"])),
     labels_of=lambda example: [example["label"]],
     label_names=["labels"],
     targets=classification_targets,

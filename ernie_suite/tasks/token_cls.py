@@ -6,7 +6,9 @@ from typing import IO, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from ernie_suite.reading import Example, SplitFile
 from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily, UnlabeledText, cross_entropy
+from ernie_suite.tasks.metric import Metric
 
+import numpy as np
 from paddlenlp.transformers import AutoModelForTokenClassification
 
 from ernie_inference.errors import InputError
@@ -90,15 +92,20 @@ def tagging_features(targets: Sequence[int], part: range, offset: int) -> Dict:
     return {"labels": [IGNORED_LABEL] * offset + list(targets[part.start : part.stop]) + [IGNORED_LABEL]}
 
 
-def entity_f1(examples: List[Example], results: List[Dict]) -> Dict[str, float]:
-    """Micro precision, recall and F1 of entities; one counts if its type and both its ends are right (CoNLL 2003)."""
-    right = found = wanted = 0
-    for example, result in zip(examples, results):
-        gold = {(label, i, j - 1) for label, i, j in spans_of(example["labels"])}
-        predicted = {(entity["label"], *entity["pos"]) for entity in result["entities"]}
-        right, found, wanted = right + len(gold & predicted), found + len(predicted), wanted + len(gold)
-    precision, recall = right / max(found, 1), right / max(wanted, 1)
-    return {"f1": 2 * right / max(found + wanted, 1), "precision": precision, "recall": recall}
+def counted_entities(example: Example, result: Dict) -> Tuple[int, int, int]:
+    """How many entities are right, found and wanted; one is right if its type and both its ends are (CoNLL 2003)."""
+    gold = {(label, i, j - 1) for label, i, j in spans_of(example["labels"])}
+    predicted = {(entity["label"], *entity["pos"]) for entity in result["entities"]}
+    return len(gold & predicted), len(predicted), len(gold)
+
+
+def micro_f1(right, found, wanted) -> Dict:
+    """Micro precision, recall and F1; 0 where there is nothing to count."""
+    precision, recall = right / np.maximum(found, 1), right / np.maximum(wanted, 1)
+    return {"f1": 2 * right / np.maximum(found + wanted, 1), "precision": precision, "recall": recall}
+
+
+entity_f1 = Metric(counted_entities, micro_f1)
 
 
 def write_tag_columns(file: IO[str], examples: List[Example], results: List[Dict]) -> None:
@@ -134,6 +141,7 @@ TOKEN_CLS = TaskFamily(
     config_section="TokenClassification",
     default_dataset="msra_ner",
     answer_field="labels",
+    texts_of=lambda example: ["".join(example["tokens"])],
     labels_of=lambda example: example["labels"],
     check_labels=check_bio,
     ids="unused",

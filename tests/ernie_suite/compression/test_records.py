@@ -6,6 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
+from ernie_suite.compression import report as compression_report
 from ernie_suite.compression.config import CompressConfig, DynabertConfig, PTQConfig
 from ernie_suite.compression.pipeline import export
 
@@ -72,7 +73,7 @@ def test_a_finished_compression_leaves_models_records_and_report(made):
     folders = {Path(model).parent for model in ALL}
     expected = {f"{model}{ending}" for model in ALL for ending in (".pdmodel", ".pdiparams", ".record.json")}
     expected |= {(folder / name).as_posix() for folder in folders for name in ("vocab.txt", "inference.json")}
-    assert files == expected | {"report.json"}
+    assert files == expected | {"report.json", "pareto.png"}
     assert not list(Path(trainer.args.output_dir).glob("compress_state-*"))
 
 
@@ -211,6 +212,21 @@ def test_other_dev_examples_measure_every_model_again(again):
         for example in trainer.eval_examples:
             example["label"] = next(label for label in trainer.task.labels if label != example["label"])
     assert rows["0.75/hist2/int8"]["metrics"]["accuracy"] == pytest.approx(1 - accuracy)
+
+
+def test_figures_of_before_are_measured_again_once(again, monkeypatch):
+    """Records of a version that kept fewer of them; the models stay."""
+    trainer, output = again
+    for path in output.rglob("*.record.json"):
+        record = json.loads(path.read_text())
+        del record["measured"]["figures"]["outcomes"]
+        record["measured"]["conditions"]["figures"].remove("outcomes")
+        path.write_text(json.dumps(record))
+    before = {model: written(output, model) for model in ALL}
+    assert all("held_out" in row for row in compress(trainer, output).values())
+    assert {model: written(output, model) for model in ALL} == before
+    monkeypatch.setattr(compression_report, "load_predictor", None)  # nothing is left to measure
+    compress(trainer, output)
 
 
 def test_models_of_before_there_were_records_are_unknown(again, capsys):

@@ -1,0 +1,33 @@
+"""Metrics that are known of any part of a data set, as they follow from sums over its examples."""
+
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Tuple
+
+from ernie_suite.reading import Example
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Figures of examples and the results that a model gave; called with both it returns the figures by name.
+
+    Attributes:
+        outcome: (example, result) to the numbers of one example, the same count of them for each.
+        figures: these numbers, each summed over the examples, to figures by name. Takes arrays of sums too, and then
+            gives arrays of figures: one call for thousands of resamples.
+    """
+
+    outcome: Callable[[Example, Dict], Tuple[float, ...]]
+    figures: Callable[..., Dict[str, Any]]
+
+    def __call__(self, examples: List[Example], results: List[Dict]) -> Dict[str, float]:
+        return self.of_outcomes(self.outcomes(examples, results))
+
+    def outcomes(self, examples: List[Example], results: List[Dict]) -> np.ndarray:
+        """The numbers of each example, float64 [examples, numbers]."""
+        return np.array([self.outcome(*pair) for pair in zip(examples, results)], dtype=np.float64)
+
+    def of_outcomes(self, outcomes: np.ndarray) -> Dict[str, float]:
+        """The figures of the examples that have these outcomes [examples, numbers]."""
+        return {name: float(value) for name, value in self.figures(*outcomes.sum(axis=0)).items()}
