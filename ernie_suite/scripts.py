@@ -45,7 +45,7 @@ def compress(family: TaskFamily) -> None:
 
     def main() -> None:
         model_args, data_args, args, compression_args = parse_arguments(family, CompressionArguments)
-        args.do_train = compression_args.pruning
+        args.do_train = compression_args.pruning or compression_args.keep_vocab is not None  # which read its texts
         trainer = build_trainer(family, model_args, data_args, args, finetuned=True)
         trainer.compress(
             data_args.task_name,

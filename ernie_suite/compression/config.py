@@ -5,6 +5,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
+from ernie_suite.compression.vocabulary import KeepVocab, parse_keep_vocab
+
 from ernie_inference.engines.onnx_files import check_converters
 from ernie_inference.errors import InputError
 from ernie_inference.model_files import find_model, inspect_model
@@ -56,6 +58,21 @@ def check_onnx(quantization: bool, config: "CompressConfig") -> None:
             "and compare_engines"
         )
     check_converters()
+
+
+def check_keep_vocab(config: "CompressConfig") -> Optional[KeepVocab]:
+    """What config.keep_vocab means; None without.
+
+    Raises:
+        InputError: it means nothing, or has no effect on what is quantized.
+    """
+    keep_vocab = parse_keep_vocab(config.keep_vocab)
+    if keep_vocab is not None and config.quantization_config.input_dir is not None:
+        raise InputError(
+            f"input_dir {config.quantization_config.input_dir} gives the model to quantize, which keep_vocab does not "
+            "change: leave out one of them, or give the folder of a model that keep_vocab has made"
+        )
+    return keep_vocab
 
 
 @dataclass
@@ -134,12 +151,16 @@ class CompressConfig:
         prune_config, quantization_config: of pruning and of quantization.
         export_onnx: also write PREFIX.onnx beside every model that the report names; INT8 ones as QDQ.
         compare_engines: also time every installed engine on every model, which takes those files, so they are written.
+        keep_vocab: compress the model without the word embeddings that are not used: a file with the texts whose tokens
+            stay beside those of training and dev sets, or how many tokens stay in all, the most frequent ones of these
+            sets beside what any text needs; see vocabulary.py.
     """
 
     prune_config: DynabertConfig = field(default_factory=DynabertConfig)
     quantization_config: PTQConfig = field(default_factory=PTQConfig)
     export_onnx: bool = False
     compare_engines: bool = False
+    keep_vocab: Union[int, str, None] = None
 
     @property
     def wants_onnx(self) -> bool:
@@ -192,11 +213,19 @@ class CompressionArguments:
     compare_engines: bool = field(
         default=False, metadata={"help": "also time each installed engine on each model (writes their .onnx files)"}
     )
+    keep_vocab: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "smaller word embeddings: a file with your texts, whose tokens stay beside those of training "
+            "and dev sets, or how many tokens stay"
+        },
+    )
 
     def __post_init__(self):
         config = self.config()  # what is wrong is refused before anything is loaded
         check_steps(self.pruning, self.quantization, config.quantization_config)
         check_onnx(self.quantization, config)
+        check_keep_vocab(config)
 
     def config(self, available: int = CALIBRATION_SIZES[-1]) -> CompressConfig:
         """The config that these flags mean, for a dev set with `available` windows to calibrate with."""
@@ -214,6 +243,7 @@ class CompressionArguments:
             ),
             export_onnx=self.export_onnx,
             compare_engines=self.compare_engines,
+            keep_vocab=self.keep_vocab,
         )
 
 
@@ -266,20 +296,15 @@ def check_input_dir(config: PTQConfig, task) -> Optional[Path]:
 
     Raises:
         InputError: there is no such model, or more than one that input_filename_prefix can mean, or it is not one for
-            the labels and the vocabulary of `task`.
+            the labels of `task`.
     """
     if config.input_dir is None:
         return None
 
     prefix = find_model(Path(config.input_dir) / config.input_filename_prefix)
-    info, tokens = inspect_model(prefix), max(task.tokenizer.vocab.values()) + 1
+    info = inspect_model(prefix)
     if info.quantized:
         raise InputError(f"{prefix} is quantized already: give the FP32 model it was made from")
     if task.labels and info.num_labels not in (None, -1, len(task.labels)):
         raise InputError(f"{prefix} has {info.num_labels} labels, the data have {len(task.labels)}: give one for them")
-    if info.vocab_size is not None and info.vocab_size < tokens:
-        raise InputError(
-            f"{prefix} has {info.vocab_size} tokens, the vocabulary of --model_name_or_path {tokens}: "
-            "give a model of the same vocabulary"
-        )
     return prefix

@@ -4,21 +4,23 @@ import itertools
 import random
 from functools import partial
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Union
+from typing import Dict, List, Optional, Union
 
 from ernie_suite.compression.config import (
     CompressConfig,
     PTQConfig,
     Width,
     check_input_dir,
+    check_keep_vocab,
     check_onnx,
     check_steps,
     find_widths,
     parse_width,
 )
+from ernie_suite.compression.memory import measure_memory
 from ernie_suite.compression.pruning import Supernet, compute_importance, narrow_model, train_widths
 from ernie_suite.compression.quantization import calibrate, folder_name, write_quantized
-from ernie_suite.compression.records import Exported, Records, beside_every_model, exported_digest, model_digest
+from ernie_suite.compression.records import Exported, Records, beside_every_model, model_digest
 from ernie_suite.compression.report import (
     FIGURES,
     compare_engines,
@@ -28,6 +30,8 @@ from ernie_suite.compression.report import (
     summarize,
     write_report,
 )
+from ernie_suite.compression.sources import ORIGINAL, Source, find_source, folder_of, source_of, within
+from ernie_suite.compression.vocabulary import with_kept_tokens, with_vocabulary_of
 from ernie_suite.compression.work import WorkFolder
 from ernie_suite.export import check_written, export_static, write_vocab
 from ernie_suite.runs import deciding_settings, examples_digest, json_digest
@@ -44,28 +48,6 @@ from ernie_inference.errors import InputError
 from ernie_inference.files import publish
 from ernie_inference.processors import describe_processor, usable_processors
 
-ORIGINAL = Exported("inference/infer", "fp32")
-
-
-class Source(NamedTuple):
-    """An FP32 model to quantize.
-
-    Attributes:
-        prefix: where it is.
-        name: how the report calls it; see Exported.source.
-        folder: where its INT8 models go, relative to the folder of the compressed models.
-        width: see Exported.width.
-        weights: records.exported_digest.
-        fine_tuned: whether it was made from the fine-tuned model of this compression.
-    """
-
-    prefix: Path
-    name: str
-    folder: str
-    width: Optional[str]
-    weights: str
-    fine_tuned: bool
-
 
 def compress(
     trainer,
@@ -79,8 +61,10 @@ def compress(
 
     Writes to output_dir inference/infer.* (the model as it came), 0.75/float32.* (pruned),
     0.75/hist16/int8.* (pruned and quantized), hist16/int8.* (quantized only), for each a record of what it was made
-    from, and report.json. With quantize_embeddings each INT8 model stands in hist16_embeddings/ too. With
-    quantization_config.input_dir only that model is quantized: one of output_dir as said above, also when it
+    from, and report.json. With keep_vocab all of this is made of the model with the tokens that stay, and stands, with
+    that model (float32.*), in a folder named by their number (vocab5000/); inference/infer is the model as it came all
+    the same, and what the report compares with. With quantize_embeddings each INT8 model stands in hist16_embeddings/
+    too. With quantization_config.input_dir only that model is quantized: one of output_dir as said above, also when it
     lies elsewhere as a copy; any other to from_<its folder>_<its digest>/hist16/int8.*.
 
     Results of several calls add up: models that are there already, made of the same, are kept, and the report has all
@@ -96,8 +80,8 @@ def compress(
     Returns:
         the report: {"task_name", "metric", "original", "best_int8", "models": [{the fields of records.Exported,
         "metrics", "change", "bytes", "texts_per_second", "speedup"; "onnx", its .onnx file, where there is one;
-        "engines", {engine: how many times as fast as the original on Paddle}, where they were timed}], where they were
-        timed "best_engine": {"model", "engine", "speedup"}}.
+        "memory", see memory.py, where it was measured; "engines", {engine: how many times as fast as the original on
+        Paddle}, where they were timed}], where they were timed "best_engine": {"model", "engine", "speedup"}}.
 
     Raises:
         InputError: something cannot work; nothing has been written by then.
@@ -105,20 +89,29 @@ def compress(
     config = compress_config or CompressConfig()
     check_steps(pruning, quantization, config.quantization_config)
     check_onnx(quantization, config)
+    keep_vocab = check_keep_vocab(config)
     widths = check_trainer(trainer, config if pruning else None)
     input_prefix = check_input_dir(config.quantization_config, trainer.task) if quantization else None
     if quantization:
         check_calibration_sizes(config.quantization_config, len(trainer.eval_dataset))
+    subject, base = with_vocabulary_of(trainer, input_prefix) if input_prefix else trainer, ORIGINAL
+    if keep_vocab is not None:
+        subject = with_kept_tokens(trainer, keep_vocab)
+        rows = subject.model.config.vocab_size
+        base = Exported(f"vocab{rows}/{config.prune_config.output_filename_prefix}", "fp32", vocab_size=rows)
     records = Records(Path(output_dir), model_digest(trainer.model), anew=trainer.args.overwrite_output_dir)
 
-    models = export_original(trainer, records)
+    export_as_it_is(trainer, ORIGINAL, records)
+    models = [base]
+    if base != ORIGINAL:
+        export_as_it_is(subject, base, records)
     if pruning:
-        models += prune(trainer, widths, config.prune_config.output_filename_prefix, records)
+        models += prune(subject, base, widths, config.prune_config.output_filename_prefix, records)
     if quantization:
         sources = [find_source(input_prefix, records)] if input_prefix else [source_of(m, records) for m in models]
         for source in sources:
-            models += quantize(trainer, source, config.quantization_config, records)
-    return write_the_report(trainer, task_name, models, records, config)
+            models += quantize(subject, source, config.quantization_config, records)
+    return write_the_report(trainer, task_name, list(dict.fromkeys([ORIGINAL, *models])), records, config)
 
 
 # ---------------------------------------------------------------- checks
@@ -182,11 +175,11 @@ def check_calibration_sizes(config: PTQConfig, available: int) -> None:
 # ---------------------------------------------------------------- steps
 
 
-def export_original(trainer, records: Records) -> List[Exported]:
+def export_as_it_is(trainer, model: Exported, records: Records) -> None:
+    """Export the trainer's model."""
     made_from = {"model": records.fine_tuned, **beside_every_model(trainer)}
-    if still_to_make({ORIGINAL: made_from}, records):
-        records.write(ORIGINAL, made_from, partial(export, trainer, trainer.model))
-    return [ORIGINAL]
+    if still_to_make({model: made_from}, records):
+        records.write(model, made_from, partial(export, trainer, trainer.model))
 
 
 def still_to_make(made_from: Dict[Exported, Dict], records: Records) -> List[Exported]:
@@ -205,15 +198,15 @@ def export(trainer, model, target: Path) -> None:
     export_static(model, trainer.task.tokenizer, trainer.inference_config, target.parent, target.name)
 
 
-def prune(trainer, widths: List[Width], file_name: str, records: Records) -> List[Exported]:
-    """Train and export all widths; see pruning.py."""
+def prune(trainer, base: Exported, widths: List[Width], file_name: str, records: Records) -> List[Exported]:
+    """Train and export all widths of the trainer's model, which is exported as `base`; see pruning.py."""
     made_from = {
         **deciding_settings(trainer),
         **beside_every_model(trainer),
         "model": records.fine_tuned,
         "width_mult_list": " ".join(width.name for width in widths),  # they are trained together
     }
-    models = [Exported(f"{width.name}/{file_name}", "fp32", width.name) for width in widths]
+    models = [base._replace(model=within(folder_of(base), width.name, file_name), width=width.name) for width in widths]
     missing = still_to_make(dict.fromkeys(models, made_from), records)
     work = WorkFolder(trainer.args.output_dir, records.folder, made_from)
     if records.anew:
@@ -234,39 +227,6 @@ def importance_batches(trainer) -> paddle.io.DataLoader:
     """The dev set in batches of the training's size, for importance depends on it, and on no other."""
     size = trainer.args.per_device_train_batch_size
     return paddle.io.DataLoader(trainer.eval_dataset, batch_size=size, collate_fn=trainer.data_collator)
-
-
-def source_of(model: Exported, records: Records) -> Source:
-    """An FP32 model among the compressed ones, to quantize."""
-    weights = records[model.model]["weights"]
-    return Source(records.folder / model.model, model.model, model.width or "", model.width, weights, True)
-
-
-def find_source(prefix: Path, records: Records) -> Source:
-    """The model of --input_dir, to quantize, and the place of what is made from it.
-
-    By its content it is one of those that are in the folder with a record, wherever the copy lies. A model in a
-    folder within is beside what is made from it. Of any other the place carries its digest.
-    """
-    weights = exported_digest(prefix)
-    for model in records.earlier([])[0]:
-        if records[model.model].get("weights") == weights:
-            return source_of(model, records)
-    path, folder = prefix.resolve(), records.folder.resolve()
-    if folder in path.parents and path.parent != folder:
-        name = path.relative_to(folder)
-        place = name.parent.as_posix()
-        return Source(prefix, name.as_posix(), place, width_of_folder(place), weights, False)
-    place = f"from_{path.parent.name}_{weights.rpartition(':')[2][:8]}"
-    return Source(prefix, str(path), place, None, weights, False)
-
-
-def width_of_folder(name: str) -> Optional[str]:
-    try:
-        parse_width(name)
-    except InputError:
-        return None
-    return name
 
 
 def quantize(trainer, source: Source, config: PTQConfig, records: Records) -> List[Exported]:
@@ -295,9 +255,10 @@ def int8_models(source: Source, config: PTQConfig) -> List[Exported]:
         name = folder_name(algorithm, count) + ("_embeddings" if int8_embeddings else "")
         models.append(
             Exported(
-                model="/".join(filter(None, (source.folder, name, config.output_filename_prefix))),
+                model=within(source.folder, name, config.output_filename_prefix),
                 precision="int8",
                 width=source.width,
+                vocab_size=source.vocab_size,
                 algorithm=algorithm,
                 calibration_texts=count,
                 int8_embeddings=int8_embeddings,
@@ -353,6 +314,11 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
         prefix, onnx_file = records.folder / model.model, records.onnx_of(model)
         measure_it = partial(measure, prefix, model.precision, trainer.eval_examples, trainer.metric, original)
         row = {**model._asdict(), **records.measured(model, conditions, measure_it)}
+        measure_it = partial(measure_memory, prefix, model.precision)
+        if config.keep_vocab is not None:
+            row.update(records.measured(model, conditions, measure_it, "memory"))
+        else:
+            row.update(records.measured_before(model, conditions, "memory") or {})
         if onnx_file:
             row["onnx"] = onnx_file
             with_engines = {**conditions, "engines": versions}

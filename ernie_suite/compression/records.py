@@ -36,6 +36,7 @@ class Exported(NamedTuple):
     Attributes:
         model: its prefix, relative to the folder of the compressed models.
         width: of the pruned model that it is or was made from; None where nothing was pruned, or nothing says so.
+        vocab_size: rows of its word embeddings, where keep_vocab has made them fewer; None elsewhere.
         source: of an INT8 model, the FP32 model that was quantized: relative as above, or with its whole path where it
             lies outside of the folder.
         The others are those of config.PTQConfig.
@@ -44,6 +45,7 @@ class Exported(NamedTuple):
     model: str
     precision: str
     width: Optional[str] = None
+    vocab_size: Optional[int] = None
     algorithm: Optional[str] = None
     calibration_texts: Optional[int] = None
     int8_embeddings: bool = False

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from ernie_inference.console import note, print_table
 from ernie_inference.engine_choice import disagreeing, load_installed, time_engines
 from ernie_inference.files import write_json
+from ernie_inference.inference_config import load_task
 from ernie_inference.predictor import ErniePredictor, load_predictor
 from ernie_inference.tasks.base import Window
 
@@ -79,7 +80,8 @@ def compare_engines(prefix: Path, precision: str, examples: List[Dict], original
     """
     reference = load_predictor(original, device="cpu")
     predictors, problems = load_installed(prefix, device="cpu", precision=precision)
-    windows = [window for example in examples for window in reference.task.windows(example)]
+    task = load_task(prefix.parent)  # the model's own, for it may have fewer tokens than the original
+    windows = [window for example in examples for window in task.windows(example)]
     sample = sorted(windows, key=lambda window: len(window.input_ids))[:: max(1, len(windows) // COMPARED_WINDOWS)]
     for engine, reason in {**problems, **disagreeing(predictors, sample)}.items():
         note(f"{prefix} is not timed with {engine}: {reason}")
@@ -130,6 +132,9 @@ def print_report(report: Dict, output_dir: Path, task_name: str, data_dir: Optio
         }
         for row in report["models"]
     ]
+    if any(row.get("memory") for row in report["models"]):
+        for cells, row in zip(rows, report["models"]):
+            cells["memory MB"] = f"{row['memory'] / 2**20:.0f}" if row.get("memory") else ""
     if any(row.get("engines") for row in report["models"]):
         for cells, row in zip(rows, report["models"]):
             speeds = row.get("engines")
