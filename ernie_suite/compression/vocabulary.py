@@ -13,11 +13,13 @@ import copy
 import sys
 import unicodedata
 from collections import Counter
+from itertools import chain
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Set, Union
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Union
 
 from ernie_suite.features import Collator, Features
 from ernie_suite.models import MASK_TOKEN
+from ernie_suite.reading import Example
 from ernie_suite.texts import texts_of
 
 from paddle import nn
@@ -25,6 +27,7 @@ from paddle import nn
 from ernie_inference.errors import InputError
 from ernie_inference.inference_config import VOCAB_FILE
 from ernie_inference.model_files import inspect_model
+from ernie_inference.tasks.base import Task
 from ernie_inference.wordpiece import CHINESE, SPECIAL_TOKENS, WordPiece, is_punctuation
 
 KeepVocab = Union[int, Path]  # how many tokens stay, or a file with the texts whose tokens do
@@ -98,54 +101,39 @@ def needed_tokens(vocab: Dict[str, int]) -> Set[str]:
     return needed
 
 
-def choose_rows(trainer, keep: KeepVocab) -> Kept:
-    """The rows that stay: what any text needs; with a file, what its texts use and those of training and dev sets; with
-    a number, the most frequent tokens of these two, until there are so many.
+def choose_rows(task: Task, datasets: Sequence[Iterable[Example]], keep: Optional[KeepVocab] = None) -> Kept:
+    """The rows that stay for a task: what any text needs, and what the data sets use; with a file, also what its texts
+    use; with a number, of what the data sets use the most frequent, until there are so many.
 
     Raises:
-        InputError: model, vocabulary and `keep` do not go together.
+        InputError: `keep` leaves nothing out, or cannot be had.
     """
-    tokenizer, model = trainer.task.tokenizer, trainer.model
-    vocab, available = tokenizer.vocab, model.get_input_embeddings().weight.shape[0]
-    if tokenizer.size > available:
-        raise InputError(
-            f"the vocabulary has {tokenizer.size} tokens, the model's word embeddings {available} rows: "
-            "give a model with its own vocab.txt"
-        )
-    if model.config.pad_token_id != tokenizer.pad_id:
-        raise InputError(
-            f"the model masks token {model.config.pad_token_id}, and [PAD] is {tokenizer.pad_id} in its vocabulary: "
-            "give a model with its own vocab.txt"
-        )
-    if not trainer.train_dataset:
-        raise InputError("the training set is empty: keep_vocab keeps the tokens of training and dev sets")
-
+    vocab = task.tokenizer.vocab
     looked_up = LookedUp(vocab)
-    recording = WordPiece(looked_up, tokenizer.lowercase, tokenizer.lines)
-    counts = count_tokens(trainer, recording)
+    recording = WordPiece(looked_up, task.tokenizer.lowercase, task.tokenizer.lines)
+    counts = count_tokens(task, recording, datasets)
     needed = {vocab[token] for token in needed_tokens(vocab)}
-    needed |= set(range(tokenizer.pad_id + 1))  # [PAD] keeps its id, from which RoBERTa counts positions
+    needed |= set(range(task.tokenizer.pad_id + 1))  # [PAD] keeps its id, from which RoBERTa counts positions
     if isinstance(keep, int):
         kept = most_frequent(counts, needed, keep, len(vocab))
     else:
-        if not any([recording.encode(text).ids for text in texts_of(keep)]):
+        if keep and not any([recording.encode(text).ids for text in texts_of(keep)]):
             raise InputError(f"keep_vocab {keep} holds no text: give a file with the texts whose tokens stay")
         kept = needed | {vocab[token] for token in looked_up.found}
-    if len(kept) == available:
-        raise InputError(f"keep_vocab {keep}: all {available} tokens of the vocabulary would stay: leave it out")
+    if len(kept) >= len(vocab):
+        raise InputError(f"keep_vocab {keep}: all {len(vocab)} tokens of the vocabulary would stay: leave it out")
     others = sum(count for row, count in counts.items() if row not in kept)
     return Kept(sorted(kept), len(needed), others / sum(counts.values()))
 
 
-def count_tokens(trainer, tokenizer: WordPiece) -> Dict[int, int]:
-    """How often each token is in the training and dev sets, also behind what a model's input has room for."""
-    task = copy.copy(trainer.task)
+def count_tokens(task: Task, tokenizer: WordPiece, datasets: Sequence[Iterable[Example]]) -> Dict[int, int]:
+    """How often each token is in the examples, also behind what a model's input has room for."""
+    task = copy.copy(task)
     task.tokenizer, task.max_seq_length = tokenizer, sys.maxsize
-    counts: Dict[int, int] = Counter()
-    for dataset in (trainer.train_dataset, trainer.eval_dataset):
-        for encoded in map(task.encode, dataset.examples):
-            counts.update(encoded.head)
-            counts.update(encoded.tokens.ids)
+    counts: Counter[int] = Counter()
+    for encoded in map(task.encode, chain(*datasets)):
+        counts.update(encoded.head)
+        counts.update(encoded.tokens.ids)
     return counts
 
 
@@ -171,12 +159,20 @@ def with_kept_tokens(trainer, keep: KeepVocab):
     """A trainer like this one, whose model has the rows that stay only; the trainer that came in does not change.
 
     Raises:
-        InputError: as choose_rows.
+        InputError: model, vocabulary and `keep` do not go together.
     """
-    kept = choose_rows(trainer, keep)
-    smaller = with_vocabulary(trainer, smaller_tokenizer(trainer.task.tokenizer, kept.rows))
+    tokenizer, before = trainer.task.tokenizer, trainer.model.get_input_embeddings().weight.shape[0]
+    masked = trainer.model.config.pad_token_id
+    if tokenizer.size > before or masked != tokenizer.pad_id:
+        raise InputError(
+            f"the model has word embeddings for {before} tokens and masks token {masked}, its vocabulary has "
+            f"{tokenizer.size} tokens with [PAD] at {tokenizer.pad_id}: give a model with its own {VOCAB_FILE}"
+        )
+    if not trainer.train_dataset:
+        raise InputError("the training set is empty: keep_vocab keeps the tokens of training and dev sets")
+    kept = choose_rows(trainer.task, [trainer.train_dataset.examples, trainer.eval_examples], keep)
+    smaller = with_vocabulary(trainer, smaller_tokenizer(tokenizer, kept.rows))
     smaller.model = smaller.model_wrapped = smaller_model(trainer.model, kept.rows)
-    before = trainer.model.get_input_embeddings().weight.shape[0]
     of_the_data = f"all but {kept.others:.2%}" if kept.others else "all"
     print(
         f"vocabulary: {len(kept.rows):,} of {before:,} tokens stay, {kept.needed:,} of them for any text; with them "

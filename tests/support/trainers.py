@@ -46,7 +46,7 @@ def tiny_trainer(
 ) -> FinetuneTrainer:
     """A trainer with a model of random weights, two layers and 32 wide, and a few real examples.
 
-    Its vocabulary is their characters, and before them tokens that they do not use.
+    Its vocabulary is their characters, and before them more tokens.
     """
     spec = find_dataset(DATASETS[family.name])
     train, dev = (copy.deepcopy(sample_examples(spec.name, split)[:examples]) for split in ("train", "dev"))
@@ -54,7 +54,8 @@ def tiny_trainer(
     texts = [text for example in train for text in (example.get("text"), example.get("context")) if text]
     texts += ["".join(example.get("tokens", "")) for example in train]
     characters = sorted({character for text in texts for character in text.lower() if not character.isspace()})
-    vocab = {token: i for i, token in enumerate([*SPECIAL, *unused_tokens, *characters])}
+    tokens = dict.fromkeys([*SPECIAL, *unused_tokens, *characters])
+    vocab = {token: i for i, token in enumerate(tokens)}
     task = family.task_class(WordPiece(vocab), labels, max_seq_length)
     args = FinetuneArguments(output_dir=str(output_dir), **{**DEFAULTS, **arguments})
     config = InferenceConfig(task=task.name, labels=labels, max_seq_length=max_seq_length, dataset=spec.name)
