@@ -9,14 +9,19 @@ from ernie_inference.tasks.token_cls import join_tokens
 from ernie_inference.text_files import read_lines, read_text
 
 JSON_ENDINGS = (".json", ".jsonl", ".ndjson")
+# That hold texts in the formats of the data sets and in inputs of exported models.
+FIELDS = frozenset(
+    ("sentence", "sentence1", "sentence2", "abst", "keyword", "text", "text_pair", "tokens", "question", "context")
+)
 TOKEN_MARK = "\x02"  # between the tokens of a line, as MSRA NER has it
 
 
 def texts_of(path: Path) -> Iterator[str]:
     """The texts of a UTF-8 file, one after another; memory does not grow with a file of lines.
 
-    Of a file whose name ends as JSON does: every text in the value of each line, or in the one value that the whole
-    file is, as CMRC 2018 has it. Of any other: its lines, those of MSRA NER's format without their tags.
+    Of a file whose name ends as JSON does: the texts in the value of each line, or in the one value that the whole file
+    is, as CMRC 2018 has it; of an object with fields that this suite knows, the texts of these, else all in it. Of any
+    other file: its lines, those of MSRA NER's format without their tags.
 
     Raises:
         InputError: there is no such file, it cannot be read, is not UTF-8, or is not the JSON that its name says.
@@ -60,11 +65,18 @@ def _whole(path: Path) -> Any:
 
 
 def _texts_in(value: Any) -> Iterator[str]:
-    """All texts in a JSON value, keys left out, in their order."""
+    """The texts in a JSON value, in their order, without ids and labels beside fields that are known."""
     remaining = [value]
     while remaining:
         item = remaining.pop()
         if isinstance(item, str):
             yield item
-        elif isinstance(item, (dict, list)):
-            remaining += reversed(list(item.values()) if isinstance(item, dict) else item)
+        elif isinstance(item, list):
+            remaining += reversed(item)
+        elif isinstance(item, dict):
+            known = FIELDS.intersection(item)
+            inside = [item[key] for key in item if not known or key in known or not isinstance(item[key], str)]
+            tokens = item.get("tokens")
+            if isinstance(tokens, list) and all(isinstance(token, str) for token in tokens):
+                inside[inside.index(tokens)] = join_tokens(tokens)[0]
+            remaining += reversed(inside)

@@ -308,17 +308,17 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
     }
     if config.wants_onnx:
         export_onnx_files(models + earlier, records)
+    machine = {"processor": conditions["processor"], "paddle": paddle.__version__}
     versions = {engine: installed_version(BACKENDS[engine].package) for engine in ENGINES}
     rows = []
     for model in models + earlier:
         prefix, onnx_file = records.folder / model.model, records.onnx_of(model)
         measure_it = partial(measure, prefix, model.precision, trainer.eval_examples, trainer.metric, original)
         row = {**model._asdict(), **records.measured(model, conditions, measure_it)}
-        measure_it = partial(measure_memory, prefix, model.precision)
         if config.keep_vocab is not None:
-            row.update(records.measured(model, conditions, measure_it, "memory"))
+            row.update(records.measured(model, machine, partial(measure_memory, prefix, model.precision), "memory"))
         else:
-            row.update(records.measured_before(model, conditions, "memory") or {})
+            row.update(records.measured_before(model, machine, "memory") or {})
         if onnx_file:
             row["onnx"] = onnx_file
             with_engines = {**conditions, "engines": versions}

@@ -12,7 +12,14 @@ from ernie_inference.errors import InputError
 SQUAD = {
     "version": "1.0",
     "data": [
-        {"paragraphs": [{"context": "桥长55公里。", "qas": [{"id": "q-1", "question": "多长？", "answers": []}]}]}
+        {
+            "paragraphs": [
+                {
+                    "context": "桥长55公里。",
+                    "qas": [{"id": "q-1", "question": "多长？", "answers": [{"text": "55公里", "answer_start": 2}]}],
+                }
+            ]
+        }
     ],
 }
 FORMS = {
@@ -20,12 +27,14 @@ FORMS = {
     "marked.txt": ("\ufeff很好\n", ["很好"]),
     "ner.tsv": ("I\x02B\x02M\x02公\x02司\tO\x02O\x02O\x02O\x02O\nhello\x02world\tO\x02O\n", ["IBM公司", "hello world"]),
     "lines.json": (
-        '{"sentence": "很\\u597d", "label": 3}\n\n{"keyword": ["甲"], "abst": "乙"}\n',
+        '{"sentence": "很\\u597d", "label": "3", "id": "n-12"}\n\n{"keyword": ["甲"], "abst": "乙"}\n',
         ["很好", "甲", "乙"],
     ),
+    "tagged.jsonl": ('{"tokens": ["I", "B", "M", "公司"], "labels": ["O", "O"]}\n', ["IBM公司", "O", "O"]),
+    "own.ndjson": ('{"review": "很好", "shop": {"name": "书店"}}\n', ["很好", "书店"]),
     "inputs.jsonl": ('"很好"\n["问", "文"]\nnull\n', ["很好", "问", "文"]),
-    "squad.json": (json.dumps(SQUAD), ["1.0", "桥长55公里。", "q-1", "多长？"]),
-    "squad_over_lines.JSON": (json.dumps(SQUAD, indent=1), ["1.0", "桥长55公里。", "q-1", "多长？"]),
+    "squad.json": (json.dumps(SQUAD), ["1.0", "桥长55公里。", "多长？", "55公里"]),
+    "squad_over_lines.JSON": (json.dumps(SQUAD, indent=1), ["1.0", "桥长55公里。", "多长？", "55公里"]),
 }
 
 
