@@ -23,6 +23,7 @@ from ernie_suite.reading import Example
 from ernie_suite.texts import texts_of
 
 from paddle import nn
+from tqdm import tqdm
 
 from ernie_inference.errors import InputError
 from ernie_inference.inference_config import VOCAB_FILE
@@ -117,7 +118,8 @@ def choose_rows(task: Task, datasets: Sequence[Iterable[Example]], keep: Optiona
     if isinstance(keep, int):
         kept = most_frequent(counts, needed, keep, len(vocab))
     else:
-        if keep and not any([recording.encode(text).ids for text in texts_of(keep)]):
+        texts = tqdm(texts_of(keep), desc=f"tokens of {keep}", unit="text", leave=False) if keep else ()
+        if keep and not sum(bool(recording.encode(text).ids) for text in texts):
             raise InputError(f"keep_vocab {keep} holds no text: give a file with the texts whose tokens stay")
         kept = needed | {vocab[token] for token in looked_up.found}
     if len(kept) >= len(vocab):

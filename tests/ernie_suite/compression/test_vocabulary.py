@@ -8,6 +8,7 @@ from pathlib import Path
 from ernie_suite.compression import pipeline
 from ernie_suite.compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig
 from ernie_suite.compression.memory import measure_memory
+from ernie_suite.compression.report import compare_engines
 from ernie_suite.compression.vocabulary import (
     LookedUp,
     choose_rows,
@@ -254,6 +255,15 @@ def test_answers_are_those_of_the_original_to_the_last_bit(made):
         for model, row in rows.items()
     }
     assert np.array_equal(onnx[f"{place}/float32"], onnx["inference/infer"])
+
+
+def test_engines_are_compared_on_the_models_own_tokens(made):
+    """Those of the original's vocabulary are more than it has rows for."""
+    trainer, folder, _, _ = made
+    prefix = folder / place_of(made) / "float32"
+    assert {"paddle", "onnxruntime"} <= compare_engines(
+        prefix, "fp32", trainer.eval_examples[:4], folder / "inference/infer"
+    ).keys()
 
 
 def test_the_report_says_how_much_smaller(made, capsys):
