@@ -94,7 +94,8 @@ def compress(
     input_prefix = check_input_dir(config.quantization_config, trainer.task) if quantization else None
     if quantization:
         check_calibration_sizes(config.quantization_config, len(trainer.eval_dataset))
-    subject, base = with_vocabulary_of(trainer, input_prefix) if input_prefix else trainer, ORIGINAL
+    subject = with_vocabulary_of(trainer, input_prefix) if input_prefix else trainer
+    base = ORIGINAL
     if keep_vocab is not None:
         subject = with_kept_tokens(trainer, keep_vocab)
         rows = subject.model.config.vocab_size
