@@ -177,8 +177,8 @@ def with_kept_tokens(trainer, keep: KeepVocab):
     smaller.model = smaller.model_wrapped = smaller_model(trainer.model, kept.rows)
     of_the_data = f"all but {kept.others:.2%}" if kept.others else "all"
     print(
-        f"vocabulary: {len(kept.rows):,} of {before:,} tokens stay, {kept.needed:,} of them for any text; with them "
-        f"{of_the_data} of the training and dev sets is as before"
+        f"vocabulary: {len(kept.rows):,} of {before:,} tokens stay, {kept.needed:,} of them for any text; "
+        f"{of_the_data} of the tokens in the training and dev sets are among them"
     )
     return smaller
 
@@ -202,7 +202,6 @@ def smaller_model(model, rows: List[int]):
     embeddings.weight.set_value(table.weight.numpy()[rows])
     smaller.set_input_embeddings(embeddings)
     smaller.config.vocab_size = len(rows)
-    smaller.train() if model.training else smaller.eval()
     return smaller
 
 

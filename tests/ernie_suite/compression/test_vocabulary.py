@@ -378,8 +378,11 @@ def test_the_most_frequent_tokens_stay(tmp_path, made, capsys):
     texts = [example["text"] for example in (*trainer.train_dataset.examples, *trainer.eval_examples)]
     options = config(str(number), ["abs_max"], quantize_embeddings=True)
     report = trainer.compress("x", tmp_path / "out", pruning=False, compress_config=options)
-    said = f"vocabulary: {number} of {trainer.model.config.vocab_size} tokens stay, {needed} of them for any text; with"
-    assert f"{said} them all but " in capsys.readouterr().out
+    size = trainer.model.config.vocab_size
+    assert (
+        f"vocabulary: {number} of {size} tokens stay, {needed} of them for any text; all but "
+        in capsys.readouterr().out
+    )
     prefix = tmp_path / "out" / f"vocab{number}" / "abs_max2_embeddings" / "int8"
     assert prefix.relative_to(tmp_path / "out").as_posix() in rows_of(report)
     vocab = load_task(prefix.parent).tokenizer.vocab
