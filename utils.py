@@ -7,7 +7,8 @@ README's section on the layout says where to add what.
 
 from ernie_suite.arguments import DataArguments, FinetuneArguments, ModelArguments
 from ernie_suite.command_line import parse_arguments
-from ernie_suite.compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig
+from ernie_suite.compression.config import CompressConfig, DynabertConfig, PTQConfig
+from ernie_suite.compression.flags import CompressionArguments
 from ernie_suite.data import DATASETS, find_dataset, load_examples, load_labels
 from ernie_suite.features import Collator, Features
 from ernie_suite.scripts import build_trainer, compress, finetune

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Dict, Iterable, List, Optional, Tuple, Type
 
 from ernie_suite.arguments import DEFAULT_MODEL, MODELS_FOLDER, DataArguments, FinetuneArguments, ModelArguments
-from ernie_suite.compression.config import CompressionArguments
+from ernie_suite.compression.flags import CompressionArguments
 from ernie_suite.data import DATASETS, DatasetSpec, find_dataset
 from ernie_suite.tasks.family import TaskFamily
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Dict, List
 
 from ernie_suite.command_line import parse_arguments
-from ernie_suite.compression.config import CompressionArguments
+from ernie_suite.compression.flags import CompressionArguments
 from ernie_suite.compression.halves import count_calibration_texts
 from ernie_suite.data import find_dataset, load_examples, load_labels
 from ernie_suite.features import Features
@@ -46,7 +46,7 @@ def compress(family: TaskFamily) -> None:
 
     def main() -> None:
         model_args, data_args, args, compression_args = parse_arguments(family, CompressionArguments)
-        args.do_train = compression_args.trains
+        args.do_train = compression_args.reads_training_set
         trainer = build_trainer(family, model_args, data_args, args, finetuned=True)
         trainer.compress(
             data_args.task_name,

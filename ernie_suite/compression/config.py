@@ -6,6 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Union
 
+from ernie_suite.compression.vocabulary import KeepVocab, parse_keep_vocab
+
 from ernie_inference.engines.onnx_files import check_converters
 from ernie_inference.errors import InputError
 from ernie_inference.model_files import find_model, inspect_model
@@ -86,8 +88,29 @@ def check_onnx(quantization: bool, config: "CompressConfig") -> None:
 def check_calibration_sizes(config: "PTQConfig", available: int) -> None:
     if max(config.batch_size_list) > available:
         raise InputError(
-            f"batch_size_list asks for {max(config.batch_size_list)} calibration texts, the dev set has {available}"
+            f"batch_size_list asks for {max(config.batch_size_list)} calibration texts, the part of the dev set that "
+            f"models are chosen by has {available}"
         )
+
+
+def check_keep_vocab(config: "CompressConfig") -> Optional[KeepVocab]:
+    """What config.keep_vocab means; None without.
+
+    Raises:
+        InputError: it means nothing, or has no effect on what is quantized, or a student would not have the tokens.
+    """
+    keep_vocab = parse_keep_vocab(config.keep_vocab)
+    if keep_vocab is not None and config.quantization_config.input_dir is not None:
+        raise InputError(
+            f"input_dir {config.quantization_config.input_dir} gives the model to quantize, which keep_vocab does not "
+            "change: leave out one of them, or give the folder of a model that keep_vocab has made"
+        )
+    if keep_vocab is not None and config.student is not None:
+        raise InputError(
+            f"the student {config.student} has the whole vocabulary, of which keep_vocab leaves the teacher a part: "
+            "leave out one of them, and give keep_vocab where the student is compressed in turn"
+        )
+    return keep_vocab
 
 
 @dataclass
@@ -195,6 +218,9 @@ class CompressConfig:
         compare_engines: also time every installed engine on every model, which takes those files, so they are written.
         max_loss: name the fastest model that loses at most so many points of the metric; see choice.py.
         min_speedup: name the most accurate model that is at least so many times as fast.
+        keep_vocab: compress the model without the word embeddings that are not used: a file with the texts whose tokens
+            stay beside those of training and dev sets, or how many tokens stay in all, the most frequent ones of these
+            sets beside what any text needs; see vocabulary.py.
     """
 
     prune_config: DynabertConfig = field(default_factory=DynabertConfig)
@@ -205,6 +231,7 @@ class CompressConfig:
     compare_engines: bool = False
     max_loss: Optional[float] = None
     min_speedup: Optional[float] = None
+    keep_vocab: Union[int, str, None] = None
 
     def __post_init__(self):
         check_limit("max_loss", self.max_loss, "points of the metric from 0 on, for example 0.5")
@@ -216,119 +243,6 @@ class CompressConfig:
 
     def to_dict(self) -> Dict:
         return asdict(self)
-
-
-@dataclass
-class CompressionArguments:
-    """The flags of the compress scripts (--help shows this too).
-
-    By default one width (--width_mult_list 3/4), and six INT8 models (--algo_list hist mse --batch_size_list 4 8 16)
-    each of the pruned model and of the model as it came, to choose from. --target_speedup 4 8 makes models of these
-    speeds on this processor instead of the width, or beside the widths that are given; README says how. The models and
-    report.json go to compress/ in the model's folder. Results of several commands add up there: what is there already,
-    made of the same model, data and settings, is kept, and report.json names every model that is there. --output_dir,
-    by default the model's folder, holds the state of pruning until it is done: an interrupted run goes on when its
-    command is given again. Models are chosen by one half of the dev set, and their change is shown on the other, with
-    its confidence interval. --no_pruning only quantizes, --no_quantization only prunes. Pruning trains with the
-    hyper-parameters of config.yml unless a flag gives them. --student trains a smaller model to answer as the
-    fine-tuned one does, instead of pruning; it goes to student_<its name>/. --unlabeled_data adds text without labels
-    to what either trains on.
-    """
-
-    pruning: bool = field(default=True, metadata={"help": "prune width and depth"})
-    quantization: bool = field(default=True, metadata={"help": "quantize to INT8"})
-    width_mult_list: Optional[List[str]] = field(
-        default=None, metadata={"help": "shares of heads and neurons to keep, e.g. 3/4 2/3; 3/4 without target_speedup"}
-    )
-    target_speedup: Optional[List[str]] = field(
-        default=None, metadata={"help": "models so many times as fast, with heads and neurons where they matter: 4 8"}
-    )
-    depth_mult_list: List[str] = field(
-        default_factory=lambda: ["1.0"], metadata={"help": "shares of layers to keep, each with each width, e.g. 2/3"}
-    )
-    drop_layers: str = field(default="every_other", metadata={"help": f"which layers go: {' or '.join(DROP_RULES)}"})
-    algo_list: List[str] = field(
-        default_factory=lambda: ["hist", "mse"], metadata={"help": f"quantization algorithms: {' '.join(ALGORITHMS)}"}
-    )
-    batch_size_list: Optional[List[int]] = field(
-        default=None, metadata={"help": "numbers of calibration texts; 4 8 16, if half of the dev set has as many"}
-    )
-    input_dir: Optional[str] = field(
-        default=None, metadata={"help": "quantize the exported model in this folder instead"}
-    )
-    input_filename_prefix: str = field(default="float32", metadata={"help": "its file name, or the beginning of it"})
-    weight_quantize_type: str = field(
-        default="abs_max", metadata={"help": "scales of weights: abs_max (CPU) or channel_wise_abs_max (TensorRT)"}
-    )
-    quantize_activation_matmuls: bool = field(
-        default=False, metadata={"help": "quantize the attention's products of activations too"}
-    )
-    quantize_embeddings: bool = field(
-        default=False, metadata={"help": "also write INT8 models with INT8 word embeddings: smaller files"}
-    )
-    student: Optional[str] = field(
-        default=None,
-        metadata={"help": "train this published model, or the one of this folder, as the model's student, not widths"},
-    )
-    unlabeled_data: Optional[str] = field(
-        default=None, metadata={"help": "file of text without labels to train on too: .txt, .json or .jsonl"}
-    )
-    export_onnx: bool = field(
-        default=False, metadata={"help": "also write each model's .onnx file, for ONNX Runtime and OpenVINO"}
-    )
-    compare_engines: bool = field(
-        default=False, metadata={"help": "also time each installed engine on each model (writes their .onnx files)"}
-    )
-    max_loss: Optional[float] = field(
-        default=None, metadata={"help": "name the fastest model that loses at most so many points of the metric"}
-    )
-    min_speedup: Optional[float] = field(
-        default=None, metadata={"help": "name the most accurate model that is at least so many times as fast"}
-    )
-
-    def __post_init__(self):
-        config = self.config()  # what is wrong is refused before anything is loaded
-        check_training_options(self.pruning, config)
-        check_steps(self.trains_widths, self.quantization, config.quantization_config)
-        check_onnx(self.quantization, config)
-        if self.target_speedup and not self.pruning:
-            raise InputError("target_speedup is reached by pruning, and --no_pruning is on: leave out one of them")
-
-    @property
-    def trains_widths(self) -> bool:
-        """Whether the model is pruned: a student comes instead."""
-        return self.pruning and self.student is None
-
-    @property
-    def trains(self) -> bool:
-        return self.pruning or self.student is not None
-
-    def config(self, available: int = CALIBRATION_SIZES[-1]) -> CompressConfig:
-        """The config that these flags mean, where there are `available` texts to calibrate with."""
-        sizes = self.batch_size_list or sorted({max(1, min(size, available)) for size in CALIBRATION_SIZES})
-        return CompressConfig(
-            prune_config=DynabertConfig(
-                self.width_mult_list,
-                self.depth_mult_list,
-                self.drop_layers,
-                target_speedup_list=self.target_speedup,
-            ),
-            quantization_config=PTQConfig(
-                algo_list=self.algo_list,
-                batch_size_list=sizes,
-                input_dir=self.input_dir,
-                input_filename_prefix=self.input_filename_prefix,
-                weight_quantize_type=self.weight_quantize_type,
-                quantize_activation_matmuls=self.quantize_activation_matmuls,
-                quantize_embeddings=self.quantize_embeddings,
-            ),
-            student=self.student,
-            unlabeled_data=self.unlabeled_data,
-            export_onnx=self.export_onnx,
-            compare_engines=self.compare_engines,
-            max_loss=self.max_loss,
-            min_speedup=self.min_speedup,
-        )
 
 
 def parse_share(share: Union[float, str], what: str) -> float:
@@ -371,20 +285,15 @@ def check_input_dir(config: PTQConfig, task) -> Optional[Path]:
 
     Raises:
         InputError: there is no such model, or more than one that input_filename_prefix can mean, or it is not one for
-            the labels and the vocabulary of `task`.
+            the labels of `task`.
     """
     if config.input_dir is None:
         return None
 
     prefix = find_model(Path(config.input_dir) / config.input_filename_prefix)
-    info, tokens = inspect_model(prefix), max(task.tokenizer.vocab.values()) + 1
+    info = inspect_model(prefix)
     if info.quantized:
         raise InputError(f"{prefix} is quantized already: give the FP32 model it was made from")
     if task.labels and info.num_labels not in (None, -1, len(task.labels)):
         raise InputError(f"{prefix} has {info.num_labels} labels, the data have {len(task.labels)}: give one for them")
-    if info.vocab_size is not None and info.vocab_size < tokens:
-        raise InputError(
-            f"{prefix} has {info.vocab_size} tokens, the vocabulary of --model_name_or_path {tokens}: "
-            "give a model of the same vocabulary"
-        )
     return prefix

@@ -1,33 +1,25 @@
 """trainer.compress(), step by step: check, export, prune, quantize, measure, report."""
 
-import itertools
-import random
 from functools import cache, partial
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Union
+from typing import Dict, List, Optional, Union
 
 from ernie_suite.compression.budget import Budgets, of_report
 from ernie_suite.compression.config import (
     CompressConfig,
     DynabertConfig,
-    PTQConfig,
     check_calibration_sizes,
     check_input_dir,
+    check_keep_vocab,
     check_onnx,
     check_steps,
     check_training_options,
 )
 from ernie_suite.compression.halves import count_calibration_texts, on_choosing_half
 from ernie_suite.compression.importance import compute_importance, find_drop_order
-from ernie_suite.compression.quantization import calibrate, folder_name, write_quantized
-from ernie_suite.compression.records import (
-    Exported,
-    Records,
-    beside_every_model,
-    exported_digest,
-    model_digest,
-    still_to_make,
-)
+from ernie_suite.compression.int8_models import calibration_texts, quantize
+from ernie_suite.compression.memory import measure_memory
+from ernie_suite.compression.records import Exported, Records, beside_every_model, model_digest, still_to_make
 from ernie_suite.compression.report import (
     FIGURES,
     compare_engines,
@@ -37,16 +29,23 @@ from ernie_suite.compression.report import (
     print_report,
     write_report,
 )
+from ernie_suite.compression.sources import (
+    ORIGINAL,
+    find_source,
+    folder_of,
+    source_of,
+    with_fewer_tokens,
+    within,
+)
 from ernie_suite.compression.student import load_student, teach
-from ernie_suite.compression.subnetworks import SubNetwork, make_grid, shape_of, shares_of_name
+from ernie_suite.compression.subnetworks import SubNetwork, make_grid, shape_of
 from ernie_suite.compression.supernet import SubNetworkStudents, Supernet
 from ernie_suite.compression.training import export, train_and_export
-from ernie_suite.export import check_written, write_vocab
-from ernie_suite.runs import deciding_settings, examples_digest, json_digest
+from ernie_suite.compression.vocabulary import with_kept_tokens, with_vocabulary_of
+from ernie_suite.runs import deciding_settings, examples_digest
 from ernie_suite.tasks import FAMILIES
 from ernie_suite.unlabeled import Unlabeled, read_unlabeled
 
-import numpy as np
 import paddle
 from tqdm import tqdm
 
@@ -54,31 +53,9 @@ from ernie_inference.engine_choice import ENGINES
 from ernie_inference.engines.availability import installed_version
 from ernie_inference.engines.backends import BACKENDS
 from ernie_inference.errors import InputError
-from ernie_inference.files import publish
 from ernie_inference.processors import describe_processor, usable_processors
 
 DROP_ORDER_TEXTS = 512
-ORIGINAL = Exported("inference/infer", "fp32")
-
-
-class Source(NamedTuple):
-    """An FP32 model to quantize.
-
-    Attributes:
-        prefix: where it is.
-        name: how the report calls it; see Exported.source.
-        folder: where its INT8 models go, relative to the folder of the compressed models.
-        origin: what it is, or where nothing says so an Exported without width and the like.
-        weights: records.exported_digest.
-        fine_tuned: whether it was made from the fine-tuned model of this compression.
-    """
-
-    prefix: Path
-    name: str
-    folder: str
-    origin: Exported
-    weights: str
-    fine_tuned: bool
 
 
 def compress(
@@ -93,7 +70,9 @@ def compress(
 
     Writes to output_dir inference/infer.* (the model as it came), 0.75/float32.* (pruned; in depth too,
     0.75-depth0.5/float32.*; by speed, speedup4/float32.*), 0.75/hist16/int8.* (pruned and quantized), hist16/int8.*
-    (quantized only), for each a record of what it was made from, and report.json. With quantize_embeddings each INT8
+    (quantized only), for each a record of what it was made from, and report.json. With keep_vocab all of this is made
+    of the model with the tokens that stay, and stands, with that model (float32.*), in a folder named by their number
+    (vocab5000/); inference/infer is the model as it came all the same. With quantize_embeddings each INT8
     model stands in hist16_embeddings/ too. With quantization_config.input_dir only that model is quantized: one of
     output_dir likewise, also where it is a copy elsewhere; any other to from_<its folder>_<digest>/hist16/int8.*. With
     config.student nothing is pruned: that model is trained instead, to student_<its name>/, where it is exported as
@@ -113,9 +92,9 @@ def compress(
     Returns:
         the report: {"task_name", "metric", "original", "best_int8", "models": [{the fields of records.Exported,
         "metrics", "change", "bytes", "texts_per_second", "speedup"; "onnx", its .onnx file, where there is one;
-        "engines", {engine: how many times as fast as the original on Paddle}, where they were timed}], where they were
-        timed "best_engine": {"model", "engine", "speedup"}, where there are models by speed-up "budgets", see
-        budget.of_report, and what report.make_report adds}.
+        "memory", see memory.py, where it was measured; "engines", {engine: how many times as fast as the original on
+        Paddle}, where they were timed}], where they were timed "best_engine": {"model", "engine", "speedup"}, where
+        there are models by speed-up "budgets", see budget.of_report, and what report.make_report adds}.
 
     Raises:
         InputError: something cannot work; nothing has been written by then but, to measure speed-ups, inference/infer.
@@ -125,28 +104,38 @@ def compress(
     pruning = pruning and config.student is None
     check_steps(pruning, quantization, config.quantization_config)
     check_onnx(quantization, config)
+    keep_vocab = check_keep_vocab(config)
     subnetworks = check_trainer(trainer, config if pruning or config.student else None)
     input_prefix = check_input_dir(config.quantization_config, trainer.task) if quantization else None
     if quantization:
         check_calibration_sizes(config.quantization_config, count_calibration_texts(trainer))
     student = load_student(trainer, config.student) if config.student else None
-    unlabeled = read_unlabeled(trainer, config.unlabeled_data) if config.unlabeled_data else None
     chooser = on_choosing_half(trainer)  # what makes a model does not see the texts that its change is shown on
+    subject, base = with_vocabulary_of(chooser, input_prefix) if input_prefix else chooser, ORIGINAL
+    file_name = config.prune_config.output_filename_prefix
+    if keep_vocab is not None:
+        subject = with_kept_tokens(chooser, keep_vocab)
+        base = with_fewer_tokens(subject.model.config.vocab_size, file_name)
+    unlabeled = read_unlabeled(subject, config.unlabeled_data) if config.unlabeled_data else None
     records = Records(Path(output_dir), model_digest(trainer.model), anew=trainer.args.overwrite_output_dir)
 
     first = trainer.args.should_save
-    models = export_original(chooser, records) if first else [ORIGINAL]
+    if first:
+        export_as_it_is(trainer, ORIGINAL, records)
+    models = [base]
+    if first and base != ORIGINAL:
+        export_as_it_is(subject, base, records)
     if pruning:
-        models += prune(chooser, subnetworks, config, quantization, records, unlabeled)
+        models += prune(subject, base, subnetworks, config, quantization, records, unlabeled)
     if student:
-        models += teach(chooser, student, config.prune_config.output_filename_prefix, records, unlabeled)
+        models += teach(subject, student, file_name, records, unlabeled)
     if not first:
         return {}
     if quantization:
         sources = [find_source(input_prefix, records)] if input_prefix else [source_of(m, records) for m in models]
         for source in sources:
-            models += quantize(chooser, source, config.quantization_config, records)
-    return write_the_report(trainer, task_name, models, records, config)
+            models += quantize(subject, source, config.quantization_config, records)
+    return write_the_report(trainer, task_name, list(dict.fromkeys([ORIGINAL, *models])), records, config)
 
 
 # ---------------------------------------------------------------- checks
@@ -188,11 +177,11 @@ def check_trainer(trainer, config: Optional[CompressConfig]) -> List[SubNetwork]
 # ---------------------------------------------------------------- steps
 
 
-def export_original(trainer, records: Records) -> List[Exported]:
+def export_as_it_is(trainer, model: Exported, records: Records) -> None:
+    """Export the trainer's model."""
     made_from = {"model": records.fine_tuned, **beside_every_model(trainer)}
-    if still_to_make({ORIGINAL: made_from}, records):
-        records.write(ORIGINAL, made_from, partial(export, trainer, trainer.model))
-    return [ORIGINAL]
+    if still_to_make({model: made_from}, records):
+        records.write(model, made_from, partial(export, trainer, trainer.model))
 
 
 def find_grid(model, config: DynabertConfig, drop_order: Optional[List[int]] = None) -> List[SubNetwork]:
@@ -202,6 +191,7 @@ def find_grid(model, config: DynabertConfig, drop_order: Optional[List[int]] = N
 
 def prune(
     trainer,
+    base: Exported,
     grid: List[SubNetwork],
     config: CompressConfig,
     quantization: bool,
@@ -211,6 +201,9 @@ def prune(
     """Train and export some sub-networks, all of them together: those of a grid and those by speed; see supernet.py.
 
     Where layers are dropped by their importance, which layers that are is found when they are to be trained.
+
+    Args:
+        base: the trainer's model itself, as it is exported.
     """
     first = trainer.args.should_save
     importance = cache(lambda: compute_importance(trainer, importance_batches(trainer)))
@@ -226,7 +219,10 @@ def prune(
         "drop_layers": drop_layers,
     }
     file_name = config.prune_config.output_filename_prefix
-    models = [Exported(f"{each.name}/{file_name}", "fp32", each.width, each.depth) for each in grid + by_speed]
+    models = [
+        base._replace(model=within(folder_of(base), each.name, file_name), width=each.width, depth=each.depth)
+        for each in grid + by_speed
+    ]
     chosen = dict(zip(models, grid + by_speed))
 
     def make_students() -> SubNetworkStudents:
@@ -256,94 +252,6 @@ def drop_order_batches(trainer) -> List[Dict]:
     return list(paddle.io.DataLoader(texts, batch_size=size, collate_fn=trainer.data_collator))
 
 
-def source_of(model: Exported, records: Records) -> Source:
-    """An FP32 model among the compressed ones, to quantize."""
-    weights = records[model.model]["weights"]
-    folder = "" if model.model == ORIGINAL.model else str(Path(model.model).parent)
-    return Source(records.folder / model.model, model.model, folder, model, weights, True)
-
-
-def find_source(prefix: Path, records: Records) -> Source:
-    """The model of --input_dir, to quantize, and the place of what is made from it.
-
-    By its content it is one of those that are in the folder with a record, wherever the copy lies. A model in a
-    folder within is beside what is made from it. Of any other the place carries its digest.
-    """
-    weights = exported_digest(prefix)
-    for model in records.earlier([])[0]:
-        if records[model.model].get("weights") == weights:
-            return source_of(model, records)
-    path, folder = prefix.resolve(), records.folder.resolve()
-    if folder in path.parents and path.parent != folder:
-        name = path.relative_to(folder)
-        place = name.parent.as_posix()
-        width, depth = shares_of_name(place)
-        return Source(prefix, name.as_posix(), place, Exported("", "fp32", width, depth), weights, False)
-    place = f"from_{path.parent.name}_{weights.rpartition(':')[2][:8]}"
-    return Source(prefix, str(path), place, Exported("", "fp32"), weights, False)
-
-
-def quantize(trainer, source: Source, config: PTQConfig, records: Records) -> List[Exported]:
-    """Quantize one FP32 model by the whole grid; see quantization.py."""
-    texts = calibration_texts(trainer, max(config.batch_size_list))
-    shared = {**beside_every_model(trainer), "source": source.weights}
-    made_from = {}
-    for model in int8_models(source, config):
-        settings = model._replace(layers=None)._asdict()  # the weights of the source say which they are
-        made_from[model] = {**settings, **shared, "calibration": texts_digest(texts[: model.calibration_texts])}
-    missing = still_to_make(made_from, records)
-    if not missing:
-        return list(made_from)
-    thresholds = calibrate(source.prefix, texts, config)
-    for model in tqdm(missing, desc=f"INT8 models of {source.prefix}"):
-        chosen = thresholds[model.algorithm, model.calibration_texts]
-        write = partial(export_int8, trainer, source.prefix, chosen, config, embeddings=model.int8_embeddings)
-        records.write(model, made_from[model], write, source.fine_tuned)
-    return list(made_from)
-
-
-def int8_models(source: Source, config: PTQConfig) -> List[Exported]:
-    """What is made from an FP32 model."""
-    models = []
-    embeddings = (False, True) if config.quantize_embeddings else (False,)
-    for algorithm, count, int8_embeddings in itertools.product(config.algo_list, config.batch_size_list, embeddings):
-        name = folder_name(algorithm, count) + ("_embeddings" if int8_embeddings else "")
-        models.append(
-            source.origin._replace(
-                model="/".join(filter(None, (source.folder, name, config.output_filename_prefix))),
-                precision="int8",
-                algorithm=algorithm,
-                calibration_texts=count,
-                int8_embeddings=int8_embeddings,
-                weight_quantize_type=config.weight_quantize_type,
-                quantize_activation_matmuls=config.quantize_activation_matmuls,
-                source=source.name,
-            )
-        )
-    return models
-
-
-def export_int8(trainer, prefix: Path, thresholds: Dict, config: PTQConfig, target: Path, embeddings=False) -> None:
-    """Write the INT8 program of the model PREFIX as TARGET.pdmodel, with what it takes to serve it."""
-    with publish(target.parent) as temporary:
-        write_quantized(prefix, thresholds, config, temporary / target.name, embeddings)
-        check_written(temporary / target.name, target.parent)
-        write_vocab(trainer.task.tokenizer, temporary)
-        trainer.inference_config.save(temporary)
-
-
-def calibration_texts(trainer, count: int) -> List[Dict]:
-    """Features of the trainer's dev set, drawn by the seed; the first n do not depend on how many are drawn."""
-    order = list(range(len(trainer.eval_dataset)))
-    random.Random(trainer.args.seed).shuffle(order)
-    return [trainer.eval_dataset[i] for i in order[:count]]
-
-
-def texts_digest(texts: List[Dict]) -> str:
-    names = ("input_ids", "token_type_ids")
-    return json_digest([[np.asarray(text[name]).tolist() for name in names] for text in texts])
-
-
 # ---------------------------------------------------------------- the report
 
 
@@ -361,6 +269,7 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
     }
     if config.wants_onnx:
         export_onnx_files(models + earlier, records)
+    machine = {"processor": conditions["processor"], "paddle": paddle.__version__}
     versions = {engine: installed_version(BACKENDS[engine].package) for engine in ENGINES}
     rows, outcomes = [], {}
     for model in models + earlier:
@@ -368,6 +277,10 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
         measure_it = partial(measure, prefix, model.precision, trainer.eval_examples, trainer.metric, original)
         row = {**model._asdict(), **records.measured(model, conditions, measure_it)}
         outcomes[model.model] = row.pop("outcomes")
+        if config.keep_vocab is not None:
+            row.update(records.measured(model, machine, partial(measure_memory, prefix, model.precision), "memory"))
+        else:
+            row.update(records.measured_before(model, machine, "memory") or {})
         if onnx_file:
             row["onnx"] = onnx_file
             with_engines = {**conditions, "engines": versions}
@@ -380,7 +293,7 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
             row.update({"engines": speeds} if speeds else {})
         rows.append(row)
     report = {"task_name": task_name, **make_report(trainer, rows, outcomes, config)}
-    report.update(of_report(records.folder, {Path(row["model"]).parts[0] for row in rows}))
+    report.update(of_report(records.folder, {folder for row in rows for folder in Path(row["model"]).parts}))
     path = write_report(report, records.folder)
     print_report(report, records.folder, task_name, trainer.origin.get("data_dir"))
     print(f"report: {path}")

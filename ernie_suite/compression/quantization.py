@@ -143,7 +143,8 @@ def _quantize_embeddings(program: static.Program, scope: static.Scope) -> None:
     """
     block = program.global_block()
     lookups = [i for i, op in enumerate(block.ops) if op.type == "lookup_table_v2"]
-    index = max(lookups, key=lambda i: block.var(block.ops[i].input("W")[0]).shape[0])
+    words = [i for i in lookups if block.ops[i].input("Ids") == ["input_ids"]] or lookups
+    index = max(words, key=lambda i: block.var(block.ops[i].input("W")[0]).shape[0])
     op = block.ops[index]
     table, ids, output = op.input("W")[0], block.var(op.input("Ids")[0]), block.var(op.output("Out")[0])
     weights = np.array(scope.find_var(table).get_tensor())

@@ -40,6 +40,7 @@ class Exported(NamedTuple):
             every layer, or of the layers, or nothing says so.
         layers: what that one keeps, a subnetworks.KeptLayer of each; None likewise.
         student: the name of the model that it is or was made from, where that learnt from the fine-tuned one.
+        vocab_size: rows of its word embeddings, where keep_vocab has made them fewer; None elsewhere.
         source: of an INT8 model, the FP32 model that was quantized: relative as above, or with its whole path where it
             lies outside of the folder.
         The others are those of config.PTQConfig.
@@ -51,6 +52,7 @@ class Exported(NamedTuple):
     depth: Optional[str] = None
     layers: Optional[Tuple[KeptLayer, ...]] = None
     student: Optional[str] = None
+    vocab_size: Optional[int] = None
     algorithm: Optional[str] = None
     calibration_texts: Optional[int] = None
     int8_embeddings: bool = False

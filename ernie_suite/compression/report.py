@@ -32,6 +32,7 @@ from tqdm import tqdm
 from ernie_inference.console import note, print_table
 from ernie_inference.engine_choice import disagreeing, load_installed, time_engines
 from ernie_inference.files import write_json
+from ernie_inference.inference_config import load_task
 from ernie_inference.predictor import ErniePredictor, load_predictor
 from ernie_inference.tasks.base import Window
 
@@ -122,7 +123,8 @@ def compare_engines(prefix: Path, precision: str, examples: List[Dict], original
     """
     reference = load_predictor(original, device="cpu")
     predictors, problems = load_installed(prefix, device="cpu", precision=precision)
-    windows = [window for example in examples for window in reference.task.windows(example)]
+    task = load_task(prefix.parent)  # the model's own, for it may have fewer tokens than the original
+    windows = [window for example in examples for window in task.windows(example)]
     sample = compared_sample(sorted(windows, key=lambda window: len(window.input_ids)))
     for engine, reason in {**problems, **disagreeing(predictors, sample)}.items():
         note(f"{prefix} is not timed with {engine}: {reason}")
@@ -192,7 +194,8 @@ def print_report(report: Dict, output_dir: Path, task_name: str, data_dir: Optio
     rows = {row["model"]: row for row in report["models"]}
     if "dev_halves" in report:
         print(how_chosen(report["dev_halves"]))
-    print_table(table(report), right=[report["metric"], "change", "choosing", "held out", "MB", "texts/s", "ratio"])
+    right = [report["metric"], "change", "choosing", "held out", "MB", "memory MB", "texts/s", "ratio"]
+    print_table(table(report), right=right)
     if report["best_int8"]:
         print(f"best INT8 model: {output_dir / report['best_int8']}")
 
@@ -238,6 +241,8 @@ def table(report: Dict) -> List[Dict[str, str]]:
             cells["choosing"] = f"{100 * row['choosing']['change']:+.2f}"
             cells["held out"] = points_with_interval(row)
         cells["MB"] = f"{row['bytes'] / 2**20:.1f}"
+        if any(other.get("memory") for other in models):
+            cells["memory MB"] = f"{row['memory'] / 2**20:.0f}" if row.get("memory") else ""
         cells["texts/s"] = f"{row['texts_per_second']:.1f}"
         cells["ratio"] = f"{row['speedup']:.2f}x"
         cells["front"] = "*" if row["front"] else ""

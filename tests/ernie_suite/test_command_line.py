@@ -4,7 +4,7 @@ from dataclasses import fields
 
 from ernie_suite.arguments import choose_device
 from ernie_suite.command_line import WITHOUT_EFFECT, parse_arguments
-from ernie_suite.compression.config import CompressionArguments
+from ernie_suite.compression.flags import CompressionArguments
 from ernie_suite.runs import HARMLESS_ARGUMENTS
 from ernie_suite.tasks.qa import QA
 from ernie_suite.tasks.seq_cls import SEQ_CLS

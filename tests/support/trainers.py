@@ -23,6 +23,7 @@ DEFAULTS = {
     **{"learning_rate": 1e-3, "max_steps": 4, "eval_steps": 2, "seed": 7},
 }
 MOST_EXAMPLES = 1000
+SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]")
 DATASETS = {"seq_cls": "sample_reviews", "token_cls": "sample_people_daily", "qa": "sample_reading"}
 
 
@@ -41,16 +42,21 @@ def tiny_trainer(
     max_seq_length=64,
     model_seed=11,
     layers=LAYERS,
+    unused_tokens=(),
     **arguments,
 ) -> FinetuneTrainer:
-    """A trainer with a model of random weights, two layers and 32 wide, and a few real examples."""
+    """A trainer with a model of random weights, two layers and 32 wide, and a few real examples.
+
+    Its vocabulary is their characters, and before them more tokens.
+    """
     spec = find_dataset(DATASETS[family.name])
     train, dev = (copy.deepcopy(sample_examples(spec.name, split)[:examples]) for split in ("train", "dev"))
     labels = load_labels(spec, None)
     texts = [text for example in train for text in (example.get("text"), example.get("context")) if text]
     texts += ["".join(example.get("tokens", "")) for example in train]
     characters = sorted({character for text in texts for character in text.lower() if not character.isspace()})
-    vocab = {token: i for i, token in enumerate(["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]", *characters])}
+    tokens = dict.fromkeys([*SPECIAL, *unused_tokens, *characters])
+    vocab = {token: i for i, token in enumerate(tokens)}
     task = family.task_class(WordPiece(vocab), labels, max_seq_length)
     args = FinetuneArguments(output_dir=str(output_dir), **{**DEFAULTS, **arguments})
     config = InferenceConfig(task=task.name, labels=labels, max_seq_length=max_seq_length, dataset=spec.name)

@@ -4,7 +4,8 @@ import json
 
 from ernie_suite.compression import report as compression_report
 from ernie_suite.compression.choice import add_changes, change_intervals, find_wishes, front, shown_change
-from ernie_suite.compression.config import CompressConfig, CompressionArguments, PTQConfig
+from ernie_suite.compression.config import CompressConfig, PTQConfig
+from ernie_suite.compression.flags import CompressionArguments
 from ernie_suite.compression.halves import Halves, halves_of
 from ernie_suite.compression.report import how_chosen, pack, print_report, summarize, unpack
 from ernie_suite.tasks.seq_cls import accuracy

@@ -1,7 +1,8 @@
 """What compression can be asked for, in the API and on the command line."""
 
 from ernie_suite.command_line import parse_arguments
-from ernie_suite.compression.config import CompressionArguments, PTQConfig
+from ernie_suite.compression.config import PTQConfig
+from ernie_suite.compression.flags import CompressionArguments
 from ernie_suite.tasks.seq_cls import SEQ_CLS
 
 import pytest

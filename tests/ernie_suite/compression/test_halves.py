@@ -10,7 +10,8 @@ from ernie_suite.compression.halves import (
     on_choosing_half,
     split,
 )
-from ernie_suite.compression.pipeline import calibration_texts, importance_batches
+from ernie_suite.compression.int8_models import calibration_texts
+from ernie_suite.compression.pipeline import importance_batches
 from ernie_suite.features import Features
 from ernie_suite.tasks import FAMILIES, QA, SEQ_CLS
 

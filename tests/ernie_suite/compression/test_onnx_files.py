@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ernie_suite.compression import config as compression_config
 from ernie_suite.compression import report as compression_report
-from ernie_suite.compression.config import CompressConfig, CompressionArguments, DynabertConfig, PTQConfig
+from ernie_suite.compression.config import CompressConfig, DynabertConfig, PTQConfig
+from ernie_suite.compression.flags import CompressionArguments
 from ernie_suite.compression.report import print_best_engine, print_report, summarize
 
 import numpy as np

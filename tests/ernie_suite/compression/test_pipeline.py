@@ -8,9 +8,10 @@ from collections import Counter
 from pathlib import Path
 
 from ernie_suite.compression.config import ALGORITHMS, CompressConfig, DynabertConfig, PTQConfig
-from ernie_suite.compression.pipeline import calibration_texts, export, export_int8
+from ernie_suite.compression.int8_models import calibration_texts, export_int8
 from ernie_suite.compression.quantization import calibrate, loaded_program
 from ernie_suite.compression.report import print_report, summarize
+from ernie_suite.compression.training import export
 from ernie_suite.tasks.qa import QA
 from ernie_suite.tasks.seq_cls import SEQ_CLS
 from ernie_suite.tasks.token_cls import TOKEN_CLS

@@ -3,7 +3,8 @@
 import copy
 import shutil
 
-from ernie_suite.compression.config import CompressConfig, CompressionArguments, PTQConfig
+from ernie_suite.compression.config import CompressConfig, PTQConfig
+from ernie_suite.compression.flags import CompressionArguments
 from ernie_suite.compression.student import (
     HiddenDistance,
     PretrainedStudent,

@@ -1,7 +1,7 @@
 """Thresholds equal those of Paddle's own post-training quantization on a real program and real text."""
 
 from ernie_suite.compression.config import PTQConfig
-from ernie_suite.compression.pipeline import calibration_texts, export
+from ernie_suite.compression.int8_models import calibration_texts
 from ernie_suite.compression.quantization import activations, calibrate, loaded_program
 from ernie_suite.compression.thresholds import (
     BINS,
@@ -12,6 +12,7 @@ from ernie_suite.compression.thresholds import (
     kl_threshold,
     quantization_errors,
 )
+from ernie_suite.compression.training import export
 
 import numpy as np
 import paddle
