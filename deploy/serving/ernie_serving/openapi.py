@@ -22,11 +22,19 @@ INTEGER, STRING = {"type": "integer"}, {"type": "string"}
 ERROR = {"$ref": "#/components/schemas/Error"}
 
 
-def describe_service(models: Models) -> Dict[str, Any]:
-    """The document of the models that are served now."""
+KEY, BEARER = "key", {"type": "http", "scheme": "bearer", "description": "an API key"}
+
+
+def describe_service(models: Models, needs_key: bool = False) -> Dict[str, Any]:
+    """The document of the models that are served now.
+
+    Args:
+        needs_key: whether models are asked, and told of, with an API key only.
+    """
     paths: Dict[str, Any] = {}
+    guard = _with_key if needs_key else dict
     for service in models:
-        paths[f"/{service.name}/prediction"] = {"post": _prediction(service)}
+        paths[f"/{service.name}/prediction"] = {"post": guard(_prediction(service))}
     model = {"$ref": "#/components/schemas/Model"}
     state = {"type": "object", "required": ["status"], "properties": {"status": STRING}}
     name = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
@@ -35,8 +43,8 @@ def describe_service(models: Models) -> Dict[str, Any]:
     listed = {"type": "object", "required": ["models"], "properties": {"models": {"type": "array", "items": model}}}
     paths.update(
         {
-            "/models": {"get": _page("The models that are served", listed)},
-            "/models/{model}": {"get": {**_page("One of them", model, missing), "parameters": [name]}},
+            "/models": {"get": guard(_page("The models that are served", listed))},
+            "/models/{model}": {"get": guard({**_page("One of them", model, missing), "parameters": [name]})},
             "/health": {"get": _page("Whether requests are taken", state, stopping)},
             "/health/ready": {"get": _page("Whether requests are taken", state, stopping)},
             "/health/live": {"get": _page("Whether the service runs", state)},
@@ -62,8 +70,14 @@ def describe_service(models: Models) -> Dict[str, Any]:
         "openapi": "3.0.3",
         "info": {"title": "ERNIE service", "version": "1", "description": "Answers to texts, by fine-tuned models."},
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, **({"securitySchemes": {KEY: BEARER}} if needs_key else {})},
     }
+
+
+def _with_key(operation: Dict[str, Any]) -> Dict[str, Any]:
+    """An operation that needs an API key."""
+    answers = {**operation["responses"], "401": _answer("no API key, or none that is valid", ERROR)}
+    return {**operation, "responses": answers, "security": [{KEY: []}]}
 
 
 def _prediction(service: Service) -> Dict[str, Any]:

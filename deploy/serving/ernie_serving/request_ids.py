@@ -3,10 +3,20 @@
 import uuid
 from typing import Optional
 
-from ernie_serving.protocol import is_word
+from ernie_inference.errors import InputError
+from ernie_serving.protocol import is_word, shown
 
 REQUEST_ID = "x-request-id"  # the HTTP header, or the key of gRPC's metadata
 LONGEST_ID = 128
+
+
+def check_request_id(given: str) -> None:
+    """Raises InputError where this cannot be the id of a request: a service would put another in its place."""
+    if not 0 < len(given) <= LONGEST_ID or not is_word(given):
+        raise InputError(
+            f"request_id {shown(given)} ({len(given)} characters) is none: give up to {LONGEST_ID} printable ASCII "
+            "characters without spaces, the number that is put after it included"
+        )
 
 
 def request_id(given: Optional[str]) -> str:
