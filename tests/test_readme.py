@@ -45,6 +45,7 @@ ALLOWED = {
     "printf": "of the shell",
     "sleep": "of the shell",
 }
+OTHERS_FLAGS = {"health-cmd": "docker run", "dry-run": "kubectl"}
 PYTHONS = ("python", ".venv/bin/python")
 ALLOWED_MODULES = {"json.tool", "venv", "pip", "http.server"}  # of Python itself
 LAUNCHER = ["-m", "paddle.distributed.launch"]
@@ -197,7 +198,7 @@ def test_flags_and_files_in_the_text_exist(document):
     text = document.read_text(encoding="utf-8")
     paths = [*SCRIPTS, *ROOT.glob("ernie_suite/**/*.py"), *ROOT.glob("deploy/*/*/**/*.py")]
     sources = "\n".join(path.read_text(encoding="utf-8") for path in paths)
-    known = set(re.findall(r"[\w-]+", sources + (ROOT / "Makefile").read_text()))
+    known = set(re.findall(r"[\w-]+", sources + (ROOT / "Makefile").read_text())) | set(OTHERS_FLAGS)
     flags = {flag for code in re.findall(r"`([^`\n]+)`", text) for flag in re.findall(r"--([a-z][\w-]+)", code)}
     assert not [flag for flag in flags if flag not in known and f"--{flag}" not in known]
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
@@ -243,7 +244,9 @@ def test_a_translation_is_whole(pair):
     english, chinese = map(prose_of, pair)
     assert [level for level, _ in headings(pair[0])] == [level for level, _ in headings(pair[1])]
     for pattern in (r"^\|", r"^- "):
-        assert len(re.findall(pattern, english, re.MULTILINE)) == len(re.findall(pattern, chinese, re.MULTILINE)), pattern
+        assert len(re.findall(pattern, english, re.MULTILINE)) == len(re.findall(pattern, chinese, re.MULTILINE)), (
+            pattern
+        )
     for pattern in (r"\]\(([^)#\s]+)", r"`([^`]+)`"):
         ours, theirs = ({" ".join(found.split()) for found in re.findall(pattern, text)} for text in (english, chinese))
         assert ours - {pair[1].name} == theirs - {pair[0].name}, pattern

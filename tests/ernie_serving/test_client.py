@@ -248,11 +248,10 @@ def test_numbers_that_are_none(monkeypatch, flag, value):
     ("flags", "message"),
     [
         (["--concurrency", "1000000"], "give a number from 1 to 1024"),
-        (["--request_id", "请求"], r"request_id \\u8bf7\\u6c42-1 (4 characters) is none: give up to 128 printable"),
-        (["--request_id", "x" * 10_000], "(10002 characters) is none: give up to 128 printable"),
-        (["--request_id", "a b"], "request_id a b-1 (5 characters) is none"),
-        (["--request_id", "a\nb"], "is none: give up to 128"),
-        (["--request_id", "\udcff"], "is none: give up to 128"),
+        *(
+            (["--request_id", wrong], "is none: give up to 116 printable ASCII characters without spaces")
+            for wrong in ("请求", "x" * 117, "x" * 10_000, "a b", "a\nb", "\udcff")
+        ),
         (["--endpoints", "127.0.0.1:1,,127.0.0.1:2"], "endpoint '' is not host:port"),
         (["--endpoints", "127.0.0.1:1,[::1]:2"], "are of IPv4 and IPv6: give one kind"),
         (["--model", "没有"], "is no name of one: those have letters, digits, - _ and ."),
@@ -295,7 +294,7 @@ def test_values_that_cannot_be_are_one_line(monkeypatch, tmp_path, flags, messag
         (tmp_path / name).write_bytes(content)
     before = names(tmp_path)
     said = refusal_of(monkeypatch, *(flag.replace("FOLDER", str(tmp_path)) for flag in flags))
-    assert message.replace("\\\\", "\\") in said and len(said) < 600
+    assert message in said and len(said) < 600
     assert names(tmp_path) == before
 
 

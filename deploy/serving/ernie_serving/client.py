@@ -13,7 +13,7 @@ import time
 import uuid
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count, islice
+from itertools import islice, repeat
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import grpc
@@ -24,7 +24,7 @@ from ernie_inference.text_output import to_json
 from ernie_serving.access import Tls
 from ernie_serving.messages import load_messages
 from ernie_serving.protocol import RESULTS, RPC_METHOD, TEXTS, Code, is_word, shown
-from ernie_serving.request_ids import REQUEST_ID, check_request_id
+from ernie_serving.request_ids import REQUEST_ID, check_request_id, numbered
 from ernie_serving.retries import RetryBudget, pause_before
 
 AGAIN = (Code.BUSY, Code.STOPPING, Code.TIMEOUT)  # what may be answered later
@@ -127,11 +127,11 @@ class Client:
 
         request_id: of which the requests' own are made, by a number at its end.
         """
-        texts, waiting, numbers = iter(as_inputs(texts)), deque(), count(1)
+        texts, waiting = iter(as_inputs(texts)), deque()
+        ids = numbered(request_id) if request_id else repeat("")
         with ThreadPoolExecutor(concurrency) as pool:
             for group in iter(lambda: list(islice(texts, batch_size)), []):
-                own_id = request_id and f"{request_id}-{next(numbers)}"
-                waiting.append(pool.submit(self.predict, group, own_id, **options))
+                waiting.append(pool.submit(self.predict, group, next(ids), **options))
                 if len(waiting) > concurrency:
                     yield from waiting.popleft().result()
             while waiting:

@@ -20,7 +20,7 @@ from ernie_inference.text_output import to_json
 from ernie_serving.access import KEY_VARIABLE, Tls, read_api_key
 from ernie_serving.client import Client
 from ernie_serving.ports import host_port
-from ernie_serving.request_ids import check_request_id
+from ernie_serving.request_ids import numbered
 from ernie_serving.service_config import ServiceConfig, config_file, read_config
 
 HELP = """Ask the {task} service.
@@ -114,7 +114,7 @@ def parse_arguments(task: Type[Task]) -> Namespace:
     args = parser.parse_args()
     args.options = answer_options_of(args)
     if args.request_id is not None:
-        check_request_id(f"{args.request_id}-1")
+        numbered(args.request_id)
     if bool(args.input_file) != bool(args.output_file):
         raise InputError("--input_file and --output_file belong together")
     if sum(map(bool, (args.texts, args.input_file, args.task_name))) > 1:
