@@ -197,6 +197,7 @@ def test_a_worker_that_is_started_again_has_what_is_in_the_folder_now(secured, o
     """Its answers, metrics and a line on stderr say so; a reload brings the other worker there too. The engine is the
     one that was chosen at the start."""
     texts = corpus()[::4000][:12]
+    wait_until(lambda: len(secured.versions()) == 1)  # workers report every second
     (before,) = secured.versions()
     expected = {digest_in(before): labels_of(load_predictor(secured.model_dir).predict(texts))}
     convert(others["seq_cls"], secured.model_dir)
