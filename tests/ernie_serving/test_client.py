@@ -306,7 +306,15 @@ def test_the_first_key_of_a_file_is_the_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"timeout": 0}, {"timeout": float("nan")}, {"timeout": float("inf")}, {"retries": -1}, {"model": "a b"}]
+    "options",
+    [
+        {"timeout": 0},
+        {"timeout": float("nan")},
+        {"timeout": float("inf")},
+        {"retries": -1},
+        {"model": "a b"},
+        {"api_key": "钥"},
+    ],
 )
 def test_a_program_is_told_too(options):
     with pytest.raises(InputError, match=next(iter(options))):

@@ -21,7 +21,7 @@ import grpc
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import as_inputs
 from ernie_inference.text_output import to_json
-from ernie_serving.access import Tls
+from ernie_serving.access import Tls, is_key
 from ernie_serving.messages import load_messages
 from ernie_serving.protocol import RESULTS, RPC_METHOD, TEXTS, Code, is_word, shown
 from ernie_serving.request_ids import REQUEST_ID, check_request_id, numbered
@@ -65,7 +65,7 @@ class Client:
         budget: how many requests are sent again, of all; None: a tenth, and some more where there are few.
 
     Raises:
-        InputError: an endpoint is wrong, a file of `tls`, or a number or name is none that can be.
+        InputError: an endpoint is wrong, a file of `tls`, or a number, name or key is none that can be.
     """
 
     def __init__(
@@ -85,6 +85,8 @@ class Client:
             raise InputError(f"retries is {retries}: give a number from 0 on")
         if not is_word(model):
             raise InputError(f"model {shown(model)} is no name of one: those have letters, digits, - _ and .")
+        if api_key and not is_key(api_key):
+            raise InputError("api_key is none: one is a single line of ASCII without spaces")
         self.endpoints = [endpoint.strip() for endpoint in endpoints]
         self.timeout = timeout
         self.retries = retries
