@@ -14,7 +14,7 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -q tests
 
-MANIFESTS := $(filter-out %/kustomization.yml %/service.yml,$(wildcard deploy/serving/kubernetes/*.yml))
+MANIFESTS := $(filter-out %/kustomization.yml %/service.yml,$(wildcard deploy/serving/kubernetes/*.yml deploy/serving/kubernetes/*/*.yml))
 quality: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -59,7 +59,7 @@ class ServiceProcess:
         said = "".join(self.lines)
         self.endpoint = re.search(r"gRPC +([^\s,]+)", said).group(1)
         self.http, self.monitor = (
-            next(iter(re.findall(rf"{name} +http://([^/\s]+)/", said)), "") for name in ("HTTP", "monitor")
+            next(iter(re.findall(rf"{name} +https?://([^/\s]+)/", said)), "") for name in ("HTTP", "monitor")
         )
 
     def workers(self) -> List[int]:

@@ -19,7 +19,9 @@ import pytest
 from tests.support.scripts import ROOT, SAMPLES, run_here, run_in_turn, run_script
 
 READMES = sorted(path for path in (ROOT / "README.md", ROOT / "README_zh.md") if path.exists())
-DOCUMENTS = READMES + sorted(ROOT.glob("deploy/*/README.md"))
+DOCUMENTS = READMES + sorted(ROOT.glob("deploy/*/README*.md"))
+# (English, Chinese), where there are both.
+PAIRS = [(path.with_name("README.md"), path) for path in DOCUMENTS if path.name == "README_zh.md"]
 FOLDERS_OF_SCRIPTS = (ROOT, ROOT / "examples", ROOT / "benchmarks", *ROOT.glob("deploy/*"))
 SCRIPTS = [path for folder in FOLDERS_OF_SCRIPTS for path in sorted(folder.glob("*.py"))]
 
@@ -40,8 +42,10 @@ ALLOWED = {
     "cat": "of the shell",
     "cp": "of the shell",
     "kill": "of the shell",
+    "printf": "of the shell",
     "sleep": "of the shell",
 }
+OTHERS_FLAGS = {"health-cmd": "docker run", "dry-run": "kubectl"}
 PYTHONS = ("python", ".venv/bin/python")
 ALLOWED_MODULES = {"json.tool", "venv", "pip", "http.server"}  # of Python itself
 LAUNCHER = ["-m", "paddle.distributed.launch"]
@@ -194,7 +198,7 @@ def test_flags_and_files_in_the_text_exist(document):
     text = document.read_text(encoding="utf-8")
     paths = [*SCRIPTS, *ROOT.glob("ernie_suite/**/*.py"), *ROOT.glob("deploy/*/*/**/*.py")]
     sources = "\n".join(path.read_text(encoding="utf-8") for path in paths)
-    known = set(re.findall(r"[\w-]+", sources + (ROOT / "Makefile").read_text()))
+    known = set(re.findall(r"[\w-]+", sources + (ROOT / "Makefile").read_text())) | set(OTHERS_FLAGS)
     flags = {flag for code in re.findall(r"`([^`\n]+)`", text) for flag in re.findall(r"--([a-z][\w-]+)", code)}
     assert not [flag for flag in flags if flag not in known and f"--{flag}" not in known]
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
@@ -216,12 +220,49 @@ def test_python_blocks_compile_and_what_they_import_exists(document, code):
             assert not missing, f"{node.module} has no {', '.join(missing)}"
 
 
-@pytest.mark.skipif(len(READMES) < 2, reason="there is one README")
-def test_both_readmes_have_the_same_code():
-    english, chinese = (code_blocks(path) for path in READMES)
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: str(pair[0].parent.relative_to(ROOT)))
+def test_both_readmes_have_the_same_code(pair):
+    english, chinese = map(code_blocks, pair)
     for number, (ours, theirs) in enumerate(zip(english, chinese), 1):
         assert ours == theirs, f"code block {number}"
     assert len(english) == len(chinese)
+    for path, other in (pair, pair[::-1]):
+        assert f"]({other.name})" in path.read_text(encoding="utf-8"), f"{path} has no link to {other.name}"
+
+
+def prose_of(document: Path) -> str:
+    return re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def headings(document: Path) -> List[Tuple[str, str]]:
+    return re.findall(r"^(#+) (.+)$", prose_of(document), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("pair", PAIRS[1:], ids=lambda pair: str(pair[0].parent.relative_to(ROOT)))
+def test_a_translation_is_whole(pair):
+    """The same sections, rows of tables, items of lists, files that are linked, and what stands between back quotes."""
+    english, chinese = map(prose_of, pair)
+    assert [level for level, _ in headings(pair[0])] == [level for level, _ in headings(pair[1])]
+    for pattern in (r"^\|", r"^- "):
+        assert len(re.findall(pattern, english, re.MULTILINE)) == len(re.findall(pattern, chinese, re.MULTILINE)), (
+            pattern
+        )
+    for pattern in (r"\]\(([^)#\s]+)", r"`([^`]+)`"):
+        ours, theirs = ({" ".join(found.split()) for found in re.findall(pattern, text)} for text in (english, chinese))
+        assert ours - {pair[1].name} == theirs - {pair[0].name}, pattern
+
+
+def anchor(heading: str) -> str:
+    """What GitHub makes of a heading, for links to it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_to_sections_lead_to_one(document):
+    for target, name in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", prose_of(document)):
+        if "://" not in target:
+            found = (document.parent / target).resolve() if target else document
+            assert name in [anchor(heading) for _, heading in headings(found)], f"{target}#{name}"
 
 
 # ---------------------------------------------------------------- and runs

@@ -15,7 +15,7 @@ from ernie_serving import request_log
 from ernie_serving.access import KEY_VARIABLE
 from ernie_serving.api_keys import LONGEST_KEY, ApiKeys
 from ernie_serving.entrance import check_entrance
-from ernie_serving.request_ids import LONGEST_ID, request_id
+from ernie_serving.request_ids import LONGEST_ID, numbered, request_id
 from ernie_serving.request_log import Entry, RequestLog
 from tests.support.services import toy_config
 
@@ -123,6 +123,14 @@ def test_ids():
     ):
         made = request_id(bad)
         assert len(made) == 32 and made.isalnum() and made != request_id(bad)
+
+
+def test_the_ids_of_many_requests_are_made_of_one():
+    ids = numbered("x" * 116)
+    made = [next(ids) for _ in range(1000)]
+    assert made[::999] == ["x" * 116 + "-1", "x" * 116 + "-1000"] and [request_id(each) for each in made] == made
+    with pytest.raises(InputError, match="give up to 116 printable"):
+        numbered("x" * 117)
 
 
 # ---------------------------------------------------------------- the log

@@ -1,6 +1,7 @@
 """The client: where it can be used, and files that it answers, or goes on to answer."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -14,11 +15,14 @@ from ernie_inference.bulk import answer_file, count_lines
 from ernie_inference.errors import InputError
 from ernie_inference.tasks import TASKS
 from ernie_inference.text_output import to_json
-from ernie_serving.client_command import ServiceAnswerer
+from ernie_serving.access import read_api_key
+from ernie_serving.client import Client
+from ernie_serving.client_command import ServiceAnswerer, main
 from tests.support.models import corpus
 from tests.support.scripts import ROOT
 
 SEQ_CLS = TASKS["seq_cls"]
+BROKEN_PEM = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
 # A program of somebody else's, with deploy/serving on its path and none of what training needs.
 HOST = """
@@ -193,3 +197,127 @@ def test_an_error_has_a_line_to_itself(files, capfd, monkeypatch, seconds):
     answer(Service(), files)
     last = capfd.readouterr().err.rpartition("\r")[2]
     assert last.startswith("out.jsonl: 100%") and last.endswith("]\n") if seconds == 0 else last == ""
+
+
+# ---------------------------------------------------------------- the command line
+
+TEXT_FLAGS = (
+    "endpoints", "input_file", "output_file", "task_name", "data_dir", "model", "request_id", "api_key_file",
+    "tls_root", "tls_certificate", "tls_key", "tls_server_name",
+)  # fmt: skip
+NUMBER_FLAGS = ("batch_size", "concurrency", "repeat", "timeout", "retries", "max_samples", "top_k", "threshold")
+
+
+def refusal_of(monkeypatch, *flags) -> str:
+    """The line with which the command ends, which asks nobody."""
+    monkeypatch.setattr(sys, "argv", ["seq_cls_rpc_client.py", *map(str, flags)])
+    monkeypatch.setattr(Client, "_ask", None)
+    with pytest.raises(InputError) as error:
+        main(SEQ_CLS)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_every_flag_is_looked_at():
+    said = subprocess.run(
+        [sys.executable, "deploy/serving/seq_cls_rpc_client.py", "--help"], cwd=ROOT, capture_output=True, text=True
+    ).stdout
+    flags = set(re.findall(r"--([a-z_]+)", said.partition("options:")[2] or said.partition("optional arguments:")[2]))
+    assert flags - {"help", "dataset", "texts", "split", "tls"} == {*TEXT_FLAGS, *NUMBER_FLAGS}
+
+
+@pytest.mark.parametrize("flag", TEXT_FLAGS)
+def test_an_empty_value_is_not_a_flag_that_is_not_there(monkeypatch, flag):
+    """As of a variable of the shell that is not set: the client would ask another service, or without a key."""
+    for empty in ("", " "):
+        assert "there is nothing after it: give a value, or leave the flag out" in refusal_of(
+            monkeypatch, f"--{flag}", empty
+        )
+
+
+@pytest.mark.parametrize("flag", NUMBER_FLAGS)
+@pytest.mark.parametrize("value", ["", "x", "-1", "nan", "1e400", "9" * 5000])
+def test_numbers_that_are_none(monkeypatch, flag, value):
+    if flag == "top_k" and value == "9" * 5000:
+        return  # a number, which the service refuses
+    said = refusal_of(monkeypatch, f"--{flag}={value}")
+    assert flag in said and ("give a" in said or "invalid" in said)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--concurrency", "1000000"], "give a number from 1 to 1024"),
+        *(
+            (["--request_id", wrong], "is none: give up to 116 printable ASCII characters without spaces")
+            for wrong in ("请求", "x" * 117, "x" * 10_000, "a b", "a\nb", "\udcff")
+        ),
+        (["--endpoints", "127.0.0.1:1,,127.0.0.1:2"], "endpoint '' is not host:port"),
+        (["--endpoints", "127.0.0.1:1,[::1]:2"], "are of IPv4 and IPv6: give one kind"),
+        (["--model", "没有"], "is no name of one: those have letters, digits, - _ and ."),
+        (["--model", "\udcff"], "is no name of one"),
+        (["--api_key_file", "FOLDER"], "cannot be read (Is a directory)"),
+        (["--api_key_file", "FOLDER/none"], "none cannot be read (No such file or directory)"),
+        (["--api_key_file", "FOLDER/binary"], "is not UTF-8"),
+        (["--api_key_file", "FOLDER/empty"], "is empty: write the API key there"),
+        (["--api_key_file", "FOLDER/long"], "holds no API key: one is a single line of ASCII"),
+        *(
+            ([f"--{flag}", value, *others], message)
+            for flag, others in (
+                ("tls_root", []),
+                ("tls_certificate", ["--tls_key", "FOLDER/pem"]),
+                ("tls_key", ["--tls_certificate", "FOLDER/pem"]),
+            )
+            for value, message in (
+                ("FOLDER", "cannot be read (Is a directory)"),
+                ("FOLDER/none", "cannot be read (No such file or directory)"),
+                ("FOLDER/binary", "is not PEM"),
+                ("FOLDER/pem", "has no certificate" if flag == "tls_root" else "are no certificate and key"),
+            )
+        ),
+        (["--tls_certificate", "FOLDER/pem"], "belong together: give both or neither"),
+        (["--tls_server_name", "主机"], "is none: give the one in the server's certificate"),
+        (["--tls_server_name", "x" * 300], "is none: give the one in the server's certificate"),
+        (["--output_file", "FOLDER/out"], "--input_file and --output_file belong together"),
+        (["--input_file", "FOLDER/none", "--output_file", "FOLDER/out"], "none"),
+        (["--input_file", "FOLDER", "--output_file", "FOLDER/out"], "Is a directory"),
+        (["--input_file", "FOLDER/binary", "--output_file", "FOLDER"], "is there already"),
+        (["--input_file", "FOLDER/binary", "--output_file", "FOLDER/no/out"], "No such file or directory"),
+        (["--input_file", "FOLDER/binary", "--output_file", "x" * 300], "File name too long"),
+        (["--input_file", "FOLDER/binary", "--output_file", "FOLDER/out"], "binary"),
+        (["--task_name", "none"], "unknown data set 'none'"),
+        (["--task_name", "tnews", "--data_dir", "FOLDER"], "is missing"),
+    ],
+)
+def test_values_that_cannot_be_are_one_line(monkeypatch, tmp_path, flags, message):
+    for name, content in (("binary", b"\xff"), ("empty", b"\n"), ("long", b"k" * 5000), ("pem", BROKEN_PEM)):
+        (tmp_path / name).write_bytes(content)
+    before = names(tmp_path)
+    said = refusal_of(monkeypatch, *(flag.replace("FOLDER", str(tmp_path)) for flag in flags))
+    assert message in said and len(said) < 600
+    assert names(tmp_path) == before
+
+
+def test_the_first_key_of_a_file_is_the_one(tmp_path):
+    """A service's own file may be given to its clients."""
+    file = tmp_path / "keys"
+    file.write_bytes(b"\xef\xbb\xbf\r\n one \r\ntwo\n")
+    assert read_api_key(file) == "one"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"timeout": 0},
+        {"timeout": float("nan")},
+        {"timeout": float("inf")},
+        {"retries": -1},
+        {"model": "a b"},
+        {"api_key": "钥"},
+    ],
+)
+def test_a_program_is_told_too(options):
+    with pytest.raises(InputError, match=next(iter(options))):
+        Client(["127.0.0.1:1"], **options)
+    with pytest.raises(InputError, match="request_id"):
+        Client(["127.0.0.1:1"]).predict(["好"], request_id="请求")

@@ -44,6 +44,7 @@ def test_sigterm_under_load(serving_dir):
     service = RunningService("seq_cls", serving_dir("seq_cls"), "--thread_num=1", "--pre_stop_delay=2000")
     load = Load(service)
     wait_until(lambda: load.answered > 50)
+    told = time.monotonic()
     service.process.terminate()
     wait_until(lambda: service.get("/health")[0] == 503 and service.get("/health", monitor=False)[0] == 503)
     answered = load.answered
@@ -51,6 +52,7 @@ def test_sigterm_under_load(serving_dir):
     assert load.refused == 0, "it is not ready, and answers"
     stopped = time.monotonic()
     assert service.process.wait(60) == 0
+    assert time.monotonic() - told >= 2
     wait_until(lambda: load.refused > 0, 20)
     load.end()
     assert service.errors == []

@@ -88,17 +88,24 @@ def test_a_file_that_is_just_being_made_is_no_error(service):
     assert service.value("ernie_requests_total") == 0
 
 
+def served(version: str) -> dict:
+    return {"name": "a", "version": version, "task": "qa", "engine": "paddle", "precision": "fp32", "state": "ready"}
+
+
 def test_the_supervisors_own(service):
-    service.version("a", version="1", engine="Paddle")
+    service.models([served("1")])
     assert service.value("ernie_reloads_total", model="a", result="failure") == 0
     service.reload("a", True)
-    service.version("a", version="2", engine="Paddle")
+    service.models([])  # no worker is ready now
+    service.models([served("2")] * 2)
     service.reload("a", False)
     service.restart()
     assert service.value("ernie_reloads_total", model="a", result="success") == 1
     assert service.value("ernie_reloads_total", model="a", result="failure") == 1
     assert service.value("ernie_worker_restarts_total") == 1
     assert service.value("ernie_model_info") == service.value("ernie_model_info", version="2") == 1
+    service.models([served("2"), served("3")])  # workers that do not serve the same
+    assert [service.value("ernie_model_info", version=version) for version in "123"] == [0, 1, 1]
     memory = service.value("ernie_worker_memory_bytes", worker="1")
     assert memory == pytest.approx(resident_bytes(os.getpid()), rel=0.2) and memory > 10e6
     assert service.value("process_resident_memory_bytes") == pytest.approx(memory, rel=0.2)

@@ -3,7 +3,10 @@
 import contextlib
 import http.client
 import json
+import shutil
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -13,6 +16,7 @@ from ernie_serving.monitor import LIMITS, Monitor
 from ernie_serving.ports import listen
 from ernie_serving.reloading import ReloadRunning, UnknownModel
 from tests.support.fronts import read_all, statuses
+from tests.support.scripts import ROOT
 
 
 def reload(name: str) -> dict:
@@ -79,6 +83,53 @@ def test_reload(monitor, name, status):
 @pytest.mark.parametrize("header", ["Origin", "X_Forwarded_For", "Forwarded", "Via"])
 def test_pages_and_clients_of_a_proxy_do_not_reload(monitor, header):
     assert ask_monitor(monitor, "POST", "/models/good/reload", **{header: "127.0.0.1"})[0] == 403
+
+
+# Asks a monitor at every interface to reload, from this machine and from an address that others may have too. In a
+# network namespace of its own, where it has such an address (one for documentation), and nobody else can be reached.
+FROM_ELSEWHERE = """
+import json, sys
+from contextlib import ExitStack
+from ernie_serving.api_keys import ApiKeys
+from ernie_serving.monitor import Monitor
+from ernie_serving.ports import listen
+from tests.ernie_serving.test_monitor import ask_monitor, reload
+
+found = {}
+for keys in ("", sys.argv[1]):
+    for every, addresses in (("0.0.0.0", ("127.0.0.1", "192.0.2.1")), ("::", ("::1", "2001:db8::1"))):
+        (sock,) = listen(every, 0, "monitor_port")
+        Monitor([sock], lambda: 1, lambda accept: ("text/plain", b"metrics"), reload, ApiKeys(keys)).start()
+        for address in addresses:
+            at = (address, sock.getsockname()[1])
+            headers = {"Authorization": "Bearer right"}
+            asked = [ask_monitor(at, "POST", "/models/good/reload", **each)[0] for each in ({}, headers)]
+            found[f"{address} {bool(keys)}"] = [*asked, ask_monitor(at, "GET", "/health")[0]]
+print(json.dumps(found))
+"""
+NETWORK = "ip link set lo up && ip address add 192.0.2.1/32 dev lo && ip address add 2001:db8::1/128 dev lo nodad"
+CANNOT = "no network namespace with addresses can be made here (unshare -rn, ip)"
+
+
+def in_a_network_of_its_own(*command: str) -> subprocess.CompletedProcess:
+    argv = ["unshare", "-rn", "sh", "-c", f'{NETWORK} || exit 99; exec "$@"', "sh", *command]
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_from_another_address_a_reload_needs_a_key(tmp_path):
+    if not (shutil.which("unshare") and shutil.which("ip")) or in_a_network_of_its_own("true").returncode:
+        pytest.skip(CANNOT)
+    keys = tmp_path / "keys"
+    keys.write_text("right\n")
+    path = [str(ROOT), *(str(ROOT / "deploy" / name) for name in ("python", "serving"))]
+    program = f"import sys; sys.path[:0] = {path!r}; {FROM_ELSEWHERE}"
+    done = in_a_network_of_its_own(sys.executable, "-c", program, str(keys))
+    assert done.returncode == 0, done.stderr[-3000:]
+    # Without a key, with the right one, and the probes.
+    for address, without in (("127.0.0.1", 200), ("::1", 200), ("192.0.2.1", 403), ("2001:db8::1", 403)):
+        found = json.loads(done.stdout)
+        assert found[f"{address} False"] == [without, without, 200]
+        assert found[f"{address} True"] == [401, 200, 200]
 
 
 def test_with_keys_a_reload_needs_one_and_the_probes_do_not(tmp_path):

@@ -24,14 +24,15 @@ from benchmarks.serving_process import ServiceProcess, wait_until
 from ernie_inference.text_output import to_json
 from ernie_serving.access import Tls
 from ernie_serving.client import Client
-from ernie_serving.metrics import Metrics, ServiceMetrics
+from ernie_serving.metrics import FACTS, Metrics, ServiceMetrics
 from ernie_serving.protocol import Code
-from ernie_serving.service_config import GRACE_SECONDS, parse_config, read_config
+from ernie_serving.service_config import GRACE_SECONDS, SERVICE_OPTIONS, parse_config, read_config
 from tests.support.scripts import ROOT
 
 SERVING = ROOT / "deploy" / "serving"
 KUBERNETES, MONITORING = SERVING / "kubernetes", SERVING / "monitoring"
 SERVICE_FILE = KUBERNETES / "service.yml"
+SECURED = KUBERNETES / "secured"
 MANIFESTS = [path for path in sorted(KUBERNETES.glob("*.yml")) if path.name not in ("kustomization.yml", "service.yml")]
 ENGINES = ("paddle", "onnxruntime", "openvino")
 
@@ -154,6 +155,52 @@ def test_every_manifest_is_applied():
     assert volumes["config"]["configMap"]["name"] == generated["name"]
 
 
+def test_the_secured_deployment_adds_to_the_plain_one():
+    """Its list of arguments stands in the place of the other one; what is mounted is what they name."""
+    own = yaml.safe_load((SECURED / "deployment.yml").read_text())
+    kubernetes_validate.validate(own, "1.37", strict=True)
+    assert own["metadata"] == the("Deployment")["metadata"]
+    assert own["spec"]["selector"] == the("Deployment")["spec"]["selector"]
+    pod = own["spec"]["template"]["spec"]
+    (secured,) = pod["containers"]
+    before = container()["args"]
+    assert secured["name"] == container()["name"] and secured["args"][: len(before)] == before
+    options = dict(argument[2:].split("=") for argument in secured["args"][len(before) :])
+    assert set(options) == {"tls_cert", "tls_key", "api_key_file"} <= set(SERVICE_OPTIONS)
+    secrets = {volume["name"]: volume["secret"] for volume in pod["volumes"]}
+    assert {secret["defaultMode"] for secret in secrets.values()} == {0o440}
+    names = {mount["mountPath"]: secrets[mount["name"]]["secretName"] for mount in secured["volumeMounts"]}
+    # The names of the Secrets, and of their files, are those that the README's commands make.
+    made = " ".join(ASKING["README.md"].replace("\\\n", " ").split())
+    for file in options.values():
+        folder, _, name = file.rpartition("/")
+        assert (
+            f"create secret tls {names[folder]} --cert=" in made
+            and name in ("tls.crt", "tls.key")
+            or (f"create secret generic {names[folder]} --from-file={name}=" in made)
+        ), file
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+@pytest.mark.parametrize("components", [[], ["secured"]])
+def test_kustomize_makes_manifests_that_kubernetes_takes(tmp_path, components):
+    folder = shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
+    with open(folder / "kustomization.yml", "a", encoding="utf-8") as file:
+        file.write(f"components: {json.dumps(components)}\n")
+    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    made = {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(done.stdout)}
+    for each in made.values():
+        kubernetes_validate.validate(each, "1.37", strict=True)
+    ports = [made["Service", name]["spec"]["ports"][0] for name in ("ernie-serving", "ernie-serving-grpc")]
+    (service,) = made["Deployment", "ernie-serving"]["spec"]["template"]["spec"]["containers"]
+    mounts = {mount["name"] for mount in service["volumeMounts"]}
+    assert [port["port"] for port in ports] == ([443, 18090] if components else [80, 18090])
+    assert ("https" in {port["appProtocol"] for port in ports}) == bool(components)
+    assert mounts == {"config", "models", "tmp"} | ({"tls", "api-keys"} if components else set())
+    assert service["readinessProbe"] == container()["readinessProbe"]  # the monitor's port is as it was
+
+
 def test_ports_and_time_limits_are_the_services_own():
     options = read_config(SERVICE_FILE)
     ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
@@ -209,7 +256,7 @@ def published() -> Dict[str, set]:
     worker, service = Metrics(["a"]), ServiceMetrics(list)
     for code in Code:
         worker.request("a", code, texts=1, seconds=0.1)
-    service.version("a", version="1", engine="Paddle")
+    service.models([dict.fromkeys(FACTS, "a")])
     names: Dict[str, set] = {}
     for family in [*worker.registry.collect(), *text_string_to_metric_families(service.page()[1].decode())]:
         for sample in family.samples:

@@ -285,10 +285,22 @@ def test_endpoints(endpoints, target):
     assert target_of(endpoints) == target
 
 
-@pytest.mark.parametrize("endpoint", ["here", ":80", "127.0.0.1:x", "127.0.0.1:99999999", "no.such.host.invalid:80"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "here", ":80", "127.0.0.1:x", "127.0.0.1:0", "127.0.0.1:70000", "127.0.0.1:" + "9" * 5000, "127.0.0.1:-1",
+        "127.0.0.1:１２", "no.such.host.invalid:80", "a" * 64 + ":80", "a..b:80", "a b:80", "主机:80", "\udcff:80",
+        "::1:80", "[::1:80", "[]:80", "[x]:80", "http://127.0.0.1:80", "127.0.0.1:80/x", "unix:/tmp/x", "", "a\0:80",
+    ],
+)  # fmt: skip
 def test_wrong_endpoints(endpoint):
-    with pytest.raises(InputError, match="endpoint"):
+    with pytest.raises(InputError, match="^endpoint ") as error:
         target_of([endpoint])
+    assert "\n" not in str(error.value) and len(str(error.value)) < 200
+
+
+def test_spaces_around_endpoints_do_not_count():
+    assert Client([" 127.0.0.1:80", "127.0.0.2:81 "]).endpoints == ["127.0.0.1:80", "127.0.0.2:81"]
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,16 @@ import ssl
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import grpc
 import pytest
 
+from benchmarks.serving_process import wait_until
 from ernie_inference.errors import InputError
 from ernie_serving.access import Tls
-from ernie_serving.client import RequestError
-from ernie_serving.entrance import check_entrance
+from ernie_serving.client import Client, RequestError
+from ernie_serving.entrance import check_entrance, monitor_tls
 from ernie_serving.tls import Certificates, certificates_of
 from tests.support.fronts import running_front
 from tests.support.rpc import Authority, ToyServer, health, openssl
@@ -129,6 +131,22 @@ def test_clients_over_tls(start, authority, other, pair, tmp_path):
     assert server.requests == 1
 
 
+def test_a_client_of_several_endpoints_over_tls(start, authority, other, pair, tmp_path):
+    """They take turns; one that shows no certificate of the authority is never sent anything, nor is one that ends."""
+    keys = tmp_path / "keys"
+    keys.write_text("key\n")
+    servers = [start(**options_of(own), api_key_file=str(keys)) for own in (pair, pair, other.sign("stranger"))]
+    endpoints = [server.address for server in servers]
+    client = Client(endpoints, timeout=30, api_key="key", tls=Tls(root=authority.certificate))
+    expected = toy_predictor(0).predict(TEXTS)
+    wait_until(lambda: client.predict(TEXTS) == expected and min(server.requests for server in servers[:2]) > 3, 60)
+    servers[0].stop()
+    before = servers[1].requests
+    assert [client.predict(TEXTS) for _ in range(5)] == [expected] * 5
+    assert servers[1].requests == before + 5 and servers[2].requests == 0
+    client.close()
+
+
 def test_clients_with_certificates(start, authority, other, pair):
     server = start(**options_of(pair, authority.certificate))
     certificate, key = authority.sign("client")
@@ -222,7 +240,7 @@ def test_files_that_cannot_be_used(authority, other, pair, tmp_path):
         ((str(not_pem), key, ""), "not.pem is not PEM"),
         ((str(broken), key, ""), "are no certificate and key"),
         ((key, certificate, ""), "are no certificate and key"),
-        ((certificate, str(other.sign("another")[1]), ""), "another.key is not the key of tls_cert"),
+        ((certificate, str(other.sign("another")[1]), ""), "another.key is not the key of the certificate"),
         ((certificate, str(encrypted), ""), "encrypted.key is encrypted"),
         ((certificate, key, str(broken)), "broken.pem has no certificate"),
         ((certificate, key, key), "has no certificate"),
@@ -232,7 +250,14 @@ def test_files_that_cannot_be_used(authority, other, pair, tmp_path):
         assert "\n" not in str(error.value)
         with pytest.raises(InputError, match=message):
             check_entrance(toy_config(tls_cert=options[0], tls_key=options[1], tls_client_ca=options[2]))
+        tls = Tls(*(Path(file) if file else None for file in (options[2], options[0], options[1])))
+        if "tls_" not in message:  # a client's own files are looked at likewise
+            with pytest.raises(InputError, match=message):
+                tls.credentials()
     assert certificates_of("", "", "") is None
+    assert monitor_tls(toy_config(tls_cert=certificate, tls_key=key)) is None
+    with pytest.raises(InputError, match="monitor_tls needs a certificate: give tls_cert and tls_key too"):
+        monitor_tls(toy_config(monitor_tls=True))
 
 
 def test_clients_that_never_agree_on_encryption_keep_nobody_out(authority, pair):

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from typing import Any, Callable, Collection, Dict, List, NoReturn
+from typing import Any, Callable, Collection, Dict, List, NoReturn, Optional
 
 from tqdm import tqdm
 
@@ -28,14 +28,29 @@ class Parser(argparse.ArgumentParser):
 MOST = 2**31  # what C++ takes for a whole number
 
 
-def number_from(least: float, kind: type = int) -> Callable[[str], Any]:
-    """What argparse calls a type: the numbers from `least` on, whole ones unless `kind` is float."""
+def number_from(least: float, kind: type = int, most: Optional[float] = None) -> Callable[[str], Any]:
+    """What argparse calls a type: the numbers from `least` on, whole ones unless `kind` is float; up to `most`, where
+    there is one."""
+    if most is not None:
+        return _number(kind, lambda value: least <= value <= most, f"give a number from {least} to {most}")
     return _number(kind, lambda value: value >= least, f"give a number from {least} on")
 
 
 def number_above(limit: float) -> Callable[[str], float]:
     """The numbers above `limit`, likewise."""
     return _number(float, lambda value: value > limit, f"give a number above {limit}")
+
+
+def filled(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """What argparse calls a type: what `kind` makes of a text. An empty one, as of a variable of the shell that is not
+    set, is refused, and not taken for a flag that is not there."""
+
+    def parse(text: str) -> Any:
+        if not text.strip():
+            raise argparse.ArgumentTypeError("there is nothing after it: give a value, or leave the flag out")
+        return kind(text)
+
+    return parse
 
 
 def _number(kind: type, is_wanted: Callable[[Any], bool], advice: str) -> Callable[[str], Any]:

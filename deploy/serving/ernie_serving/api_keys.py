@@ -8,13 +8,11 @@ from typing import List, Optional
 
 from ernie_inference.errors import InputError
 from ernie_inference.text_files import read_text
-from ernie_serving.access import KEY_VARIABLE
-from ernie_serving.protocol import is_word
+from ernie_serving.access import KEY_VARIABLE, LONGEST_KEY, is_key
 from ernie_serving.watched_files import WatchedFiles
 
 AUTHORIZATION = "authorization"  # the header, or the key of the metadata
 SCHEME = "bearer"
-LONGEST_KEY = 1024
 
 
 class ApiKeys:
@@ -56,10 +54,6 @@ class ApiKeys:
         given = digest(key)
         valid = self._watched.content if self._watched is not None else self._of_environment
         return sum(hmac.compare_digest(given, each) for each in valid) > 0
-
-
-def is_key(text: str) -> bool:
-    return 0 < len(text) <= LONGEST_KEY and is_word(text)
 
 
 def digest(key: str) -> bytes:

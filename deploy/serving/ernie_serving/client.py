@@ -7,12 +7,13 @@ It needs numpy, grpcio, protobuf and paddle-serving-server (for the definition o
 """
 
 import json
+import re
 import socket
 import time
 import uuid
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count, islice
+from itertools import islice, repeat
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import grpc
@@ -20,13 +21,15 @@ import grpc
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import as_inputs
 from ernie_inference.text_output import to_json
-from ernie_serving.access import Tls
+from ernie_serving.access import Tls, is_key
 from ernie_serving.messages import load_messages
-from ernie_serving.protocol import RESULTS, RPC_METHOD, TEXTS, Code
-from ernie_serving.request_ids import REQUEST_ID
+from ernie_serving.protocol import RESULTS, RPC_METHOD, TEXTS, Code, is_word, shown
+from ernie_serving.request_ids import REQUEST_ID, check_request_id, numbered
 from ernie_serving.retries import RetryBudget, pause_before
 
 AGAIN = (Code.BUSY, Code.STOPPING, Code.TIMEOUT)  # what may be answered later
+MOST_SECONDS = 2**31  # for an answer
+ENDPOINT = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<ipv6>[^\s\[\]]+)\]):(?P<port>[0-9]{1,5})")
 PUSHBACK = "grpc-retry-pushback-ms"  # metadata of an answer: how long to wait, or below 0: do not ask again
 RETRY_AFTER = "retry-after"  # likewise, in seconds, as an HTTP proxy says it
 
@@ -62,7 +65,7 @@ class Client:
         budget: how many requests are sent again, of all; None: a tenth, and some more where there are few.
 
     Raises:
-        InputError: an endpoint is wrong, or a file of `tls`.
+        InputError: an endpoint is wrong, a file of `tls`, or a number, name or key is none that can be.
     """
 
     def __init__(
@@ -76,7 +79,15 @@ class Client:
         tls: Optional[Tls] = None,
         budget: Optional[RetryBudget] = None,
     ):
-        self.endpoints = list(endpoints)
+        if not 0 < timeout < MOST_SECONDS:  # NaN is not, either
+            raise InputError(f"timeout is {timeout}: give seconds above 0, up to {MOST_SECONDS}")
+        if retries < 0:
+            raise InputError(f"retries is {retries}: give a number from 0 on")
+        if not is_word(model):
+            raise InputError(f"model {shown(model)} is no name of one: those have letters, digits, - _ and .")
+        if api_key and not is_key(api_key):
+            raise InputError("api_key is none: one is a single line of ASCII without spaces")
+        self.endpoints = [endpoint.strip() for endpoint in endpoints]
         self.timeout = timeout
         self.retries = retries
         self.model = model
@@ -98,9 +109,12 @@ class Client:
 
         Raises:
             RequestError: the service refused the request, or could not be reached.
+            InputError: request_id cannot be one.
         """
+        request_id = request_id or uuid.uuid4().hex
+        check_request_id(request_id)
         self._budget.first_request()
-        asking = Asking(time.monotonic() + self.timeout, request_id or uuid.uuid4().hex, options)
+        asking = Asking(time.monotonic() + self.timeout, request_id, options)
         return self._answer(list(as_inputs(texts)), asking, self.retries)
 
     def predict_iter(
@@ -115,11 +129,11 @@ class Client:
 
         request_id: of which the requests' own are made, by a number at its end.
         """
-        texts, waiting, numbers = iter(as_inputs(texts)), deque(), count(1)
+        texts, waiting = iter(as_inputs(texts)), deque()
+        ids = numbered(request_id) if request_id else repeat("")
         with ThreadPoolExecutor(concurrency) as pool:
             for group in iter(lambda: list(islice(texts, batch_size)), []):
-                own_id = request_id and f"{request_id}-{next(numbers)}"
-                waiting.append(pool.submit(self.predict, group, own_id, **options))
+                waiting.append(pool.submit(self.predict, group, next(ids), **options))
                 if len(waiting) > concurrency:
                     yield from waiting.popleft().result()
             while waiting:
@@ -237,15 +251,7 @@ def target_of(endpoints: Sequence[str]) -> str:
     Raises:
         InputError: an endpoint is not host:port, or its host is unknown.
     """
-    addresses = []
-    for endpoint in endpoints:
-        host, _, port = endpoint.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:
-            raise InputError(f"endpoint {endpoint!r} is not host:port")
-        try:
-            addresses.append(socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0])
-        except OSError as error:
-            raise InputError(f"endpoint {endpoint}: {error.strerror or error}") from None
+    addresses = [address_of(endpoint) for endpoint in endpoints]
     if len(endpoints) == 1:
         return f"dns:///{endpoints[0]}"
     families = {family for family, *_ in addresses}
@@ -254,3 +260,20 @@ def target_of(endpoints: Sequence[str]) -> str:
     if families == {socket.AF_INET6}:
         return "ipv6:" + ",".join(f"[{address[0]}]:{address[1]}" for *_, address in addresses)
     return "ipv4:" + ",".join(f"{address[0]}:{address[1]}" for *_, address in addresses)
+
+
+def address_of(endpoint: str) -> Tuple:
+    """What socket.getaddrinfo says of host:port.
+
+    Raises:
+        InputError: it is something else, or the host is unknown.
+    """
+    form = ENDPOINT.fullmatch(endpoint)
+    if form is None or not 0 < int(form["port"]) <= 65535:
+        raise InputError(f"endpoint {shown(endpoint)!r} is not host:port, as 10.0.0.1:18090 or [::1]:18090")
+    try:
+        return socket.getaddrinfo(form["name"] or form["ipv6"], int(form["port"]), type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise InputError(f"endpoint {shown(endpoint)}: {error.strerror or error}") from None
+    except UnicodeError:  # of a name that the system cannot even ask for
+        raise InputError(f"endpoint {shown(endpoint)!r}: its host is no name of one") from None

@@ -1,6 +1,7 @@
 """The command that the three *_rpc_client.py are: it asks the service of a task."""
 
 import json
+import os
 import shlex
 import statistics
 import sys
@@ -12,13 +13,14 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Type
 from ernie_inference.answer_options import PLAIN, AnswerOptions, add_answer_flags, answer_options_of
 from ernie_inference.bulk import answer_file
 from ernie_inference.commands import format_answer
-from ernie_inference.console import Parser, number_above, number_from, print_row, run_command
+from ernie_inference.console import Parser, filled, number_above, number_from, print_row, run_command
 from ernie_inference.errors import InputError
 from ernie_inference.tasks import TASKS, Task
 from ernie_inference.text_output import to_json
 from ernie_serving.access import KEY_VARIABLE, Tls, read_api_key
 from ernie_serving.client import Client
 from ernie_serving.ports import host_port
+from ernie_serving.request_ids import numbered
 from ernie_serving.service_config import ServiceConfig, config_file, read_config
 
 HELP = """Ask the {task} service.
@@ -31,22 +33,24 @@ HELP = """Ask the {task} service.
 
 An interrupted run of --input_file goes on where it was when the same command is given again.
 """
+MOST_REQUESTS = 1024  # at the same time: each has a thread
 OF_EVERY_INTERFACE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to ask a service that listens there
 
 
 def run_client(task_name: str) -> None:
     """The command of a task's client."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # of an encryption that fails, gRPC would tell in lines of its own
     run_command(lambda: main(TASKS[task_name]))
 
 
 def main(task: Type[Task]) -> None:
     args = parse_arguments(task)
-    endpoints = args.endpoints.split(",") if args.endpoints else [configured_endpoint(task.name)]
+    endpoints = [configured_endpoint(task.name)] if args.endpoints is None else args.endpoints.split(",")
     client = Client(
         endpoints,
         args.timeout,
         args.retries,
-        model=args.model,
+        model=args.model or "",
         api_key=read_api_key(args.api_key_file),
         tls=tls_of(args),
     )
@@ -65,19 +69,24 @@ def parse_arguments(task: Type[Task]) -> Namespace:
     parser = Parser(description=HELP.format(task=task.name, text=text))
     parser.add_argument(
         "--endpoints",
+        type=filled(str),
         help=f"host:port, or several with commas, asked in turn; default: as {config_file(task.name).name} says",
     )
     parser.add_argument("--texts", nargs="+", help="texts, or JSON as deploy/python takes it; default: two examples")
-    parser.add_argument("--input_file", help="JSON lines, one input each")
-    parser.add_argument("--output_file", help="where the answers to --input_file go, one a line")
-    parser.add_argument("--task_name", "--dataset", help="evaluate on a data set of the suite, as tnews")
-    parser.add_argument("--data_dir", help="folder of your own files in the data set's format")
+    parser.add_argument("--input_file", type=filled(str), help="JSON lines, one input each")
+    parser.add_argument("--output_file", type=filled(str), help="where the answers to --input_file go, one a line")
+    parser.add_argument(
+        "--task_name", "--dataset", type=filled(str), help="evaluate on a data set of the suite, as tnews"
+    )
+    parser.add_argument("--data_dir", type=filled(str), help="folder of your own files in the data set's format")
     parser.add_argument("--split", default="dev", choices=["train", "dev", "test"])
     parser.add_argument(
         "--max_samples", type=number_from(1), help="use only the first so many examples of the data set"
     )
     parser.add_argument("--batch_size", type=number_from(1), default=32, help="texts of a request")
-    parser.add_argument("--concurrency", type=number_from(1), default=1, help="requests at the same time")
+    parser.add_argument(
+        "--concurrency", type=number_from(1, most=MOST_REQUESTS), default=1, help="requests at the same time"
+    )
     parser.add_argument(
         "--repeat", type=number_from(1), default=1, help="ask so many times, and print how long it took"
     )
@@ -88,18 +97,24 @@ def parse_arguments(task: Type[Task]) -> Namespace:
         "--retries", type=number_from(0), default=5, help="how often to ask again where a server is full or away"
     )
     add_answer_flags(parser)
-    parser.add_argument("--model", default="", help="which model of a service that has several")
-    parser.add_argument("--request_id", default="", help="under which the service notes the requests: ID-1, ID-2 ...")
+    parser.add_argument("--model", type=filled(str), help="which model of a service that has several")
     parser.add_argument(
-        "--api_key_file", help=f"file that holds the API key; default: {KEY_VARIABLE} of the environment"
+        "--request_id", type=filled(str), help="under which the service notes the requests: ID-1, ID-2 ..."
+    )
+    parser.add_argument(
+        "--api_key_file",
+        type=filled(str),
+        help=f"file that holds the API key; default: {KEY_VARIABLE} of the environment",
     )
     parser.add_argument("--tls", action="store_true", help="encrypt; any of the next four flags does too")
-    parser.add_argument("--tls_root", type=Path, help="PEM file of the authorities that are trusted")
-    parser.add_argument("--tls_certificate", type=Path, help="PEM file of the client's own certificate")
-    parser.add_argument("--tls_key", type=Path, help="PEM file of its key")
-    parser.add_argument("--tls_server_name", default="", help="name in the server's certificate, if not its host")
+    parser.add_argument("--tls_root", type=filled(Path), help="PEM file of the authorities that are trusted")
+    parser.add_argument("--tls_certificate", type=filled(Path), help="PEM file of the client's own certificate")
+    parser.add_argument("--tls_key", type=filled(Path), help="PEM file of its key")
+    parser.add_argument("--tls_server_name", type=filled(str), help="name in the server's certificate, if not its host")
     args = parser.parse_args()
     args.options = answer_options_of(args)
+    if args.request_id is not None:
+        numbered(args.request_id)
     if bool(args.input_file) != bool(args.output_file):
         raise InputError("--input_file and --output_file belong together")
     if sum(map(bool, (args.texts, args.input_file, args.task_name))) > 1:
@@ -109,7 +124,7 @@ def parse_arguments(task: Type[Task]) -> Namespace:
 
 def tls_of(args: Namespace) -> Optional[Tls]:
     """What the flags say of encryption; None: there is none."""
-    tls = Tls(args.tls_root, args.tls_certificate, args.tls_key, args.tls_server_name)
+    tls = Tls(args.tls_root, args.tls_certificate, args.tls_key, args.tls_server_name or "")
     return tls if args.tls or tls != Tls() else None
 
 
@@ -118,7 +133,7 @@ def asking_of(args: Namespace) -> Dict[str, Any]:
     return {
         "batch_size": args.batch_size,
         "concurrency": args.concurrency,
-        "request_id": args.request_id,
+        "request_id": args.request_id or "",
         **args.options.given,
     }
 
@@ -194,7 +209,9 @@ class ServiceAnswerer:
 
 def answer_lines_of(client: Client, task: Type[Task], args: Namespace) -> None:
     """Answer each line of a file, or what an interrupted run has left of it."""
-    answerer = ServiceAnswerer(client, task, args.options, concurrency=args.concurrency, request_id=args.request_id)
+    answerer = ServiceAnswerer(
+        client, task, args.options, concurrency=args.concurrency, request_id=args.request_id or ""
+    )
     started = time.perf_counter()
     lines = answer_file(answerer, args.input_file, args.output_file, args.batch_size)
     speed = answerer.answered / (time.perf_counter() - started)

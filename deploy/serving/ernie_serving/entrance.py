@@ -1,8 +1,10 @@
 """What all ways into a service share: TLS, API keys, and the log of requests."""
 
 import ipaddress
-from typing import List
+import ssl
+from typing import List, Optional
 
+from ernie_inference.errors import InputError
 from ernie_serving.api_keys import ApiKeys
 from ernie_serving.metrics import Metrics
 from ernie_serving.request_log import RequestLog, check_log
@@ -40,6 +42,20 @@ def check_entrance(config: ServiceConfig) -> List[str]:
     if keys.required or config.tls_client_ca or is_loopback(config.host):
         return []
     return [f"warning: whoever reaches host {config.host} can use this service: set api_key_file, or tls_client_ca"]
+
+
+def monitor_tls(config: ServiceConfig) -> Optional[ssl.SSLContext]:
+    """TLS of the monitor; None: it is not encrypted. It asks nobody for a certificate, as probes have none.
+
+    Raises:
+        InputError: there is no certificate for it.
+    """
+    if not config.monitor_tls:
+        return None
+    certificates = certificates_of(config.tls_cert, config.tls_key, "")
+    if certificates is None:
+        raise InputError("monitor_tls needs a certificate: give tls_cert and tls_key too")
+    return certificates.ssl_context()
 
 
 def is_loopback(host: str) -> bool:

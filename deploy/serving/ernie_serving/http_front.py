@@ -139,4 +139,4 @@ class HttpFront(HttpServer):
         return as_json({"status": "live"})
 
     async def _openapi(self, request: Request) -> Response:
-        return as_json(describe_service(self._models))
+        return as_json(describe_service(self._models, self._entrance.keys.required))

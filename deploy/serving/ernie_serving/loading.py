@@ -35,6 +35,11 @@ class Loaded(NamedTuple):
         return f"{number}-{self.digest}"
 
 
+def digest_in(version: str) -> str:
+    """The part of a version that says which files the model is made of."""
+    return version.partition("-")[2]
+
+
 def check_model(config: ModelConfig) -> None:
     """What can be said before a model is loaded.
 

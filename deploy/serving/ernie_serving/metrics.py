@@ -18,7 +18,7 @@ import threading
 from collections import Counter as Counts
 from contextlib import suppress
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, NamedTuple, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Set, Tuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -37,6 +37,8 @@ SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 WINDOWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 GRPC, HTTP = "grpc", "http"  # the ways in
 FORESEEN = {GRPC: ("INTERNAL", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED"), HTTP: ("400", "401", "404", "413", "503")}
+
+FACTS = ("name", "version", "task", "engine", "precision")  # of a model, that are published
 
 
 class Metrics:
@@ -163,7 +165,7 @@ class ServiceMetrics:
         self._lock = threading.Lock()  # while files are added up, their counts would be read twice or not at all
         self._restarts = 0
         self._reloads: Counts = Counts()
-        self._versions: Dict[str, Dict[str, str]] = {}
+        self._served: List[Tuple[str, ...]] = []
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -193,12 +195,15 @@ class ServiceMetrics:
         with self._lock:
             self._reloads[model, "success" if done else "failure"] += 1
 
-    def version(self, model: str, **facts: str) -> None:
-        """Say what a model is now: its version, engine and the like."""
+    def models(self, served: Iterable[Dict[str, Any]]) -> None:
+        """Say what is served now, by all workers, each model as Service.describe has it. Where nothing is, what was
+        said last stays."""
+        facts = list(dict.fromkeys(tuple(str(model[name]) for name in FACTS) for model in served))
         with self._lock:
-            self._versions[model] = {name: str(fact) for name, fact in facts.items()}
-            for result in ("success", "failure"):
-                self._reloads[model, result] += 0
+            self._served = facts or self._served
+            for name, *_ in facts:
+                for result in ("success", "failure"):
+                    self._reloads[name, result] += 0
 
     def page(self, accept: str = "") -> Tuple[str, bytes]:
         """Content type and text, in Prometheus's own format or as OpenMetrics, as the header Accept asks."""
@@ -225,7 +230,7 @@ class ServiceMetrics:
             # A file that a worker is just making is still empty, which the library cannot read.
             files = [str(file) for file in self._folder.glob("*.db") if file.stat().st_size]
             yield from sorted(MultiProcessCollector.merge(files), key=lambda metric: metric.name)
-            restarts, reloads, versions = self._restarts, dict(self._reloads), dict(self._versions)
+            restarts, reloads, served = self._restarts, dict(self._reloads), self._served
         yield CounterMetricFamily(
             "ernie_worker_restarts", "Worker processes that ended and were started again", restarts
         )
@@ -245,8 +250,8 @@ class ServiceMetrics:
             counted.add_metric(labels, count)
         yield counted
         info = InfoMetricFamily("ernie_model", "What is served", labels=["model"])
-        for model, facts in versions.items():
-            info.add_metric([model], facts)
+        for name, *facts in served:
+            info.add_metric([name], dict(zip(FACTS[1:], facts)))
         yield info
 
 

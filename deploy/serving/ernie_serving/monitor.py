@@ -3,8 +3,9 @@
 import asyncio
 import ipaddress
 import socket
+import ssl
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Dict, Sequence, Tuple
+from typing import Callable, Dict, Optional, Sequence, Tuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -33,6 +34,7 @@ class Monitor(HttpServer):
         metrics: gives content type and text of all metrics, for a header Accept.
         reload: loads a model again; see Reloading.reload.
         keys: that a reload needs. Where there are none, it is taken from this machine alone.
+        tls: for HTTPS.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Monitor(HttpServer):
         metrics: Callable[[str], Tuple[str, bytes]],
         reload: Callable[[str], Dict[str, str]],
         keys: ApiKeys,
+        tls: Optional[ssl.SSLContext] = None,
     ):
         self._count_ready, self._metrics, self._reload, self._keys = ready, metrics, reload, keys
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="monitor")
@@ -52,7 +55,7 @@ class Monitor(HttpServer):
             Route("/models/{model}/reload", self._reload_model, methods=["POST"]),
         ]
         app = build_app(routes, "there is /live, /health, /metrics and POST /models/NAME/reload")
-        super().__init__(app, listening, LIMITS)
+        super().__init__(app, listening, LIMITS, tls=tls)
 
     async def _live(self, request: Request) -> Response:
         return as_json({"status": "live"})

@@ -20,26 +20,35 @@ MEANINGS = {
 }
 INTEGER, STRING = {"type": "integer"}, {"type": "string"}
 ERROR = {"$ref": "#/components/schemas/Error"}
+MODELS, HEALTH = "models", "health"  # parts of the page
 
 
-def describe_service(models: Models) -> Dict[str, Any]:
-    """The document of the models that are served now."""
+KEY, BEARER = "key", {"type": "http", "scheme": "bearer", "description": "an API key"}
+
+
+def describe_service(models: Models, needs_key: bool = False) -> Dict[str, Any]:
+    """The document of the models that are served now.
+
+    Args:
+        needs_key: whether models are asked, and told of, with an API key only.
+    """
     paths: Dict[str, Any] = {}
+    guard = _with_key if needs_key else dict
     for service in models:
-        paths[f"/{service.name}/prediction"] = {"post": _prediction(service)}
+        paths[f"/{service.name}/prediction"] = {"post": guard(_prediction(service))}
     model = {"$ref": "#/components/schemas/Model"}
     state = {"type": "object", "required": ["status"], "properties": {"status": STRING}}
     name = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
     stopping = {"503": _answer("stopping", state)}
-    missing = {"404": _answer(MEANINGS[Code.NO_SERVICE], ERROR)}
+    missing = {"404": _error(Code.NO_SERVICE)}
     listed = {"type": "object", "required": ["models"], "properties": {"models": {"type": "array", "items": model}}}
     paths.update(
         {
-            "/models": {"get": _page("The models that are served", listed)},
-            "/models/{model}": {"get": {**_page("One of them", model, missing), "parameters": [name]}},
-            "/health": {"get": _page("Whether requests are taken", state, stopping)},
-            "/health/ready": {"get": _page("Whether requests are taken", state, stopping)},
-            "/health/live": {"get": _page("Whether the service runs", state)},
+            "/models": {"get": guard(_page("The models that are served", listed))},
+            "/models/{model}": {"get": guard({**_page("One of them", model, missing), "parameters": [name]})},
+            "/health": {"get": _page("Whether requests are taken", state, stopping, HEALTH)},
+            "/health/ready": {"get": _page("Whether requests are taken", state, stopping, HEALTH)},
+            "/health/live": {"get": _page("Whether the service runs", state, tag=HEALTH)},
         }
     )
     schemas = {
@@ -62,8 +71,14 @@ def describe_service(models: Models) -> Dict[str, Any]:
         "openapi": "3.0.3",
         "info": {"title": "ERNIE service", "version": "1", "description": "Answers to texts, by fine-tuned models."},
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, **({"securitySchemes": {KEY: BEARER}} if needs_key else {})},
     }
+
+
+def _with_key(operation: Dict[str, Any]) -> Dict[str, Any]:
+    """An operation that needs an API key."""
+    answers = {**operation["responses"], "401": _error(Code.INVALID, "no API key, or none that is valid")}
+    return {**operation, "responses": answers, "security": [{KEY: []}]}
 
 
 def _prediction(service: Service) -> Dict[str, Any]:
@@ -98,9 +113,10 @@ def _prediction(service: Service) -> Dict[str, Any]:
             VERSION: {**STRING, "description": "of the model that computed them"},
         },
     }
-    errors = {str(HTTP_STATUS[code]): _answer(meaning, ERROR) for code, meaning in MEANINGS.items()}
+    errors = {str(HTTP_STATUS[code]): _error(code) for code in MEANINGS}
     errors[str(HTTP_STATUS[Code.BUSY])]["headers"] = {"Retry-After": {"description": "seconds", "schema": INTEGER}}
     return {
+        "tags": [MODELS],
         "summary": f"Ask the model {service.name} ({task.name})",
         "operationId": f"predict_{service.name}",
         "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
@@ -108,8 +124,15 @@ def _prediction(service: Service) -> Dict[str, Any]:
     }
 
 
-def _page(summary: str, schema: Dict[str, Any], others: Any = None) -> Dict[str, Any]:
-    return {"summary": summary, "responses": {"200": _answer(summary, schema), **(others or {})}}
+def _page(summary: str, schema: Dict[str, Any], others: Any = None, tag: str = MODELS) -> Dict[str, Any]:
+    return {"tags": [tag], "summary": summary, "responses": {"200": _answer(summary, schema), **(others or {})}}
+
+
+def _error(code: Code, meaning: str = "") -> Dict[str, Any]:
+    meaning = meaning or MEANINGS[code]
+    answer = _answer(meaning, ERROR)
+    answer["content"]["application/json"]["example"] = {"err_no": int(code), "err_msg": meaning}
+    return answer
 
 
 def _answer(description: str, schema: Dict[str, Any]) -> Dict[str, Any]:

@@ -106,6 +106,7 @@ class ServiceConfig:
     tls_cert: str = option("PEM file of the server's certificate, for TLS; empty: none", "")
     tls_key: str = option("PEM file of its key", "")
     tls_client_ca: str = option("PEM file of authorities; clients need a certificate of one of them", "")
+    monitor_tls: bool = option("TLS for the monitor too, with the same certificate", False)
     api_key_file: str = option("file of API keys, one a line; default: the variable ERNIE_API_KEY, if it is set", "")
     request_log: str = option("file for a JSON line of each request; -: stderr, empty: none", "")
     request_log_texts: bool = option("write what clients sent to it too", False)

@@ -17,13 +17,13 @@ from ernie_inference.engine_choice import AUTO
 from ernie_inference.errors import InputError
 from ernie_serving.api_keys import ApiKeys
 from ernie_serving.descriptors import raise_limit
-from ernie_serving.entrance import check_entrance
-from ernie_serving.loading import check_model
+from ernie_serving.entrance import check_entrance, monitor_tls
+from ernie_serving.loading import check_model, digest_in
 from ernie_serving.metrics import ServiceMetrics, WorkerState
 from ernie_serving.monitor import Monitor
 from ernie_serving.ports import address_of, listen, reserve
 from ernie_serving.reloading import Reloading, reload_all
-from ernie_serving.replicas import Replicas
+from ernie_serving.replicas import Replicas, say
 from ernie_serving.service_config import ServiceConfig
 from ernie_serving.signals import on_signals
 from ernie_serving.worker_process import Worker
@@ -48,6 +48,7 @@ class Supervisor:
         self.config = config
         self.task_name = task_name
         warnings = check_entrance(config)
+        self._monitor_tls = monitor_tls(config)
         self._reserved, self._rpc_address = reserve(config.host, config.rpc_port)
         self._http = listen(config.host, config.http_port, "http_port")
         self._monitor = listen(config.monitor_host or config.host, config.monitor_port, "monitor_port")
@@ -57,6 +58,8 @@ class Supervisor:
         self.replicas = Replicas(self._settings, self.metrics)
         self._reloading = Reloading(list(config.models), lambda: self.workers, self.metrics)
         self._announced = False
+        self._compared: Dict[int, int] = {}  # by the numbers of workers: the processes whose models were looked at
+        self._versions: Dict[str, str] = {}  # of the models, as they were served last
         self._stopping = False
 
     @property
@@ -71,9 +74,8 @@ class Supervisor:
         """
         on_signals(self.replicas.events.put, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         if self._monitor:
-            Monitor(
-                self._monitor, lambda: self.ready, self.metrics.page, self.reload, ApiKeys(self.config.api_key_file)
-            ).start()
+            keys = ApiKeys(self.config.api_key_file)
+            Monitor(self._monitor, lambda: self.ready, self.metrics.page, self.reload, keys, self._monitor_tls).start()
         try:
             # The first one chooses engines for all, where that is left to it.
             chooses = any(model.engine == AUTO for model in self.config.models.values())
@@ -116,9 +118,12 @@ class Supervisor:
         if "error" in worker.last and not self._announced:
             raise InputError(worker.last["error"])
         self.replicas.look_after(worker)
-        for model in self.models():
-            facts = {name: model[name] for name in ("version", "task", "engine", "precision")}
-            self.metrics.version(model["name"], **facts)
+        if worker.state == "ready" and self._compared.get(worker.number) != worker.process.pid:
+            self._compared[worker.number] = worker.process.pid
+            self._compare(worker.models)
+        served = [model for each in self.workers if each.state == "ready" for model in each.models]
+        self._versions.update({model["name"]: model["version"] for model in served})
+        self.metrics.models(served)
         if self._announced or not all(each.state == "ready" for each in self.workers):
             return
         self._adopt_engines(self.models())
@@ -127,6 +132,14 @@ class Supervisor:
             return
         self._announced = True
         print(self.describe(), flush=True)
+
+    def _compare(self, models: List[Dict[str, Any]]) -> None:
+        """Say which models of a worker that has just become ready are others than those that were served before: one
+        that is started again loads what is in the folders now."""
+        for name, version in ((model["name"], model["version"]) for model in models):
+            before = self._versions.get(name, version)
+            if digest_in(before) != digest_in(version):
+                say(f"{name}: a worker that was started again has found {version} in the folder, it was {before}")
 
     def _adopt_engines(self, models: List[Dict[str, Any]]) -> None:
         """All other workers run the models with the engines that the first one has chosen."""
@@ -176,7 +189,9 @@ class Supervisor:
         lines.append(f"gRPC     {self._rpc_address}")
         if self._http:
             name = models[0]["name"] if len(models) == 1 else "NAME"
-            lines.append(f"HTTP     http://{address_of(self._http[0])}/{name}/prediction")
+            scheme = "https" if self.config.tls_cert else "http"
+            lines.append(f"HTTP     {scheme}://{address_of(self._http[0])}/{name}/prediction")
         if self._monitor:
-            lines.append(f"monitor  http://{address_of(self._monitor[0])}/health and /metrics")
+            scheme = "https" if self.config.monitor_tls else "http"
+            lines.append(f"monitor  {scheme}://{address_of(self._monitor[0])}/health and /metrics")
         return "\n".join([*lines, "ready"])

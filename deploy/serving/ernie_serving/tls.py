@@ -7,7 +7,7 @@ from typing import List, NamedTuple, Optional
 import grpc
 
 from ernie_inference.errors import InputError
-from ernie_serving.access import read_pem
+from ernie_serving.access import load_authorities, load_own, read_pem
 from ernie_serving.watched_files import WatchedFiles
 
 
@@ -71,36 +71,11 @@ class Certificates:
         context.set_alpn_protocols(["http/1.1"])
         # OpenSSL calls it for every connection, also where the client names no server.
         context.sni_callback = self._renew
-        try:
-            # Without the password, which is nobody's, OpenSSL would ask the terminal for that of an encrypted key.
-            context.load_cert_chain(self._certificate, self._key, password=_no_password)
-        except _Encrypted:
-            raise InputError(f"tls_key {self._key} is encrypted: give one that is not (openssl pkey)") from None
-        except (ssl.SSLError, OSError) as error:
-            if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
-                raise InputError(f"tls_key {self._key} is not the key of tls_cert {self._certificate}") from None
-            raise InputError(
-                f"tls_cert {self._certificate} and tls_key {self._key} are no certificate and key ({reason_of(error)})"
-            ) from None
+        load_own(context, self._certificate, self._key)
         if self._client_ca is not None:
-            try:
-                context.load_verify_locations(self._client_ca)
-            except (ssl.SSLError, OSError) as error:
-                raise InputError(f"tls_client_ca {self._client_ca} has no certificate ({reason_of(error)})") from None
+            load_authorities(context, self._client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
         return context
-
-
-class _Encrypted(Exception):
-    pass
-
-
-def _no_password() -> str:
-    raise _Encrypted
-
-
-def reason_of(error: OSError) -> str:
-    return getattr(error, "reason", "") or error.strerror or str(error)
 
 
 def certificates_of(tls_cert: str, tls_key: str, tls_client_ca: str) -> Optional[Certificates]:
