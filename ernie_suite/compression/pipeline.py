@@ -28,6 +28,8 @@ from ernie_suite.compression.report import (
     summarize,
     write_report,
 )
+from ernie_suite.compression.sensitivity import check_mixed_precision, leave_in_fp32
+from ernie_suite.compression.smoothing import TEXTS, prepared
 from ernie_suite.compression.work import WorkFolder
 from ernie_suite.export import check_written, export_static, write_vocab
 from ernie_suite.runs import deciding_settings, examples_digest, json_digest
@@ -79,7 +81,8 @@ def compress(
 
     Writes to output_dir inference/infer.* (the model as it came), 0.75/float32.* (pruned),
     0.75/hist16/int8.* (pruned and quantized), hist16/int8.* (quantized only), for each a record of what it was made
-    from, and report.json. With quantize_embeddings each INT8 model stands in hist16_embeddings/ too. With
+    from, and report.json. With quantize_embeddings each INT8 model stands in hist16_embeddings/ too, with
+    mixed_precision in hist16_mixed2/ and so on. With
     quantization_config.input_dir only that model is quantized: one of output_dir as said above, also when it
     lies elsewhere as a copy; any other to from_<its folder>_<its digest>/hist16/int8.*.
 
@@ -109,6 +112,7 @@ def compress(
     input_prefix = check_input_dir(config.quantization_config, trainer.task) if quantization else None
     if quantization:
         check_calibration_sizes(config.quantization_config, len(trainer.eval_dataset))
+        check_mixed_precision(config.quantization_config, len(trainer.model.base_model.encoder.layers))
     records = Records(Path(output_dir), model_digest(trainer.model), anew=trainer.args.overwrite_output_dir)
 
     models = export_original(trainer, records)
@@ -271,19 +275,23 @@ def width_of_folder(name: str) -> Optional[str]:
 
 def quantize(trainer, source: Source, config: PTQConfig, records: Records) -> List[Exported]:
     """Quantize one FP32 model by the whole grid; see quantization.py."""
-    texts = calibration_texts(trainer, max(config.batch_size_list))
-    shared = {**beside_every_model(trainer), "source": source.weights}
+    texts = calibration_texts(trainer, max(TEXTS, *config.batch_size_list))
+    smoothed_on = texts_digest(texts[:TEXTS]) if config.smoothing else None
+    shared = {**beside_every_model(trainer), "source": source.weights, "smoothing": smoothed_on}
     made_from = {}
     for model in int8_models(source, config):
         made_from[model] = {**model._asdict(), **shared, "calibration": texts_digest(texts[: model.calibration_texts])}
     missing = still_to_make(made_from, records)
     if not missing:
         return list(made_from)
-    thresholds = calibrate(source.prefix, texts, config)
-    for model in tqdm(missing, desc=f"INT8 models of {source.prefix}"):
-        chosen = thresholds[model.algorithm, model.calibration_texts]
-        write = partial(export_int8, trainer, source.prefix, chosen, config, embeddings=model.int8_embeddings)
-        records.write(model, made_from[model], write, source.fine_tuned)
+    with prepared(source.prefix, texts[:TEXTS], config.smoothing) as prefix:
+        thresholds = calibrate(prefix, texts, config)
+        for model in tqdm(missing, desc=f"INT8 models of {source.prefix}"):
+            chosen = thresholds[model.algorithm, model.calibration_texts]
+            if model.mixed_precision:
+                chosen = leave_in_fp32(prefix, chosen, texts[: model.calibration_texts], config, model.mixed_precision)
+            write = partial(export_int8, trainer, prefix, chosen, config, embeddings=model.int8_embeddings)
+            records.write(model, made_from[model], write, source.fine_tuned)
     return list(made_from)
 
 
@@ -291,8 +299,9 @@ def int8_models(source: Source, config: PTQConfig) -> List[Exported]:
     """What is made from an FP32 model."""
     models = []
     embeddings = (False, True) if config.quantize_embeddings else (False,)
-    for algorithm, count, int8_embeddings in itertools.product(config.algo_list, config.batch_size_list, embeddings):
-        name = folder_name(algorithm, count) + ("_embeddings" if int8_embeddings else "")
+    grid = itertools.product(config.algo_list, config.batch_size_list, (0, *config.mixed_precision), embeddings)
+    for algorithm, count, in_fp32, int8_embeddings in grid:
+        name = folder_name(algorithm, count, in_fp32, int8_embeddings)
         models.append(
             Exported(
                 model="/".join(filter(None, (source.folder, name, config.output_filename_prefix))),
@@ -301,6 +310,7 @@ def int8_models(source: Source, config: PTQConfig) -> List[Exported]:
                 algorithm=algorithm,
                 calibration_texts=count,
                 int8_embeddings=int8_embeddings,
+                mixed_precision=in_fp32,
                 weight_quantize_type=config.weight_quantize_type,
                 quantize_activation_matmuls=config.quantize_activation_matmuls,
                 source=source.name,
