@@ -277,13 +277,14 @@ def _quadratic_mean(values: np.ndarray) -> float:
 def move_outliers(graph: Graph, first: Linear, second: Linear, added, neurons: np.ndarray) -> None:
     """Compute some neurons of a feed-forward network in one of their own, whose result goes into the residual branch.
 
-    Its first bias is subtracted, negative, and the second one stays where it was: Paddle makes an "fc" of a product and
-    a bias that is added, and quantizes every fc whose activation has a scale for another product.
+    Its weights are transposed and its second bias stays where it was: of a product with a plain weight and a bias Paddle
+    makes an "fc", and quantizes every fc whose activation has a scale for another product. A product with a transposed
+    one stays a matmul, into which oneDNN takes the bias, or the residual branch.
     """
     weight, bias, second_weight = (graph.values(name) for name in (first.weight, first.bias, second.weight))
-    inner = graph.add_parameter(f"{first.weight}{OUTLIERS}", weight[:, neurons])
-    offset = graph.add_parameter(f"{first.bias}{OUTLIERS}", -bias[neurons])
-    outer = graph.add_parameter(f"{second.weight}{OUTLIERS}", second_weight[neurons])
+    inner = graph.add_parameter(f"{first.weight}{OUTLIERS}", weight[:, neurons].T)
+    offset = graph.add_parameter(f"{first.bias}{OUTLIERS}", bias[neurons])
+    outer = graph.add_parameter(f"{second.weight}{OUTLIERS}", second_weight[neurons].T)
     weight[:, neurons], bias[neurons], second_weight[neurons] = 0, 0, 0
     for parameter, values in ((first.weight, weight), (first.bias, bias), (second.weight, second_weight)):
         graph.store(parameter, values)
@@ -291,10 +292,11 @@ def move_outliers(graph: Graph, first: Linear, second: Linear, added, neurons: n
     residual = other_input(added, second.output)
     whole, few = second_weight.shape[1], len(neurons)
     tensor = f"{second.activation}{OUTLIERS}"
-    product = graph.insert_before(added, "matmul_v2", [first.activation, inner], f"{tensor}.product", few)
-    total = graph.insert_before(added, "elementwise_sub", [product, offset], f"{tensor}.sum", few)
+    transposed = {"trans_x": False, "trans_y": True}
+    product = graph.insert_before(added, "matmul_v2", [first.activation, inner], f"{tensor}.product", few, **transposed)
+    total = graph.insert_before(added, "elementwise_add", [product, offset], f"{tensor}.sum", few, axis=-1)
     approximate = graph.makers[second.activation].attr("approximate")
     gelu = graph.insert_before(added, "gelu", [total], f"{tensor}.gelu", few, approximate=approximate)
-    result = graph.insert_before(added, "matmul_v2", [gelu, outer], f"{tensor}.result", whole)
+    result = graph.insert_before(added, "matmul_v2", [gelu, outer], f"{tensor}.result", whole, **transposed)
     new = graph.insert_before(added, "elementwise_add", [residual, result], f"{tensor}.residual", whole)
     added._rename_input(residual, new)
