@@ -277,9 +277,9 @@ def _quadratic_mean(values: np.ndarray) -> float:
 def move_outliers(graph: Graph, first: Linear, second: Linear, added, neurons: np.ndarray) -> None:
     """Compute some neurons of a feed-forward network in one of their own, whose result goes into the residual branch.
 
-    Its weights are transposed and its second bias stays where it was: of a product with a plain weight and a bias Paddle
-    makes an "fc", and quantizes every fc whose activation has a scale for another product. A product with a transposed
-    one stays a matmul, into which oneDNN takes the bias, or the residual branch.
+    Its weights are transposed and its second bias stays where it was: of a product with a plain weight and a bias
+    Paddle makes an "fc", and quantizes every fc whose activation has a scale for another product. A product with a
+    transposed weight stays a matmul, into which oneDNN takes the bias, or the residual branch.
     """
     weight, bias, second_weight = (graph.values(name) for name in (first.weight, first.bias, second.weight))
     inner = graph.add_parameter(f"{first.weight}{OUTLIERS}", weight[:, neurons].T)
