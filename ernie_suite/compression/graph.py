@@ -20,7 +20,7 @@ class Linear(NamedTuple):
 
 
 class Graph:
-    """The first block of a program, with its parameters.
+    """The first block of a program, with its parameters, without the dropouts, which do nothing in an exported model.
 
     Attributes:
         makers: tensor -> the operator that makes it.
@@ -30,6 +30,7 @@ class Graph:
     def __init__(self, model: LoadedProgram):
         self.scope = model.scope
         self.block = model.program.global_block()
+        _take_out_dropouts(self.block)
         self.parameters = {variable.name for variable in model.program.list_vars() if variable.persistable}
         self.makers: Dict[str, paddle.base.framework.Operator] = {}
         self.readers: Dict[str, List[paddle.base.framework.Operator]] = {}
@@ -85,3 +86,19 @@ class Graph:
         self.store(name, values)
         self.block.create_var(name=name, shape=values.shape, dtype="float32", persistable=True)
         return name
+
+
+def _take_out_dropouts(block) -> None:
+    """Let what reads a dropout's result read what it was given, which is the same at inference."""
+    idle = [
+        op
+        for op in block.ops
+        if op.type == "dropout" and op.attr("is_test") and op.attr("dropout_implementation") == "upscale_in_train"
+    ]
+    for dropout in idle:
+        given, result = dropout.input("X")[0], dropout.output("Out")[0]
+        for op in block.ops:
+            if op is not dropout and result in op.input_arg_names:
+                op._rename_input(result, given)
+    for number in reversed([number for number, op in enumerate(block.ops) if op in idle]):
+        block._remove_op(number)

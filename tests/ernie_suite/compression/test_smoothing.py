@@ -81,10 +81,10 @@ def test_the_answers_stay_as_they_were(architecture, family, folds, tmp_path):
         assert sum(name.endswith(f"w_0{OUTLIERS}") for name in names) == 2 * LAYERS
         assert any(name.endswith(".scales") for name in names)
         assert set(activations(model.program, False)) == set(rows)
-    for before, after in zip(
-        outputs(tmp_path / "original" / "infer", texts), outputs(tmp_path / "smoothed", texts), strict=True
-    ):
-        assert np.abs(before - after).max() <= 1e-5 * max(1, np.abs(before).max())
+    before, after = outputs(tmp_path / "original" / "infer", texts), outputs(tmp_path / "smoothed", texts)
+    assert len(before) == len(after) > 0
+    for old, new in zip(before, after):
+        assert np.abs(old - new).max() <= 1e-5 * max(1, np.abs(old).max())
 
 
 def test_the_sample_of_an_activation_is_that_of_the_smoothed_model(planted):
