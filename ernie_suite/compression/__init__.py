@@ -4,7 +4,8 @@ Read it in this order: config.py (what can be asked for), flags.py (how the scri
 does, step by step), vocabulary.py (fewer tokens), subnetworks.py (what a smaller model is), importance.py and
 supernet.py (how it is pruned), latency.py, damage.py and budget.py (how it is chosen by speed), student.py (a model of
 its own as the student), training.py and distillation.py (how all of them are trained), sources.py, int8_models.py,
-thresholds.py and quantization.py (how a model gets INT8), records.py (what was made of what), halves.py (by which part
+smoothing.py, thresholds.py, quantization.py and sensitivity.py (how a model gets INT8; graph.py is what they read
+programs with), records.py (what was made of what), halves.py (by which part
 of the dev set), report.py, choice.py, pareto.py and memory.py (which model is the best), and work.py (how an
 interrupted run goes on).
 

@@ -177,6 +177,11 @@ class PTQConfig:
             leaves them in FP32.
         quantize_embeddings: also write each INT8 model with its word embeddings as INT8, one scale a
             token, beside the one without: a smaller file, for the embeddings are most of a small model.
+        smoothing: rewrite the FP32 model first, with the same answers, so that no outliers take the levels of INT8
+            from all other values; see smoothing.py. False quantizes it as it is.
+        mixed_precision: also write each INT8 model with the products whose quantization changes the answers most left
+            in FP32, for each of these numbers of them; see sensitivity.py. Products that read the same tensor, as
+            those of queries, keys and values do, count as one.
     """
 
     algo_list: List[str] = field(default_factory=lambda: ["hist"])
@@ -187,6 +192,8 @@ class PTQConfig:
     weight_quantize_type: str = "abs_max"
     quantize_activation_matmuls: bool = False
     quantize_embeddings: bool = False
+    smoothing: bool = True
+    mixed_precision: List[int] = field(default_factory=list)
 
     def __post_init__(self):
         check_list("algo_list", self.algo_list, f"of {', '.join(ALGORITHMS)}")
@@ -196,7 +203,11 @@ class PTQConfig:
         check_list("batch_size_list", self.batch_size_list, "numbers of calibration texts from 1 on")
         if any(type(size) is not int or size < 1 for size in self.batch_size_list):
             raise InputError(f"batch_size_list {self.batch_size_list}: give numbers of calibration texts from 1 on")
-        for name in ("algo_list", "batch_size_list"):
+        if not isinstance(self.mixed_precision, (list, tuple)) or any(
+            type(count) is not int or count < 1 for count in self.mixed_precision
+        ):
+            raise InputError(f"mixed_precision {self.mixed_precision!r}: give a list of numbers of products from 1 on")
+        for name in ("algo_list", "batch_size_list", "mixed_precision"):
             check_each_once(name, getattr(self, name))
         check_file_name(self.output_filename_prefix)
         if self.weight_quantize_type not in WEIGHT_QUANTIZE_TYPES:

@@ -74,6 +74,13 @@ class CompressionArguments:
     unlabeled_data: Optional[str] = field(
         default=None, metadata={"help": "file of text without labels to train on too: .txt, .json or .jsonl"}
     )
+    smoothing: bool = field(
+        default=True, metadata={"help": "take outliers out of the model before it is quantized, its answers unchanged"}
+    )
+    mixed_precision: List[int] = field(
+        default_factory=list,
+        metadata={"help": "also write INT8 models with this many of the products that lose the most in FP32, e.g. 2 4"},
+    )
     export_onnx: bool = field(
         default=False, metadata={"help": "also write each model's .onnx file, for ONNX Runtime and OpenVINO"}
     )
@@ -130,6 +137,8 @@ class CompressionArguments:
                 weight_quantize_type=self.weight_quantize_type,
                 quantize_activation_matmuls=self.quantize_activation_matmuls,
                 quantize_embeddings=self.quantize_embeddings,
+                smoothing=self.smoothing,
+                mixed_precision=self.mixed_precision,
             ),
             student=self.student,
             unlabeled_data=self.unlabeled_data,

@@ -9,6 +9,8 @@ from typing import Dict, List
 from ernie_suite.compression.config import PTQConfig
 from ernie_suite.compression.quantization import calibrate, folder_name, write_quantized
 from ernie_suite.compression.records import Exported, Records, beside_every_model, still_to_make
+from ernie_suite.compression.sensitivity import leave_in_fp32
+from ernie_suite.compression.smoothing import TEXTS, prepared
 from ernie_suite.compression.sources import Source, within
 from ernie_suite.export import check_written, write_vocab
 from ernie_suite.runs import json_digest
@@ -21,8 +23,9 @@ from ernie_inference.files import publish
 
 def quantize(trainer, source: Source, config: PTQConfig, records: Records) -> List[Exported]:
     """Quantize one FP32 model by the whole grid; see quantization.py."""
-    texts = calibration_texts(trainer, max(config.batch_size_list))
-    shared = {**beside_every_model(trainer), "source": source.weights}
+    texts = calibration_texts(trainer, max(TEXTS, *config.batch_size_list))
+    smoothed_on = texts_digest(texts[:TEXTS]) if config.smoothing else None
+    shared = {**beside_every_model(trainer), "source": source.weights, "smoothing": smoothed_on}
     made_from = {}
     for model in int8_models(source, config):
         settings = model._replace(layers=None)._asdict()  # the weights of the source say which they are
@@ -30,11 +33,14 @@ def quantize(trainer, source: Source, config: PTQConfig, records: Records) -> Li
     missing = still_to_make(made_from, records)
     if not missing:
         return list(made_from)
-    thresholds = calibrate(source.prefix, texts, config)
-    for model in tqdm(missing, desc=f"INT8 models of {source.prefix}"):
-        chosen = thresholds[model.algorithm, model.calibration_texts]
-        write = partial(export_int8, trainer, source.prefix, chosen, config, embeddings=model.int8_embeddings)
-        records.write(model, made_from[model], write, source.fine_tuned)
+    with prepared(source.prefix, texts[:TEXTS], config.smoothing) as prefix:
+        thresholds = calibrate(prefix, texts, config)
+        for model in tqdm(missing, desc=f"INT8 models of {source.prefix}"):
+            chosen = thresholds[model.algorithm, model.calibration_texts]
+            if model.mixed_precision:
+                chosen = leave_in_fp32(prefix, chosen, texts[: model.calibration_texts], config, model.mixed_precision)
+            write = partial(export_int8, trainer, prefix, chosen, config, embeddings=model.int8_embeddings)
+            records.write(model, made_from[model], write, source.fine_tuned)
     return list(made_from)
 
 
@@ -42,8 +48,9 @@ def int8_models(source: Source, config: PTQConfig) -> List[Exported]:
     """What is made from an FP32 model."""
     models = []
     embeddings = (False, True) if config.quantize_embeddings else (False,)
-    for algorithm, count, int8_embeddings in itertools.product(config.algo_list, config.batch_size_list, embeddings):
-        name = folder_name(algorithm, count) + ("_embeddings" if int8_embeddings else "")
+    grid = itertools.product(config.algo_list, config.batch_size_list, (0, *config.mixed_precision), embeddings)
+    for algorithm, count, in_fp32, int8_embeddings in grid:
+        name = folder_name(algorithm, count, in_fp32, int8_embeddings)
         models.append(
             source.origin._replace(
                 model=within(source.folder, name, config.output_filename_prefix),
@@ -51,6 +58,7 @@ def int8_models(source: Source, config: PTQConfig) -> List[Exported]:
                 algorithm=algorithm,
                 calibration_texts=count,
                 int8_embeddings=int8_embeddings,
+                mixed_precision=in_fp32,
                 weight_quantize_type=config.weight_quantize_type,
                 quantize_activation_matmuls=config.quantize_activation_matmuls,
                 source=source.name,

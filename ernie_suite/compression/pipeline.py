@@ -29,6 +29,7 @@ from ernie_suite.compression.report import (
     print_report,
     write_report,
 )
+from ernie_suite.compression.sensitivity import check_mixed_precision
 from ernie_suite.compression.sources import (
     ORIGINAL,
     find_source,
@@ -70,13 +71,14 @@ def compress(
 
     Writes to output_dir inference/infer.* (the model as it came), 0.75/float32.* (pruned; in depth too,
     0.75-depth0.5/float32.*; by speed, speedup4/float32.*), 0.75/hist16/int8.* (pruned and quantized), hist16/int8.*
-    (quantized only), for each a record of what it was made from, and report.json. With keep_vocab all of this is made
-    of the model with the tokens that stay, and stands, with that model (float32.*), in a folder named by their number
-    (vocab5000/); inference/infer is the model as it came all the same. With quantize_embeddings each INT8
-    model stands in hist16_embeddings/ too. With quantization_config.input_dir only that model is quantized: one of
-    output_dir likewise, also where it is a copy elsewhere; any other to from_<its folder>_<digest>/hist16/int8.*. With
-    config.student nothing is pruned: that model is trained instead, to student_<its name>/, where it is exported as
-    the pruned ones are (student_<its name>/float32.*) and stands as the folder of a fine-tuned model besides.
+    (quantized only), for each a record of what it was made from, and report.json.
+    With keep_vocab all of this is made of the model with the tokens that stay, and stands, with that model (float32.*),
+    in a folder named by their number (vocab5000/); inference/infer is the model as it came all the same.
+    With config.student nothing is pruned: that model is trained instead, to student_<its name>/, where it is exported
+    as the pruned ones are (student_<its name>/float32.*) and stands as the folder of a fine-tuned model besides.
+    With quantize_embeddings each INT8 model stands in hist16_embeddings/ too, with mixed_precision in hist16_mixed2/
+    and so on. With quantization_config.input_dir only that model is quantized: one of output_dir likewise, also where
+    it is a copy elsewhere; any other to from_<its folder>_<digest>/hist16/int8.*.
 
     Results of several calls add up: models that are there already, made of the same, are kept, and the report has all
     that are there. With export_onnx each of those has its .onnx file beside it. Training follows trainer.args. An
@@ -109,6 +111,7 @@ def compress(
     input_prefix = check_input_dir(config.quantization_config, trainer.task) if quantization else None
     if quantization:
         check_calibration_sizes(config.quantization_config, count_calibration_texts(trainer))
+        check_mixed_precision(config.quantization_config, len(trainer.model.base_model.encoder.layers))
     student = load_student(trainer, config.student) if config.student else None
     chooser = on_choosing_half(trainer)  # what makes a model does not see the texts that its change is shown on
     subject, base = with_vocabulary_of(chooser, input_prefix) if input_prefix else chooser, ORIGINAL

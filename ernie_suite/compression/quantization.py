@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
 from ernie_suite.compression.config import PTQConfig
+from ernie_suite.compression.graph import MATMULS
+from ernie_suite.compression.smoothing import OUTLIERS
 from ernie_suite.compression.thresholds import SECOND_RUN, ActivationStatistics, all_thresholds
 
 import numpy as np
@@ -27,15 +29,16 @@ from tqdm import tqdm
 from ernie_inference.engines.static_program import LoadedProgram, loaded_program
 from ernie_inference.errors import InputError
 
-MATMULS = ("matmul_v2", "mul", "matmul")
+SKIPPED = "skip_quant"  # what Paddle's passes look for in the name scope of an operator
 
 Candidate = Tuple[str, int]  # algorithm, number of calibration texts
 Thresholds = Dict[Candidate, Dict[str, float]]
 
 
-def folder_name(algorithm: str, calibration_texts: int) -> str:
-    """hist16 for "hist" and 16."""
-    return f"{algorithm}{calibration_texts}"
+def folder_name(algorithm: str, calibration_texts: int, mixed_precision: int = 0, int8_embeddings: bool = False) -> str:
+    """hist16 for "hist" and 16; hist16_mixed2_embeddings with two products in FP32 and INT8 embeddings."""
+    mixed = f"_mixed{mixed_precision}" if mixed_precision else ""
+    return f"{algorithm}{calibration_texts}{mixed}{'_embeddings' if int8_embeddings else ''}"
 
 
 # ---------------------------------------------------------------- calibration
@@ -68,6 +71,8 @@ def activations(program: static.Program, of_activation_matmuls: bool) -> List[st
     names = []
     for op in _matmuls(program):
         inputs = op.input("X") + op.input("Y")
+        if op.input("Y")[0].endswith(OUTLIERS):
+            continue
         if of_activation_matmuls or set(inputs) & parameters:
             names += [name for name in inputs if name not in parameters]
     return list(dict.fromkeys(names))
@@ -109,30 +114,45 @@ def write_quantized(
     scale. When that is mended in Paddle, channel_wise_abs_max can become the default and the files shrink.
     """
     with loaded_program(prefix) as model:
-        scales = {**thresholds, **_weight_thresholds(model, config.weight_quantize_type)}
-        graph = IrGraph(core.Graph(model.program.desc), for_test=True)
-        place = paddle.CPUPlace()
-        with contextlib.redirect_stderr(io.StringIO()):  # the passes' own progress bars, which say nothing here
-            QuantizationTransformPassV2(
-                scope=model.scope,
-                place=place,
-                activation_quantize_type="range_abs_max",
-                weight_quantize_type=config.weight_quantize_type,
-                quantizable_op_type=list(MATMULS),
-            ).apply(graph)
-            if config.quantize_activation_matmuls:
-                AddQuantDequantPassV2(scope=model.scope, place=place, quantizable_op_type=list(MATMULS)).apply(graph)
-            for name, scale in scales.items():
-                _set_scale(model.scope, name, scale)
-            if config.weight_quantize_type == "channel_wise_abs_max":
-                QuantWeightPass(model.scope, place).apply(graph)
-        program = graph.to_program()
+        program = quantized_program(model, thresholds, config)
         if embeddings:
             _quantize_embeddings(program, model.scope)
         block = program.global_block()
         feeds = [block.var(name) for name in model.feeds]
         fetches = [block.var(variable.name) for variable in model.fetches]
         static.save_inference_model(str(target), feeds, fetches, model.executor, program=program)
+
+
+def quantized_program(
+    model: LoadedProgram, thresholds: Dict[str, float], config: PTQConfig, store_weights: bool = True
+) -> static.Program:
+    """The INT8 program of a loaded FP32 model, whose own is left as it is.
+
+    Args:
+        thresholds: those of activations; products of an activation that has none stay in FP32.
+        store_weights: whether to turn the weights into INT8 where config.weight_quantize_type stores them so.
+    """
+    program = model.program.clone(for_test=True)
+    for op in _matmuls(program):
+        activation, weight = op.input("X")[0], op.input("Y")[0]
+        if activation not in thresholds or weight.endswith(OUTLIERS):
+            op._set_attr("op_namescope", SKIPPED)
+    graph, place = IrGraph(core.Graph(program.desc), for_test=True), paddle.CPUPlace()
+    with contextlib.redirect_stderr(io.StringIO()):  # the passes' own progress bars, which say nothing here
+        QuantizationTransformPassV2(
+            scope=model.scope,
+            place=place,
+            activation_quantize_type="range_abs_max",
+            weight_quantize_type=config.weight_quantize_type,
+            quantizable_op_type=list(MATMULS),
+        ).apply(graph)
+        if config.quantize_activation_matmuls:
+            AddQuantDequantPassV2(scope=model.scope, place=place, quantizable_op_type=list(MATMULS)).apply(graph)
+        for name, scale in {**thresholds, **_weight_thresholds(model, config.weight_quantize_type)}.items():
+            _set_scale(model.scope, name, scale)
+        if config.weight_quantize_type == "channel_wise_abs_max" and store_weights:
+            QuantWeightPass(model.scope, place).apply(graph)
+    return graph.to_program()
 
 
 def _quantize_embeddings(program: static.Program, scope: static.Scope) -> None:

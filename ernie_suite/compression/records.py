@@ -56,6 +56,7 @@ class Exported(NamedTuple):
     algorithm: Optional[str] = None
     calibration_texts: Optional[int] = None
     int8_embeddings: bool = False
+    mixed_precision: int = 0
     weight_quantize_type: Optional[str] = None
     quantize_activation_matmuls: bool = False
     source: Optional[str] = None

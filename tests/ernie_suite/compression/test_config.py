@@ -33,6 +33,9 @@ def test_calibration_sizes_that_were_not_typed_fit_the_dev_set():
         ({"output_filename_prefix": "../int8"}, "'../int8' is not a file's name"),
         ({"output_filename_prefix": ""}, "'' is not a file's name"),
         ({"weight_quantize_type": "max"}, "weight_quantize_type max: give one of abs_max"),
+        ({"mixed_precision": [0]}, r"mixed_precision \[0\]: give a list of numbers of products from 1 on"),
+        ({"mixed_precision": 2}, "mixed_precision 2: give a list of numbers"),
+        ({"mixed_precision": [2, 2]}, "mixed_precision names 2 twice"),
     ],
 )
 def test_wrong_quantization_settings_are_refused(options, says):
@@ -67,6 +70,8 @@ def test_wrong_quantization_settings_are_refused(options, says):
         (["--batch_size_list", "8", "8"], "batch_size_list names 8 twice"),
         (["--algo_list", "hist", "max"], "quantization algorithm max"),
         (["--weight_quantize_type", "max"], "weight_quantize_type max"),
+        (["--mixed_precision", "-1"], "mixed_precision|-1"),
+        (["--mixed_precision", "few"], "argument --mixed_precision: invalid int value: 'few'"),
         (["--input_dir", "somewhere"], "add --no_pruning"),
         (["--input_dir", "somewhere", "--no_pruning", "--no_quantization"], "quantization must not be off"),
         *(
