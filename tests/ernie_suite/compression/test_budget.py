@@ -10,6 +10,7 @@ from ernie_suite.compression.importance import compute_importance
 from ernie_suite.compression.latency import LatencyTable, SpeedTest, measured_numbers
 from ernie_suite.compression.pipeline import export, importance_batches
 from ernie_suite.compression.records import Exported, Records
+from ernie_suite.compression.report import REPORT_FILE
 from ernie_suite.compression.subnetworks import KeptLayer
 
 import numpy as np
@@ -167,7 +168,8 @@ def test_a_speed_that_cannot_be_reached_names_those_that_can(trainer, tmp_path, 
 def test_budgets_and_widths_are_trained_together_and_reported(tmp_path, exact_times):
     trainer = tiny_trainer(tmp_path / "state")
     config = CompressConfig(prune_config=DynabertConfig(width_mult_list=[0.5], target_speedup_list=[4]))
-    report = trainer.compress("x", str(tmp_path / "out"), compress_config=config)
+    trainer.compress("x", str(tmp_path / "out"), compress_config=config)
+    report = json.loads((tmp_path / "out" / REPORT_FILE).read_text())
     rows = {row["model"]: row for row in report["models"]}
     assert set(rows) == {
         "inference/infer",
