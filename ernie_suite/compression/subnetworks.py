@@ -98,13 +98,13 @@ def make_grid(
 
 def shares_of_name(name: str) -> Tuple[Optional[str], Optional[str]]:
     """(width, depth) of the sub-network of the grid that a folder is called after; None for what it does not say."""
-    width, _, depth = name.partition(DEPTH)
+    width, mark, depth = name.partition(DEPTH)
     try:
-        for share in filter(None, (width, depth)):
+        for share in (width, depth) if mark else (width,):
             parse_share(share, "share")
     except InputError:
         return None, None
-    return width, depth or None
+    return width, depth if mark else None
 
 
 def _add_once(shares: Dict, list_name: str, name: str, value) -> None:

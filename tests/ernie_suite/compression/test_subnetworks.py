@@ -79,7 +79,7 @@ def test_a_drop_order_says_which_layers_go():
     assert [[layer.index for layer in each.layers] for each in grid] == [[0, 1, 3], [3]]
 
 
-@pytest.mark.parametrize("name", ["hist16", "0.75-depthx", "2", "", "speedup4", "0.75-depth0.5-depth0.5"])
+@pytest.mark.parametrize("name", ["hist16", "0.75-depth", "-depth0.5", "2", "", "speedup4", "0.75-depth0.5-depth0.5"])
 def test_other_folders_say_no_shares(name):
     assert shares_of_name(name) == (None, None)
 
