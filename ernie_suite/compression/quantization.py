@@ -102,8 +102,8 @@ def write_quantized(
     """Write the INT8 program of an FP32 model, with the given thresholds of its activations, as TARGET.pdmodel.
 
     Every quantized matmul gets quantize_linear and dequantize_linear operators before it, which
-    Paddle Inference turns into INT8 kernels when it loads the model. With `embeddings` the word
-    embeddings become INT8 too.
+    Paddle Inference turns into INT8 kernels when it loads the model; products of an activation without
+    a threshold stay in FP32. With `embeddings` the word embeddings become INT8 too.
 
     With weight_quantize_type "abs_max" the weights stay FP32 in the file, behind such operators too,
     and the engine quantizes them when it loads the model, with one scale a matrix. That is not a
@@ -111,7 +111,8 @@ def write_quantized(
     GetScales) computes the scale of output column i from elements i * rows to (i + 1) * rows of the
     row-major matrix, which are not that column, and quantizes with that: ten times the error on a
     768 x 768 matrix of normally distributed weights. A weight with its own quantize_linear keeps its
-    scale. When that is mended in Paddle, channel_wise_abs_max can become the default and the files shrink.
+    scale; without one the engine chooses scales of columns itself, in the same wrong way. When that is
+    mended in Paddle, channel_wise_abs_max can become the default and the files shrink.
     """
     with loaded_program(prefix) as model:
         program = quantized_program(model, thresholds, config)

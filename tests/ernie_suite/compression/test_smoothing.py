@@ -10,7 +10,6 @@ from ernie_suite.tasks.seq_cls import SEQ_CLS
 from ernie_suite.tasks.token_cls import TOKEN_CLS
 
 import numpy as np
-import paddle
 import pytest
 
 from ernie_inference.engines.static_program import loaded_program
@@ -18,22 +17,40 @@ from ernie_inference.predictor import load_predictor
 from tests.support.trainers import LAYERS, tiny_trainer
 
 CHANNEL, NEURON = 3, 5
+SHIFT, SCALE = 30, 20
 TEXTS = 8
 
 
-def plant_outliers(model):
-    """A channel far off 0 after each attention, and a neuron far above the others in each feed-forward network."""
-    with paddle.no_grad():
-        for layer in model.base_model.encoder.layers:
-            for parameter, place, change in (
-                (layer.norm1.weight, CHANNEL, lambda value: 12 * value),
-                (layer.norm1.bias, CHANNEL, lambda value: value + 30),
-                (layer.linear1.bias, NEURON, lambda value: value + 40),
-                (layer.linear2.weight, NEURON, lambda value: 4 * value),
-            ):
-                values = parameter.numpy()
-                values[place] = change(values[place])
-                parameter.set_value(values)
+def plant_outliers(model, in_residual=False):
+    """Outliers that hardly change the answers: a channel far off 0 after each attention, one of the attention's result
+    far larger than the others, and a neuron far above the others. With in_residual, which does change the answers, also
+    a channel after each attention that is far larger than the others."""
+    for layer in model.base_model.encoder.layers:
+        attention = layer.self_attn
+        # What reads the channel that is shifted, and the layer whose output is added to it, take the shift back.
+        add(layer.linear1.bias, slice(None), -SHIFT * layer.linear1.weight.numpy()[CHANNEL])
+        add(layer.linear2.bias, CHANNEL, -SHIFT)
+        add(layer.norm1.bias, CHANNEL, SHIFT)
+        multiply(attention.v_proj.weight, (slice(None), CHANNEL), SCALE)
+        multiply(attention.v_proj.bias, CHANNEL, SCALE)
+        multiply(attention.out_proj.weight, CHANNEL, 1 / SCALE)
+        add(layer.linear1.bias, NEURON, 3000)
+        multiply(layer.linear2.weight, NEURON, 1e-3)
+        if in_residual:
+            multiply(layer.norm1.weight, CHANNEL + 1, SCALE)
+            multiply(layer.norm1.bias, CHANNEL + 1, SCALE)
+
+
+def add(parameter, place, value):
+    values = parameter.numpy()
+    values[place] += value
+    parameter.set_value(values)
+
+
+def multiply(parameter, place, value):
+    values = parameter.numpy()
+    values[place] *= value
+    parameter.set_value(values)
 
 
 def outputs(prefix, texts):
@@ -70,7 +87,7 @@ def planted(tmp_path_factory):
 )
 def test_the_answers_stay_as_they_were(architecture, family, folds, tmp_path):
     trainer = tiny_trainer(tmp_path / "state", family, architecture, examples=12)
-    plant_outliers(trainer.model)
+    plant_outliers(trainer.model, in_residual=True)
     export(trainer, trainer.model, tmp_path / "original" / "infer")
     texts = calibration_texts(trainer, TEXTS)
     with loaded_program(tmp_path / "original" / "infer") as model:
