@@ -288,7 +288,13 @@ def parse_speedup(speedup: Union[float, str]) -> float:
 
 def speedup_name(speedup: float) -> str:
     """The folder of the sub-network with this speed-up: speedup4, speedup2.5."""
-    return f"speedup{speedup:.4g}"
+    return f"{SPEEDUP}{speedup:.4g}"
+
+
+def speedup_of(model: str) -> Optional[float]:
+    """The speed-up that a model was made for, by the folders of its prefix; None where it was made for none."""
+    named = [folder for folder in Path(model).parts[:-1] if folder.startswith(SPEEDUP)]
+    return float(named[0][len(SPEEDUP) :]) if named else None
 
 
 def check_input_dir(config: PTQConfig, task) -> Optional[Path]:

@@ -14,6 +14,7 @@ from ernie_suite.compression.config import (
     check_onnx,
     check_steps,
     check_training_options,
+    speedup_of,
 )
 from ernie_suite.compression.halves import count_calibration_texts, on_choosing_half
 from ernie_suite.compression.importance import compute_importance, find_drop_order
@@ -280,6 +281,8 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
         measure_it = partial(measure, prefix, model.precision, trainer.eval_examples, trainer.metric, original)
         row = {**model._asdict(), **records.measured(model, conditions, measure_it)}
         outcomes[model.model] = row.pop("outcomes")
+        target = speedup_of(model.model)
+        row.update({"target_speedup": target} if target else {})
         if config.keep_vocab is not None:
             row.update(records.measured(model, machine, partial(measure_memory, prefix, model.precision), "memory"))
         else:
