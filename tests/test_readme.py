@@ -15,15 +15,20 @@ from ernie_suite.sample_data import make_sample_data
 
 import pytest
 
-from tests.support.readme_commands import PYTHONS, Command, code_blocks, runs_a_script, script_of
+from tests.support.readme_commands import (
+    COMMANDS,
+    DOCSTRING_COMMANDS,
+    DOCUMENTS,
+    PAIRS,
+    PYTHONS,
+    READMES,
+    SCRIPTS,
+    Command,
+    code_blocks,
+    runs_a_script,
+    script_of,
+)
 from tests.support.scripts import ROOT, SAMPLES, run_here, run_in_turn, run_script
-
-READMES = sorted(path for path in (ROOT / "README.md", ROOT / "README_zh.md") if path.exists())
-DOCUMENTS = READMES + sorted(ROOT.glob("deploy/*/README*.md"))
-# (English, Chinese), where there are both.
-PAIRS = [(path.with_name("README.md"), path) for path in DOCUMENTS if path.name == "README_zh.md"]
-FOLDERS_OF_SCRIPTS = (ROOT, ROOT / "examples", ROOT / "benchmarks", *ROOT.glob("deploy/*"))
-SCRIPTS = [path for folder in FOLDERS_OF_SCRIPTS for path in sorted(folder.glob("*.py"))]
 
 # What else a reader may be told to type, and why it is not parsed here.
 ALLOWED = {

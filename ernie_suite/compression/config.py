@@ -15,6 +15,7 @@ from ernie_inference.model_files import find_model, inspect_model
 ALGORITHMS = ("KL", "abs_max", "min_max", "avg", "hist", "mse")
 WEIGHT_QUANTIZE_TYPES = ("abs_max", "channel_wise_abs_max")
 CALIBRATION_SIZES = (4, 8, 16)  # which the scripts try
+SPEEDUP = "speedup"  # begins the name of a folder
 DROP_RULES = ("every_other", "importance")
 
 

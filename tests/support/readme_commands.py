@@ -1,11 +1,19 @@
 """The commands that a document tells a reader to type."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Tuple
 
 from tests.support.scripts import ROOT
+
+READMES = sorted(path for path in (ROOT / "README.md", ROOT / "README_zh.md") if path.exists())
+DOCUMENTS = READMES + sorted(ROOT.glob("deploy/*/README*.md"))
+# (English, Chinese), where there are both.
+PAIRS = [(path.with_name("README.md"), path) for path in DOCUMENTS if path.name == "README_zh.md"]
+FOLDERS_OF_SCRIPTS = (ROOT, ROOT / "examples", ROOT / "benchmarks", *ROOT.glob("deploy/*"))
+SCRIPTS = [path for folder in FOLDERS_OF_SCRIPTS for path in sorted(folder.glob("*.py"))]
 
 PYTHONS = ("python", ".venv/bin/python")
 ALLOWED_MODULES = {"json.tool", "venv", "pip", "http.server"}  # of Python itself
