@@ -38,7 +38,8 @@ BUDGET_FILE = "budget.json"
 CALIBRATION_TOKENS = 4096  # of training windows, by whose answers damage is measured
 CALIBRATION_BATCH = 16
 NEURON_STEPS = 16  # in so many steps the neurons of a layer are chosen; heads one by one
-BUCKETS = 4000  # of time, in the dynamic programming
+BUCKETS = 1000  # of time, in the dynamic programming
+SPARE = 0.05  # of the time, may be left over
 TRIALS = 40  # sub-networks whose answers are compared
 SPREAD = 0.5  # standard deviation of the logarithm of a factor that is tried
 CHANGED_SHARE = 0.3  # of the factors, in each trial
@@ -47,7 +48,10 @@ TOLERANCE = 0.1  # how far a speed-up may be from it at all
 
 
 def choose(damage: Damage, table: LatencyTable, share: float, heads: int, neurons: int) -> Layers:
-    """The sub-network with the least sum of damages of those that take no more than `share` of the original's time.
+    """The sub-network with the least sum of damages of those that take a share of the original's time.
+
+    No more than that, and, if there is such a one, no less than it without SPARE of the layers' part: what a damaged
+    layer still does, which training makes good, is worth more than time that nobody asked to save.
 
     Args:
         heads, neurons: of a layer of the whole model.
@@ -56,10 +60,28 @@ def choose(damage: Damage, table: LatencyTable, share: float, heads: int, neuron
         at least one layer; no layer where not even the smallest one fits.
     """
     options = Options(damage, table, share - table.rest, heads, neurons)
-    _, layers = options.best()
-    if not layers:  # everything dropped: then one of the layers has to stay
-        _, layers = min((options.best(number) for number in range(len(damage.dropped))), key=lambda each: each[0])
-    return layers
+    least = np.full(BUCKETS + 1, np.inf)  # damage by the time that is taken
+    least[0] = 0
+    chosen = []
+    for damages in options.damages:
+        found = np.full((len(damages), BUCKETS + 1), np.inf)
+        for row, cost, of_option in zip(found, options.costs, damages):
+            if cost <= BUCKETS:
+                row[cost:] = least[: BUCKETS + 1 - cost] + of_option
+        chosen.append(found.argmin(axis=0))
+        least = found.min(axis=0)
+    lowest = round(BUCKETS * (1 - SPARE))
+    taken = lowest + int(least[lowest:].argmin())
+    if not np.isfinite(least[taken]):
+        taken = int(np.flatnonzero(np.isfinite(least))[-1])
+    layers: List[KeptLayer] = []
+    for number in reversed(range(len(chosen))):
+        option = chosen[number][taken]
+        taken -= options.costs[option]
+        kept = options.kept[option]
+        if kept:
+            layers.append(KeptLayer(number, *kept))
+    return tuple(reversed(layers))
 
 
 def neuron_numbers(neurons: int) -> List[int]:
@@ -75,7 +97,7 @@ class Options:
         self.kept: List[Optional[Tuple[int, int]]] = [None, *kept]
         by_heads, by_neurons = (np.array(numbers) for numbers in zip(*kept))
         costs = np.ceil(table.layer(by_heads, by_neurons) / max(seconds, 1e-9) * BUCKETS)
-        self.costs = np.concatenate([[0], costs]).astype(int)
+        self.costs = np.concatenate([[0], np.maximum(costs, 1)]).astype(int)
         grids = measured_numbers(heads), measured_numbers(neurons)
         self.damages = np.array(
             [
@@ -83,42 +105,6 @@ class Options:
                 for of_heads, of_neurons, dropped in zip(*damage)
             ]
         )
-
-    def best(self, forced: Optional[int] = None) -> Tuple[float, Layers]:
-        """(damage, layers) of the best sub-network, in which the layer `forced` is not dropped.
-
-        (infinity, no layer) where none fits the time.
-        """
-        least = np.zeros(BUCKETS + 1)  # by the time that may be taken
-        chosen = []
-        for number in range(len(self.damages)):
-            numbers = self._worth_it(number, number == forced)
-            found = np.full((len(numbers), BUCKETS + 1), np.inf)
-            for row, option in zip(found, numbers):
-                cost = self.costs[option]
-                row[cost:] = least[: BUCKETS + 1 - cost] + self.damages[number, option]
-            if not len(found):
-                return np.inf, ()
-            chosen.append(numbers[found.argmin(axis=0)])
-            least = found.min(axis=0)
-        if not np.isfinite(least[-1]):
-            return np.inf, ()
-        left: int = BUCKETS
-        layers: List[KeptLayer] = []
-        for number in reversed(range(len(chosen))):
-            option = chosen[number][left]
-            left -= self.costs[option]
-            kept = self.kept[option]
-            if kept:
-                layers.append(KeptLayer(number, *kept))
-        return float(least[-1]), tuple(reversed(layers))
-
-    def _worth_it(self, number: int, forced: bool) -> np.ndarray:
-        """Of a layer the options that fit the time and than which no cheaper one does less damage."""
-        order = np.lexsort((self.damages[number], self.costs))
-        order = order[(self.costs[order] <= BUCKETS) & ~(forced & (order == 0))]
-        before = np.concatenate([[np.inf], np.minimum.accumulate(self.damages[number, order])[:-1]])
-        return order[self.damages[number, order] < before]
 
 
 def search(
