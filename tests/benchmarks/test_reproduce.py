@@ -116,7 +116,13 @@ def test_compression_has_a_section_of_its_own():
 
 def test_the_best_model_is_one_of_those_that_were_asked_for():
     row = {"model": "a", "width": "0.75", "precision": "int8", "algorithm": "hist", "calibration_texts": 4}
-    others = [{"width": "0.5"}, {"algorithm": "KL"}, {"calibration_texts": 8}, {"int8_embeddings": True}]
+    others = [
+        {"width": "0.5"},
+        {"algorithm": "KL"},
+        {"calibration_texts": 8},
+        {"int8_embeddings": True},
+        {"mixed_precision": 2},
+    ]
     others += [{"source": "/another/model"}, {"precision": "fp32"}, {"width": None}]
     report = {"models": [*({**row, **other, "model": "b"} for other in others), row]}  # the best first
     assert subjects.best_model(report, "pruned + INT8", Candidates(["3/4"], ["hist"], [4])) == row
