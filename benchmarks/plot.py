@@ -155,7 +155,9 @@ def label_points(panel, rows: List[Dict], metric: str) -> None:
 
 def label_of(row: Dict) -> str:
     """FP32, or width, algorithm and number of calibration texts: "0.75", "hist 16", "0.75 hist 16 emb"."""
-    parts = [row["width"], row["algorithm"], row["calibration_texts"], "emb" if row.get("int8_embeddings") else None]
+    parts = [row["width"], row["algorithm"], row["calibration_texts"]]
+    parts += [f"mixed {row['mixed_precision']}" if row.get("mixed_precision") else None]
+    parts += ["emb" if row.get("int8_embeddings") else None]
     return " ".join(str(part) for part in parts if part is not None) or "FP32"
 
 
