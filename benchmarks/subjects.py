@@ -25,8 +25,8 @@ class Candidates(NamedTuple):
     depths: List[str] = ["1"]
 
     def __contains__(self, row: Dict) -> bool:
-        """What is published has no INT8 embeddings, and is quantized from a model of the report."""
-        if row.get("int8_embeddings") or Path(row.get("source") or "").is_absolute():
+        """What is published has no INT8 embeddings, all products in INT8, and was made from a model of the report."""
+        if row.get("int8_embeddings") or row.get("mixed_precision") or Path(row.get("source") or "").is_absolute():
             return False
         if row["width"] is not None and not is_one_of(row["width"], self.widths):
             return False
