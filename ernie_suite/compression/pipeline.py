@@ -20,7 +20,14 @@ from ernie_suite.compression.halves import count_calibration_texts, on_choosing_
 from ernie_suite.compression.importance import compute_importance, find_drop_order
 from ernie_suite.compression.int8_models import calibration_texts, quantize
 from ernie_suite.compression.memory import measure_memory
-from ernie_suite.compression.records import Exported, Records, beside_every_model, model_digest, still_to_make
+from ernie_suite.compression.records import (
+    Exported,
+    Records,
+    as_json,
+    beside_every_model,
+    model_digest,
+    still_to_make,
+)
 from ernie_suite.compression.report import (
     FIGURES,
     compare_engines,
@@ -279,7 +286,7 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
     for model in models + earlier:
         prefix, onnx_file = records.folder / model.model, records.onnx_of(model)
         measure_it = partial(measure, prefix, model.precision, trainer.eval_examples, trainer.metric, original)
-        row = {**model._asdict(), **records.measured(model, conditions, measure_it)}
+        row = {**as_json(model._asdict()), **records.measured(model, conditions, measure_it)}
         outcomes[model.model] = row.pop("outcomes")
         target = speedup_of(model.model)
         row.update({"target_speedup": target} if target else {})
