@@ -65,7 +65,9 @@ def test_every_architecture_is_pruned_quantized_and_served(architecture, family,
     full, pruned = (parameter_count(tmp_path / "out" / model) for model in ("inference/infer", "0.75/float32"))
     gone = LAYERS * ((HIDDEN // 4) * (4 * HIDDEN + 3) + (NEURONS // 4) * (2 * HIDDEN + 1))
     assert full - pruned == gone
-    assert models["inference/infer"]["bytes"] - models["0.75/float32"]["bytes"] > 0.7 * 4 * gone  # the program names more
+    assert (
+        models["inference/infer"]["bytes"] - models["0.75/float32"]["bytes"] > 0.7 * 4 * gone
+    )  # the program names more
     for name, value in trainer.model.state_dict().items():
         assert np.array_equal(before[name], value.numpy()), f"the trainer's model changed: {name}"
 
