@@ -145,6 +145,32 @@ def test_numbers_that_take_long_to_read(service):
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.parametrize("unit", ["[0]", "[]", "{}", "[[]]", '{"a":""}', "0", "1.5"])
+def test_a_body_of_small_values_is_not_read(service, unit):
+    """It would be a quarter of a million, each of which takes the time of an object of Python's or of a call."""
+    texts = "[" + ",".join([unit] * (1_000_000 // (len(unit) + 1))) + "]"
+    message = "64 numbers" if unit in ("0", "1.5") else "lists and objects, the limit is 464"
+    error, said = ask(service, key=["texts"], value=[texts])
+    assert error == Code.INVALID and message in said
+    status, answer = service.post(b'{"texts": ' + texts.encode() + b"}")
+    assert status == 400 and answer["err_no"] == Code.INVALID and message in answer["err_msg"]
+    status, answer = service.post(json.dumps({"key": ["texts"], "value": [texts[:400_000] + "]"]}).encode())
+    assert status == 400 and answer["err_no"] == Code.INVALID
+
+
+def test_brackets_in_a_text_are_no_lists(service):
+    texts = ['[{"' * 3_000, "\\[" * 4_000, '\\"[' * 3_000]
+    assert len(service.client().predict(texts)) == 3
+    assert service.post(json.dumps({"texts": texts}).encode())[0] == 200
+
+
+def test_more_keys_than_there_are(service):
+    keys = [str(number) for number in range(50_000)]
+    said = "50000 keys, and there are 3: texts, top_k, threshold"
+    assert ask(service, key=keys, value=["0"] * 50_000) == (Code.INVALID, said)
+    assert service.post(json.dumps({"key": keys, "value": ["0"] * 50_000}).encode())[1]["err_msg"] == said
+
+
 @pytest.mark.parametrize("string", [b"\xff\xfe", b"\xc0\x80", b"\xed\xa0\x80", b'["\xe5\xa5"]'])
 def test_invalid_utf8(service, string):
     """In a string of the message, which gRPC then refuses, and in an HTTP body."""
@@ -324,12 +350,12 @@ def test_generated_requests_are_all_answered(service, request, body):
     try:
         response = unpack(service.rpc(request))
         assert (response.err_no == Code.OK) == bool(response.value), response
-        assert is_good(lambda: fields_of_rpc(messages.Request.FromString(request))) or response.err_no != Code.OK
+        assert is_good(lambda: fields_of_rpc(messages.Request.FromString(request), 200)) or response.err_no != Code.OK
     except grpc.RpcError as error:
         assert error.code() == grpc.StatusCode.INTERNAL  # no message of this kind
     status, answer = service.post(body)
     assert (status == 200) == (answer["err_no"] == Code.OK) == ("results" in answer), answer
-    assert is_good(lambda: fields_of_http(body)) or status in (400, 413)
+    assert is_good(lambda: fields_of_http(body, 200)) or status in (400, 413)
 
 
 def is_good(read) -> bool:

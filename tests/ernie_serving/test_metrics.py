@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,6 +91,107 @@ def test_a_file_that_is_just_being_made_is_no_error(service):
 
 def served(version: str) -> dict:
     return {"name": "a", "version": version, "task": "qa", "engine": "paddle", "precision": "fp32", "state": "ready"}
+
+
+FULL = """
+import os, subprocess, sys
+sys.path[:0] = [{serving!r}, {python!r}]
+from ernie_serving.metrics import ServiceMetrics
+service = ServiceMetrics(list)
+command, environment = [sys.executable, "-c", sys.argv[1]], {{**os.environ, **service.environment}}
+worker = subprocess.Popen(command, stdin=-1, stdout=-1, env=environment)
+worker.stdin.write(b"\\n")
+worker.stdin.flush()
+assert worker.stdout.readline() == b"counted\\n"
+try:
+    open(sys.argv[2] + "/fill", "wb", buffering=0).write(b"x" * (1 << 20))
+except OSError:
+    pass
+worker.kill()
+worker.wait()
+service.worker_ended(worker.pid)
+successor = subprocess.run(command, input=b"\\n", stdout=-1, env=environment)
+assert successor.stdout == b"counted\\n", successor.returncode
+print(service.value("ernie_requests_total", model="a", err_no="0"))
+service.close()
+"""
+
+
+def test_on_a_full_disk_all_processes_live_and_what_was_counted_stays(tmp_path):
+    """On a real one: the room for a page that is mapped is what lacks, which ends a process with SIGBUS."""
+    folders = {"serving": str(ROOT / "deploy" / "serving"), "python": str(ROOT / "deploy" / "python")}
+    mounted = f'mount -t tmpfs -o size=1m none {tmp_path} && exec env TMPDIR={tmp_path} "$@"'
+    namespace = ["unshare", "--mount", "--map-root-user", "sh", "-c", mounted, "sh"]
+    if subprocess.run([*namespace, "true"], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    command = [*namespace, sys.executable, "-c", FULL.format(**folders), WORKER.format(**folders), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "1.0\n"), done.stderr
+    said = done.stderr.splitlines()
+    assert len(said) == 1 and said[0].startswith("what worker process ") and "(No space left on device)" in said[0]
+
+
+def test_a_folder_that_was_tidied_up_is_made_again(service, capsys):
+    worker = Counting(service)
+    worker.count(2)
+    removed = service.environment["PROMETHEUS_MULTIPROC_DIR"]
+    shutil.rmtree(removed)
+    worker.count(1)  # it lives
+    assert service.value("ernie_requests_total") == 0
+    worker.kill()
+    worker.communicate()
+    service.worker_ended(worker.pid)
+    orphan = Counting(service)  # one that was started just before
+    orphan.count(1)
+    orphan.communicate()
+    service.prepare()
+    said = f"{removed}, where workers count, has been removed: their counts begin anew with each\n"
+    assert capsys.readouterr().err == said
+    successor = Counting(service)
+    successor.count(2)
+    successor.communicate()
+    assert service.environment["PROMETHEUS_MULTIPROC_DIR"] != removed
+    service.worker_ended(successor.pid)
+    assert service.value("ernie_requests_total", model="a", err_no="0") == 2
+
+
+def test_files_have_room_for_all_that_is_counted(service):
+    """Names of models are as long as they may be; a file that had to grow would have holes."""
+    code = """
+import os, sys
+sys.path[:0] = [{serving!r}, {python!r}]
+from ernie_serving.metrics import GRPC, HTTP, Metrics
+from ernie_serving.metric_files import room_of
+from ernie_serving.protocol import Code
+names = [str(number).rjust(64, "m") for number in range(40)]
+metrics = Metrics(names)
+for name in [*names, "?"]:
+    for code in Code:
+        metrics.request(name, code, 1, 0.1)
+    metrics.batch(name, 1)
+    metrics.in_flight(name, 1, 8)
+for status in range(400, 520):
+    metrics.refusal(HTTP, str(status))
+folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+for kind in ("counter", "histogram", "gauge_livesum"):
+    assert os.path.getsize(f"{{folder}}/{{kind}}_{{os.getpid()}}.db") == room_of(kind, len(names)), kind
+"""
+    folders = {"serving": str(ROOT / "deploy" / "serving"), "python": str(ROOT / "deploy" / "python")}
+    argv = [sys.executable, "-c", code.format(**folders)]
+    done = subprocess.run(argv, env={**os.environ, **service.environment}, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_file_that_something_else_wrote_to_ends_no_supervisor(service, capsys):
+    folder = service.environment["PROMETHEUS_MULTIPROC_DIR"]
+    for content in (b"\xff" * 100, b"\x40\0\0\0" * 30, b"x"):
+        for kind in ("counter", "histogram"):
+            with open(os.path.join(folder, f"{kind}_7.db"), "wb") as file:
+                file.write(content)
+        assert service.value("ernie_workers_ready") == 1
+        service.worker_ended(7)
+        assert "counter_7.db cannot be read" in capsys.readouterr().err
+    assert service.value("ernie_requests_total") == 0
 
 
 def test_the_supervisors_own(service):

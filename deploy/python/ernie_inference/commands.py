@@ -11,6 +11,7 @@ from ernie_inference.errors import InputError
 from ernie_inference.predictor import ErniePredictor
 from ernie_inference.tasks import TASKS
 from ernie_inference.tasks.base import Task
+from ernie_inference.text_output import one_line
 
 
 class ModelAnswerer:
@@ -74,4 +75,4 @@ def answer(predictor: ErniePredictor, args: argparse.Namespace) -> None:
 
 def format_answer(task: Union[Task, Type[Task]], given: Any, answer: Dict) -> str:
     """An input and its answer for people, in the form that the reference implementation prints."""
-    return "\n".join([f"input data: {given}", *task.describe(answer), "-----------------------------"])
+    return "\n".join([f"input data: {given}", *map(one_line, task.describe(answer)), "-----------------------------"])

@@ -6,10 +6,13 @@ for it, and a JSON file gives it back.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import IO, Any, Optional, Union
 
+# Control characters, ends of lines and paragraphs, directions, and halves of surrogate pairs.
+COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 ESCAPE = "backslashreplace"  # "\ud83d" as the six characters \ud83d
 
 
@@ -20,6 +23,17 @@ def to_json(content: Any, indent: Optional[int] = None) -> bytes:
         ValueError: there is NaN or infinity in it, which JSON does not have.
     """
     return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=indent).encode("utf-8", ESCAPE)
+
+
+def one_line(text: str, most: Optional[int] = None) -> str:
+    """What somebody else wrote, as a part of a line for people: what a screen takes for a command or for the end of the
+    line, or what turns the order of characters around, is written as an escape.
+
+    Args:
+        most: characters that are kept; None: all.
+    """
+    short = text if most is None or len(text) <= most else text[:most] + "..."
+    return COMMANDS.sub(lambda found: ascii(found[0])[1:-1], short)
 
 
 def open_text(path: Union[str, Path], mode: str = "w") -> IO[str]:

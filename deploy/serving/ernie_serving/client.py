@@ -6,7 +6,6 @@
 It needs numpy, grpcio, protobuf and paddle-serving-server (for the definition of the messages), not paddle.
 """
 
-import json
 import re
 import socket
 import time
@@ -20,18 +19,26 @@ import grpc
 
 from ernie_inference.errors import InputError
 from ernie_inference.predictor import as_inputs
-from ernie_inference.text_output import to_json
+from ernie_inference.text_output import one_line, to_json
 from ernie_serving.access import Tls, is_key
+from ernie_serving.answers import (
+    MOST_BYTES,
+    MOST_SAID,
+    BadAnswer,
+    code_of,
+    read_response,
+    read_results,
+    reason_of,
+    wait_of,
+)
 from ernie_serving.messages import load_messages
-from ernie_serving.protocol import RESULTS, RPC_METHOD, TEXTS, Code, is_word, shown
+from ernie_serving.protocol import RPC_METHOD, TEXTS, Code, is_word, shown
 from ernie_serving.request_ids import REQUEST_ID, check_request_id, numbered
 from ernie_serving.retries import RetryBudget, pause_before
 
 AGAIN = (Code.BUSY, Code.STOPPING, Code.TIMEOUT)  # what may be answered later
 MOST_SECONDS = 2**31  # for an answer
 ENDPOINT = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<ipv6>[^\s\[\]]+)\]):(?P<port>[0-9]{1,5})")
-PUSHBACK = "grpc-retry-pushback-ms"  # metadata of an answer: how long to wait, or below 0: do not ask again
-RETRY_AFTER = "retry-after"  # likewise, in seconds, as an HTTP proxy says it
 
 
 class RequestError(InputError):
@@ -54,6 +61,9 @@ class Client:
     Where a service is full, stopping or away, or does not answer in time, it is asked again: after a pause, as long as
     retries, time and the budget last. What is too large for it, and what it could not answer in time, is sent in
     halves. Threads may share a client.
+
+    What a service answers is checked: there is one result for each text, an object of JSON, in an answer of at most
+    64 MiB. A text whose answer is larger is an error; several are asked for in halves.
 
     Args:
         endpoints: host:port of each; a single host name stands for all its addresses.
@@ -96,9 +106,7 @@ class Client:
         messages = load_messages()
         self._request = messages.Request
         self._channel = open_channel(self.endpoints, tls)
-        self._call = self._channel.unary_unary(
-            RPC_METHOD, messages.Request.SerializeToString, messages.Response.FromString
-        )
+        self._call = self._channel.unary_unary(RPC_METHOD, messages.Request.SerializeToString)
 
     def predict(self, texts: Sequence[Any], request_id: str = "", **options: Any) -> List[Dict]:
         """The answers to texts, in their order, as ErniePredictor.predict gives them; a single str or dict is one text.
@@ -108,7 +116,7 @@ class Client:
             options: top_k and threshold, as ErniePredictor.predict takes them; None is not sent.
 
         Raises:
-            RequestError: the service refused the request, or could not be reached.
+            RequestError: the service refused the request, could not be reached, or answered something else.
             InputError: request_id cannot be one.
         """
         request_id = request_id or uuid.uuid4().hex
@@ -172,15 +180,21 @@ class Client:
             name=self.model, key=list(fields), value=[to_json(value).decode() for value in fields.values()]
         )
         metadata = [*self._metadata, (REQUEST_ID, asking.request_id)]
+        where = ", ".join(self.endpoints)
         try:
-            response, call = self._call.with_call(request, timeout=max(asking.seconds_left, 0), metadata=metadata)
+            content, call = self._call.with_call(request, timeout=max(asking.seconds_left, 0), metadata=metadata)
         except grpc.RpcError as error:
-            where = ", ".join(self.endpoints)
-            raise RequestError(code_of(error), f"{where}: {error.details()}", wait_of(error)) from None
-        if response.err_no != Code.OK:
-            message = f"the service refused (err_no {response.err_no}): {response.err_msg}"
-            raise RequestError(response.err_no, message, wait_of(call))
-        return json.loads(dict(zip(response.key, response.value))[RESULTS])
+            raise RequestError(code_of(error), f"{where}: {reason_of(error)}", wait_of(error)) from None
+        if asking.seconds_left <= 0:  # gRPC had it, and this process came to it too late
+            raise RequestError(Code.TIMEOUT, f"{where}: no answer in time")
+        try:
+            response = read_response(content)
+            if response.err_no == Code.OK:
+                return read_results(response, len(texts))
+        except BadAnswer as error:
+            raise RequestError(Code.FAILED, f"{where}: the answer {error}") from None
+        message = f"the service refused (err_no {response.err_no}): {one_line(response.err_msg, MOST_SAID)}"
+        raise RequestError(response.err_no, message, wait_of(call))
 
 
 class Asking:
@@ -212,7 +226,7 @@ def open_channel(endpoints: Sequence[str], tls: Optional[Tls]) -> grpc.Channel:
     options: List[Tuple[str, Any]] = [
         ("grpc.lb_policy_name", "round_robin"),
         ("grpc.enable_http_proxy", 0),
-        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_receive_message_length", MOST_BYTES),
         ("grpc.max_send_message_length", -1),
         # Connections of its own: clients in one process would share them, and all reach the same worker.
         ("grpc.use_local_subchannel_pool", 1),
@@ -223,26 +237,6 @@ def open_channel(endpoints: Sequence[str], tls: Optional[Tls]) -> grpc.Channel:
     # Several addresses have no name of their own that a certificate could have.
     name = tls.server_name or endpoints[0].rpartition(":")[0].strip("[]")
     return grpc.secure_channel(target, tls.credentials(), [*options, ("grpc.ssl_target_name_override", name)])
-
-
-def wait_of(call) -> Optional[float]:
-    """The seconds for which an answer asks to be left alone; None where it does not say, below 0: for good."""
-    said = {key: value for key, value in [*(call.initial_metadata() or ()), *(call.trailing_metadata() or ())]}
-    for key, seconds in ((PUSHBACK, 0.001), (RETRY_AFTER, 1.0)):
-        try:
-            return int(said[key]) * seconds
-        except (KeyError, ValueError):  # Retry-After may be a date, which nothing here sends
-            continue
-    return None
-
-
-def code_of(error: grpc.RpcError) -> Code:
-    """Our code for what gRPC itself says."""
-    if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return Code.TOO_LARGE if "larger than max" in error.details() else Code.BUSY
-    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):  # nobody here cancels: the server did
-        return Code.STOPPING
-    return Code.TIMEOUT if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED else Code.FAILED
 
 
 def target_of(endpoints: Sequence[str]) -> str:

@@ -162,7 +162,7 @@ def answer_texts(client: Client, task: Type[Task], args: Namespace) -> None:
     seconds = []
     for _ in range(args.repeat):
         started = time.perf_counter()
-        results = list(client.predict_iter(texts, **asking_of(args)))
+        results = list(of_task(task, client.predict_iter(texts, **asking_of(args))))
         seconds.append(time.perf_counter() - started)
     for text, result in zip(texts, results):
         print(format_answer(task, text, result))
@@ -187,6 +187,23 @@ def print_timing(texts: int, seconds: List[float]) -> None:
     )
 
 
+def of_task(task: Type[Task], answers: Iterable[Dict]) -> Iterator[Dict]:
+    """The answers of a service, as they come.
+
+    Raises:
+        InputError: one is none of this task.
+    """
+    for answer in answers:
+        try:
+            task.describe(answer)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            where = "check --endpoints and --model"
+            raise InputError(f"the service answers what no {task.name} model does: {where}") from None
+                f"the service answers what no {task.name} model does: check --endpoints and --model"
+            ) from None
+        yield answer
+
+
 class ServiceAnswerer:
     """A service, to answer a file. What model it has, its client cannot know: the endpoints stand for that."""
 
@@ -198,7 +215,8 @@ class ServiceAnswerer:
         self._asking = asking
 
     def predict_iter(self, inputs: Iterable[Dict], batch_size: int) -> Iterator[Dict]:
-        for answer in self._client.predict_iter(inputs, batch_size, **self._asking, **self._options):
+        answers = self._client.predict_iter(inputs, batch_size, **self._asking, **self._options)
+        for answer in of_task(self.task, answers):
             self.answered += 1
             yield answer
 
@@ -232,7 +250,7 @@ def evaluate(client: Client, task: Type[Task], args: Namespace) -> None:
     examples = load_answered_examples(dataset, args.split, args.data_dir)[: args.max_samples]
     texts = [task.input_of(example) for example in examples]
     started = time.perf_counter()
-    results = list(client.predict_iter(texts, **asking_of(args)))
+    results = list(of_task(task, client.predict_iter(texts, **asking_of(args))))
     speed = len(texts) / (time.perf_counter() - started)
     metrics = dataset.family.metric(examples, results)
     print_row(

@@ -9,6 +9,7 @@ import asyncio
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Optional, Sequence
 
 from starlette.exceptions import HTTPException
@@ -99,7 +100,8 @@ class HttpFront(HttpServer):
 
     def _answer(self, service: Service, given: bytes, entry: Entry):
         try:
-            return service.answer(lambda: fields_of_http(given), entry=entry)
+            read = partial(fields_of_http, given, service.limits.texts)
+            return service.answer(read, entry=entry, size=len(given))
         finally:
             self._places.release()
 
@@ -113,7 +115,11 @@ class HttpFront(HttpServer):
 
         Raises:
             Refusal: it is larger.
+            HTTPException: it is compressed, or encoded otherwise.
         """
+        coding = request.headers.get("content-encoding", "identity")
+        if coding.strip().lower() not in ("", "identity"):
+            raise HTTPException(415, f"Content-Encoding {shown(coding)} is not taken: send the body as it is")
         body = bytearray()
         length = int(request.headers.get("content-length", 0))
         if length > self._most_bytes:

@@ -23,13 +23,12 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Se
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from ernie_inference.errors import InputError
+from ernie_serving.metric_files import FOLDER, UNREADABLE, add_up, count_in_files, reserve, room_of, say
 from ernie_serving.protocol import Code
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # of the environment; prometheus_client reads it when it is imported
 ADDED_UP = ("counter", "histogram")  # kinds of files whose values outlive their process
 OF_THE_ENDED = "ended"  # stands for the process id in the names of the files of all workers that ended
 
@@ -50,6 +49,8 @@ class Metrics:
     """
 
     def __init__(self, models: Iterable[str]):
+        models = list(models)
+        count_in_files(len(models))
         self.registry = CollectorRegistry()
         self._models: Set[str] = set()
 
@@ -150,18 +151,19 @@ class ServiceMetrics:
 
     Args:
         workers: gives those that run.
+        models: how many there are.
 
     Raises:
         InputError: there is no place for temporary files.
     """
 
-    def __init__(self, workers: Callable[[], Iterable[WorkerState]]):
+    def __init__(self, workers: Callable[[], Iterable[WorkerState]], models: int = 1):
         self._workers = workers
+        self._sizes = {kind: room_of(kind, models) for kind in ADDED_UP}
         try:
-            self._temporary = tempfile.TemporaryDirectory(prefix="ernie-metrics-")
+            self._make_folder()
         except OSError as error:
-            raise InputError(f"no temporary folder can be made ({error.strerror}): set TMPDIR to one") from None
-        self._folder = Path(self._temporary.name)
+            raise InputError(f"no temporary folder can be written to ({error.strerror}): set TMPDIR to one") from None
         self._lock = threading.Lock()  # while files are added up, their counts would be read twice or not at all
         self._restarts = 0
         self._reloads: Counts = Counts()
@@ -175,15 +177,47 @@ class ServiceMetrics:
         """What the environment of a worker's process has to have: it counts there, and not in its own memory."""
         return {FOLDER: str(self._folder)}
 
+    def prepare(self) -> None:
+        """Before a worker is started: make another folder where something that tidies up has removed this one. What was
+        counted in it is lost."""
+        with self._lock:
+            if self._folder.is_dir():
+                return
+            say(f"{self._folder}, where workers count, has been removed: their counts begin anew with each")
+            with suppress(OSError):  # which the worker will say
+                self._make_folder()
+
+    def _make_folder(self) -> None:
+        """A new one, never one of that name which somebody else may have made meanwhile.
+
+        Raises:
+            OSError: there is no room, or no folder for temporary files.
+        """
+        self._temporary = tempfile.TemporaryDirectory(prefix="ernie-metrics-")
+        self._folder = Path(self._temporary.name)
+        for kind, size in self._sizes.items():
+            reserve(self._total(kind), size)
+
+    def _total(self, kind: str) -> Path:
+        return self._folder / f"{kind}_{OF_THE_ENDED}.db"
+
     def worker_ended(self, pid: int) -> None:
         """Keep what a process had counted. Call it once the process has ended, however it did."""
         with self._lock:
-            mark_process_dead(pid, str(self._folder))
-            for kind in ADDED_UP:
+            with suppress(OSError):
+                mark_process_dead(pid, str(self._folder))
+            for kind, size in self._sizes.items():
                 file = self._folder / f"{kind}_{pid}.db"
-                if file.exists():
-                    add_up(file, self._folder / f"{kind}_{OF_THE_ENDED}.db")
+                try:
+                    add_up(file, self._total(kind), size)
                     file.unlink()
+                except FileNotFoundError:  # it had counted nothing, or the folder has been removed
+                    continue
+                except OSError as error:  # no room: the file stays, and is read as if the process still ran
+                    say(f"{file} stays beside the counts of other workers that ended ({error.strerror})")
+                except UNREADABLE:
+                    say(f"{file} cannot be read: what a worker that ended had counted is lost")
+                    file.unlink(missing_ok=True)
 
     def restart(self) -> None:
         """Count a worker that ended and is started again."""
@@ -227,10 +261,9 @@ class ServiceMetrics:
         """Of the registry's protocol: all metrics as they are now."""
         workers = list(self._workers())
         with self._lock:
-            # A file that a worker is just making is still empty, which the library cannot read.
-            files = [str(file) for file in self._folder.glob("*.db") if file.stat().st_size]
-            yield from sorted(MultiProcessCollector.merge(files), key=lambda metric: metric.name)
+            counted = self._counted()
             restarts, reloads, served = self._restarts, dict(self._reloads), self._served
+        yield from sorted(counted, key=lambda metric: metric.name)
         yield CounterMetricFamily(
             "ernie_worker_restarts", "Worker processes that ended and were started again", restarts
         )
@@ -243,34 +276,31 @@ class ServiceMetrics:
         for worker in workers:
             memory.add_metric([str(worker.number)], resident_bytes(worker.pid))
         yield memory
-        counted = CounterMetricFamily(
+        reloaded = CounterMetricFamily(
             "ernie_reloads", "Reloads of a model, by result: success or failure", labels=["model", "result"]
         )
         for labels, count in reloads.items():
-            counted.add_metric(labels, count)
-        yield counted
+            reloaded.add_metric(labels, count)
+        yield reloaded
         info = InfoMetricFamily("ernie_model", "What is served", labels=["model"])
         for name, *facts in served:
             info.add_metric([name], dict(zip(FACTS[1:], facts)))
         yield info
+
+    def _counted(self) -> Iterable[Metric]:
+        """What workers counted; nothing where their files are just removed, or cannot be read."""
+        try:
+            # A file that a worker is just making is still empty, which the library cannot read.
+            files = [str(file) for file in self._folder.glob("*.db") if file.stat().st_size]
+            return list(MultiProcessCollector.merge(files))
+        except (OSError, *UNREADABLE):
+            return []
 
 
 def remove_abandoned_files() -> None:
     """In a worker whose supervisor is gone without having removed them. What is counted from now on is lost."""
     if FOLDER in os.environ:
         shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
-
-
-def add_up(file: Path, total: Path) -> None:
-    """Add the values of one file of the multiprocess mode to those of another, which is made if it is missing."""
-    if not file.stat().st_size:
-        return
-    sums = MmapedDict(str(total))
-    try:
-        for key, value, timestamp, _ in MmapedDict.read_all_values_from_file(str(file)):
-            sums.write_value(key, sums.read_value(key)[0] + value, timestamp)
-    finally:
-        sums.close()
 
 
 def value_of(metrics: Iterable[Metric], name: str, **labels: str) -> float:

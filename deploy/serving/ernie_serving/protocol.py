@@ -9,10 +9,11 @@ Nothing that a client sent is evaluated or unpickled here: it is read by json.lo
 """
 
 import json
+import math
 import time
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple, Union
 
 from ernie_inference.answer_options import PLAIN, AnswerOptions
 from ernie_inference.errors import InputError
@@ -23,6 +24,9 @@ TEXTS, RESULTS = "texts", "results"
 MODEL, VERSION = "model", "version"  # of an answer: which model computed it
 OPTIONS = tuple(field.name for field in fields(AnswerOptions))  # fields of a request beside its texts
 MOST_DIGITS = 32  # of a number; Python takes quadratic time to read a long one
+MOST_NUMBERS = 64  # of a request; each is read by a call of Python's, and top_k and threshold are the only ones wanted
+LISTS_OF_TEXT = 2  # lists and objects of one text at the most: {"tokens": [...]}
+MOST_KEYS = 16  # of a pipeline Request, each of which is read as JSON of its own
 RPC_METHOD = "/baidu.paddle_serving.pipeline_serving.PipelineService/inference"
 
 
@@ -91,10 +95,13 @@ class Accepted:
     options: AnswerOptions = PLAIN
 
 
-def fields_of_rpc(request) -> Dict[str, Any]:
+def fields_of_rpc(request, most_texts: int) -> Dict[str, Any]:
     """The fields of a pipeline Request.
 
     Tensors are refused unread: paddle-serving-server 0.9.0 unpickles those of type BYTES.
+
+    Args:
+        most_texts: of a request; what holds many more values is not read.
 
     Raises:
         Refusal: it is no request of this protocol.
@@ -103,23 +110,31 @@ def fields_of_rpc(request) -> Dict[str, Any]:
         refuse("tensors are not taken: send JSON in key and value")
     if len(request.key) != len(request.value):
         refuse(f"{len(request.key)} keys but {len(request.value)} values: give each key one value")
+    if len(request.key) > MOST_KEYS:
+        refuse(f"{len(request.key)} keys, and there are {1 + len(OPTIONS)}: {', '.join((TEXTS, *OPTIONS))}")
     if len(set(request.key)) != len(request.key):
         refuse("a key is there twice")
-    return {key: parse_json(value, f"the value of {shown(key)}") for key, value in zip(request.key, request.value)}
+    return {
+        key: parse_json(value, f"the value of {shown(key)}", most_texts)
+        for key, value in zip(request.key, request.value)
+    }
 
 
-def fields_of_http(body: bytes) -> Dict[str, Any]:
+def fields_of_http(body: bytes, most_texts: int) -> Dict[str, Any]:
     """The fields of an HTTP body: {"texts": [...]}, or {"key": [...], "value": [...]} as for Serving's own gateway.
+
+    Args:
+        most_texts: as of fields_of_rpc.
 
     Raises:
         Refusal: it is neither.
     """
-    content = parse_json(body, "the body")
+    content = parse_json(body, "the body", most_texts)
     if not isinstance(content, dict):
         refuse(f'the body is not an object: send {{"{TEXTS}": [...]}}')
     if not set(content) & {"key", "value", "tensors"}:
         return content
-    return fields_of_rpc(_GatewayRequest(content))
+    return fields_of_rpc(_GatewayRequest(content), most_texts)
 
 
 class _GatewayRequest:
@@ -194,25 +209,49 @@ def size_of(example: Dict) -> int:
     return sum(len(value) if isinstance(value, str) else sum(max(len(token), 1) for token in value) for value in values)
 
 
-def parse_json(given, where: str) -> Any:
-    """Any JSON whose numbers have no more than MOST_DIGITS characters.
+def parse_json(given: Union[str, bytes], where: str, most_texts: Optional[int] = None) -> Any:
+    """Any JSON whose numbers are finite and of no more than MOST_DIGITS characters.
+
+    Args:
+        most_texts: of the request that it is a part of: it has no more values than they take, as to read a body of
+            nothing but small ones takes long. None: it may have any number.
 
     Raises:
-        Refusal: it is not JSON, has a longer number, or is nested too deeply.
+        Refusal: it is not JSON, has another number or too many values, or is nested too deeply.
     """
+    most_numbers = math.inf if most_texts is None else MOST_NUMBERS
+    read = 0
+
+    def number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+        def parse(digits: str) -> Any:
+            nonlocal read
+            read += 1
+            if read > most_numbers:  # at once: to read all of a large body would take the processor from all others
+                raise ValueError(f"more than {most_numbers} numbers")
+            if len(digits) > MOST_DIGITS:
+                raise ValueError(f"a number of {len(digits)} characters, the limit is {MOST_DIGITS}")
+            value = kind(digits)
+            return value if math.isfinite(value) else _no_number(digits)
+
+        return parse
+
     try:
-        return json.loads(given, parse_int=_number(int), parse_float=_number(float), parse_constant=_no_number)
+        text = given if isinstance(given, str) else given.decode(json.detect_encoding(given), "surrogatepass")
+        if most_texts is not None:
+            check_lists(text, where, LISTS_OF_TEXT * most_texts + MOST_NUMBERS)
+        return json.loads(text, parse_int=number(int), parse_float=number(float), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         refuse(f"{where} is not JSON ({shown(str(error), 80)})")
 
 
-def _number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    def read(digits: str) -> Any:
-        if len(digits) > MOST_DIGITS:
-            raise ValueError(f"a number of {len(digits)} characters, the limit is {MOST_DIGITS}")
-        return kind(digits)
-
-    return read
+def check_lists(text: str, where: str, most: int) -> None:
+    """Raises Refusal where JSON has more lists and objects than that. Brackets in its strings are none."""
+    if text.count("[") + text.count("{") <= most:
+        return
+    outside = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
+    found = outside.count("[") + outside.count("{")
+    if found > most:
+        refuse(f"{where} has {found} lists and objects, the limit is {most}")
 
 
 def _no_number(name: str) -> NoReturn:

@@ -1,11 +1,11 @@
 """The worker processes of a service: started, looked after, and started again."""
 
 import queue
-import sys
 import time
 from typing import Any, Callable, Dict, List
 
 from ernie_inference.errors import InputError
+from ernie_serving.metric_files import say
 from ernie_serving.metrics import ServiceMetrics
 from ernie_serving.worker_process import LOST_SECONDS, Worker
 
@@ -85,6 +85,7 @@ class Replicas:
             self._replicas.append(Replica(self._start_worker(len(self._replicas))))
 
     def _start_worker(self, number: int) -> Worker:
+        self._metrics.prepare()
         return Worker(number, self._settings(), self.events, self._metrics.environment)
 
     def look_after(self, worker: Worker) -> None:
@@ -131,7 +132,3 @@ class Replicas:
         for worker in self.workers:
             if worker.process.poll() is None:
                 worker.process.kill()
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

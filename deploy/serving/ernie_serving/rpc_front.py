@@ -6,7 +6,9 @@ whose messages do not come, however many, keep nobody else out, health checks le
 
 import asyncio
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Awaitable, Dict, Optional
 
 import grpc
@@ -22,6 +24,7 @@ from ernie_serving.request_ids import REQUEST_ID, request_id
 from ernie_serving.request_log import Entry
 from ernie_serving.service_config import ServiceConfig
 from ernie_serving.serving_library import pb2
+from ernie_serving.turns import turn_to_read
 
 HANDSHAKE_SECONDS, IDLE_SECONDS = 10, 300  # then gRPC closes a connection that is half open, or without a call
 AGE_SECONDS = 30 * 60  # of a connection; its client opens another, perhaps to another worker
@@ -210,18 +213,20 @@ class Calls(grpc.GenericRpcHandler):
 
     def _compute(self, message: bytes, seconds: Optional[float], entry: Entry) -> bytes:
         """The answer to a message, in a thread."""
+        left = self.longest_seconds if seconds is None else seconds
+        name = ""
         try:
-            request = pb2.Request.FromString(message)
-        except Exception:  # protobuf 3.20 has DecodeError, and others for invalid UTF-8
-            raise RpcRefusal(StatusCode.INTERNAL, "the message is no request of the pipeline protocol") from None
-        try:
-            service = self._models.get(request.name)
+            with turn_to_read(len(message), time.monotonic() + left):
+                request = request_of(message)
+            name = request.name
+            service = self._models.get(name)
         except Refusal as refusal:
             response = pb2.Response(err_no=refusal.code, err_msg=refusal.message)
-            self._metrics.request(request.name, refusal.code, 0, 0.0)
-            entry.answered(request.name, response, StatusCode.OK.name)
+            self._metrics.request(name, refusal.code, 0, 0.0)
+            entry.answered(name, response, StatusCode.OK.name)
         else:
-            response = service.answer(lambda: fields_of_rpc(request), seconds, entry)
+            read = partial(fields_of_rpc, request, service.limits.texts)
+            response = service.answer(read, seconds, entry, len(message))
             entry.answered(service.name, response, StatusCode.OK.name)
         return response.SerializeToString()
 
@@ -298,3 +303,15 @@ class Calls(grpc.GenericRpcHandler):
             except Refusal:
                 return None
         return HealthCheckResponse.NOT_SERVING if self._models.stopping else HealthCheckResponse.SERVING
+
+
+def request_of(message: bytes):
+    """The pipeline Request that a message is.
+
+    Raises:
+        RpcRefusal: it is none.
+    """
+    try:
+        return pb2.Request.FromString(message)
+    except Exception:  # protobuf 3.20 has DecodeError, and others for invalid UTF-8
+        raise RpcRefusal(StatusCode.INTERNAL, "the message is no request of the pipeline protocol") from None

@@ -17,6 +17,7 @@ from ernie_serving.protocol import MODEL, VERSION, Code, Limits, Refusal, read_r
 from ernie_serving.request_log import Entry
 from ernie_serving.service_config import ModelConfig
 from ernie_serving.serving_library import pb2
+from ernie_serving.turns import turn_to_read
 
 READY, FAILING = "ready", "failing"  # states of a model
 
@@ -71,6 +72,7 @@ class Service:
         read_fields: Callable[[], Dict[str, Any]],
         seconds: Optional[float] = None,
         entry: Optional[Entry] = None,
+        size: int = 0,
     ):
         """The pipeline Response to a request; never raises.
 
@@ -78,6 +80,7 @@ class Service:
             read_fields: gives the request's fields, or raises a Refusal.
             seconds: how long the client waits, if that is known.
             entry: of the request log; is told what the request holds.
+            size: of the request, in bytes; large ones are read one after the other.
         """
         started = time.monotonic()
         limit = self.config.timeout / 1000
@@ -85,7 +88,10 @@ class Service:
         texts = 0
         try:
             with self._admitted() as model:
-                accepted = read_request(model.predictor.task, read_fields(), model.limits, deadline)
+                with turn_to_read(size, deadline):
+                    fields = read_fields()
+                accepted = read_request(model.predictor.task, fields, model.limits, deadline)
+                del fields
                 if entry is not None:
                     entry.accepted(accepted.examples, sum(map(len, accepted.windows)))
                 response = model.call(accepted)

@@ -54,7 +54,7 @@ class Supervisor:
         self._monitor = listen(config.monitor_host or config.host, config.monitor_port, "monitor_port")
         for warning in warnings:
             print(warning, file=sys.stderr, flush=True)
-        self.metrics = ServiceMetrics(self._worker_states)
+        self.metrics = ServiceMetrics(self._worker_states, len(config.models))
         self.replicas = Replicas(self._settings, self.metrics)
         self._reloading = Reloading(list(config.models), lambda: self.workers, self.metrics)
         self._announced = False
