@@ -8,6 +8,7 @@ from typing import Optional, Union
 import grpc
 
 from ernie_inference.errors import InputError
+from ernie_inference.text_files import read_text
 from ernie_serving.protocol import is_word
 
 KEY_VARIABLE = "ERNIE_API_KEY"  # of the environment, where no file is named
@@ -64,10 +65,11 @@ def read_api_key(file: Optional[Union[str, Path]] = None) -> Optional[str]:
     """
     where = str(file) if file else KEY_VARIABLE
     try:
-        key = Path(file).read_text(encoding="utf-8") if file else os.environ.get(KEY_VARIABLE, "")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read ({error}): check the path and its permissions") from None
-    key = key.strip()
+        text = read_text(file) if file else os.environ.get(KEY_VARIABLE, "")
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}): check the path and its permissions") from None
+    lines = text.strip().split("\n") if file else [text]
+    key = lines[0].strip()
     if file and not key:
         raise InputError(f"{file} is empty: write the API key there")
     if not is_word(key):

@@ -184,8 +184,6 @@ def of_task(task: Type[Task], answers: Iterable[Dict]) -> Iterator[Dict]:
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             where = "check --endpoints and --model"
             raise InputError(f"the service answers what no {task.name} model does: {where}") from None
-                f"the service answers what no {task.name} model does: check --endpoints and --model"
-            ) from None
         yield answer
 
 
