@@ -149,6 +149,13 @@ def test_other_requests_that_are_refused(front):
     assert front.metrics.value("ernie_refusals_total", way="http", status="431") >= 3
 
 
+@pytest.mark.parametrize(("coding", "status"), [(b"gzip", 415), (b"identity, br", 415), (b"Identity", 200)])
+def test_a_body_that_says_it_is_encoded_is_not_taken_as_it_is(front, coding, status):
+    answer = front.send(POST + b"Content-Encoding: " + coding + b"\r\n" + length(GOOD) + GOOD)
+    assert statuses(answer) == [status]
+    assert json.loads(answer.rpartition(b"\r\n\r\n")[2])["err_no"] == (0 if status == 200 else Code.INVALID)
+
+
 def test_a_body_after_get_is_not_read_as_the_next_request(front):
     hidden = GET + b"\r\n"
     assert statuses(front.send(GET + length(hidden))) == [200]

@@ -200,6 +200,39 @@ def test_a_task_s_own_command_has_one_model(tmp_path):
         parse_config(None, None, [])
 
 
+LEVELS = [f"&a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 9)]
+BOMB = ["&a0 [x]", *LEVELS]  # 100 million x
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model_dir:\n  - " + "\n  - ".join(BOMB), "has 80 aliases (*name), the limit is 16"),
+        ("model_dir:\n  - " + "\n  - ".join(BOMB[:2]), "model_dir is a list, which is no str"),
+        ("models: {a: {model_dir: &a [*a]}}", "model a: model_dir is a list, which is no str"),
+        ("models: {a: [b, c]}", "model a: a list are no options"),
+        ("rpc_port: 0x" + "f" * 6_000, "rpc_port is a number of very many digits: give a number up to 65535"),
+        ("model_dir: 0x" + "f" * 6_000, "model_dir is a number of very many digits, which is no str"),
+        ("0x" + "f" * 6_000 + ": x", "no option a number of very many digits"),
+        ("k" * 100_000 + ": x", "no option 'kkk"),
+        ("batch_size: '" + "9" * 100_000 + "'", "batch_size is '999"),
+        ("models: {0x" + "f" * 6_000 + ": {}}", "model name a number of very many digits: take"),
+    ],
+)
+def test_values_of_any_size_make_a_short_message(tmp_path, text, message):
+    file = write(tmp_path / "c.yml", text)
+    with pytest.raises(InputError) as error:
+        parse_config(file, None, ["--model_dir=x"], "qa")
+    said = str(error.value)
+    assert message in said and "\n" not in said and len(said) < 400
+
+
+def test_some_aliases_are_taken(tmp_path):
+    text = "models:\n  a: &own {model_dir: x, timeout: 7}\n  b: {<<: *own, timeout: 8}\n  c: *own\n"
+    models = parse_config(None, None, ["--config", str(write(tmp_path / "c.yml", text))]).models
+    assert [model.timeout for model in models.values()] == [7, 8, 7]
+
+
 # ---------------------------------------------------------------- numbers
 
 

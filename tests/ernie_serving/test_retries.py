@@ -221,6 +221,8 @@ def test_where_the_api_key_comes_from(tmp_path, monkeypatch):
     file = tmp_path / "key"
     file.write_text("of-the-file\n")
     assert read_api_key(file) == "of-the-file"
+    file.write_bytes(b"\xef\xbb\xbfthe-new-one\r\nthe-old-one\r\n")  # the service's own file, while keys are exchanged
+    assert read_api_key(file) == "the-new-one"
     for content, message in (("", "is empty"), ("two words", "holds no API key"), ("钥匙", "holds no API key")):
         file.write_text(content)
         with pytest.raises(InputError, match=message):

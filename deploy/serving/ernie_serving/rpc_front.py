@@ -1,7 +1,9 @@
 """gRPC: Serving's pipeline requests, and the standard health check.
 
 All calls are awaited in one event loop; only a request that has come as a whole, with its key, gets a thread. So calls
-whose messages do not come, however many, keep nobody else out, health checks least of all.
+whose messages do not come, however many, keep nobody else out, health checks least of all. Connections do: those
+without a call count among max_connections too, until they have been idle for IDLE_SECONDS, as gRPC has no way to choose
+whom to close. Who has to know of the service meanwhile asks the monitor.
 """
 
 import asyncio

@@ -24,6 +24,7 @@ ENGINE_NAMES = (*ENGINES, AUTO)
 MODELS = "models"  # of a config file: the models by name, with their options
 MODEL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 PORTS = ("rpc_port", "http_port", "monitor_port")
+MOST_ALIASES = 16  # of YAML in a config file
 DAY = 24 * 60 * 60 * 1000  # milliseconds
 MANY = 1 << 30  # of bytes, characters and the like
 GRACE_SECONDS = 10.0  # beside the time limit of a request
@@ -159,14 +160,20 @@ def check_name(name: Any) -> None:
     """Raises InputError where this cannot be the name of a model."""
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
         raise InputError(
-            f"model name {shown(repr(name))}: take letters, digits, - _ and ., 64 at the most, "
+            f"model name {shown(name)}: take letters, digits, - _ and ., 64 at the most, "
             "with no . first (and quotes around a number)"
         )
 
 
 def shown(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else text[:30] + "..."
+    """A value of a config file, in a message. What holds others is not written out: with YAML's aliases, a few lines
+    can stand for more than fits into memory."""
+    if isinstance(value, (dict, list, set, tuple)):
+        return f"a {type(value).__name__}"
+    if type(value) is int and value.bit_length() > 256:  # Python writes no longer one than of 4300 digits
+        return "a number of very many digits"
+    text = repr(value[:81] if isinstance(value, (str, bytes)) else value)
+    return text if len(text) <= 83 else text[:30] + "..."
 
 
 def options_of(config: type) -> List:
@@ -260,7 +267,12 @@ def read_config(path: Path) -> Dict[str, Any]:
     except FileNotFoundError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): give another --config") from None
     try:
+        aliases = sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader))
+        if aliases > MOST_ALIASES:  # each can double what there is, and merge keys (<<) copy it
+            raise InputError(f"{path} has {aliases} aliases (*name), the limit is {MOST_ALIASES}: write values out")
         content = yaml.safe_load(text)
+    except InputError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
@@ -276,7 +288,7 @@ def read_config(path: Path) -> Dict[str, Any]:
         check_name(name)
         where = f"{path}, model {name}"
         if own is not None and not isinstance(own, dict):
-            raise InputError(f"{where}: {shown(repr(own))} are no options: write them as name: value")
+            raise InputError(f"{where}: {shown(own)} are no options: write them as name: value")
         options[MODELS][name] = read_options(own or {}, MODEL_OPTIONS, where)
     return options
 
@@ -292,15 +304,15 @@ def read_options(content: Dict[Any, Any], names: List[str], where: str) -> Dict[
         if name not in names:
             if name in SERVICE_OPTIONS:
                 raise InputError(f"{where}: {name} is for the whole service: write it at the top of the file")
-            near = difflib.get_close_matches(str(name), names, n=1)
-            raise InputError(f"{where}: no option {name!r}{f', did you mean {near[0]}' if near else ''}")
+            near = difflib.get_close_matches(name[:80], names, n=1) if isinstance(name, str) else []
+            raise InputError(f"{where}: no option {shown(name)}{f', did you mean {near[0]}' if near else ''}")
         if value is None:
             continue
         kind = kind_of(name)
         if kind is float and type(value) is int and abs(value) <= MANY:
             value = float(value)
         if type(value) is not kind:
-            raise InputError(f"{where}: {name} is {shown(repr(value))}, which is no {kind.__name__}")
+            raise InputError(f"{where}: {name} is {shown(value)}, which is no {kind.__name__}")
         options[name] = value
     return options
 
