@@ -251,7 +251,7 @@ def check_lists(text: str, where: str, most: int) -> None:
     outside = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
     found = outside.count("[") + outside.count("{")
     if found > most:
-        refuse(f"{where} has {found} lists and objects, the limit is {most}")
+        too_large(f"{where} has {found} lists and objects", str(most))  # so that a client sends less at a time
 
 
 def _no_number(name: str) -> NoReturn:
