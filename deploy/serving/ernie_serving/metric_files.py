@@ -61,10 +61,15 @@ def add_up(file: Path, total: Path, size: int) -> None:
 
     Raises:
         OSError: a file cannot be read, or there is no room. The total is as it was.
+        RuntimeError, ValueError, struct.error: something else has written to the file.
     """
     length = file.stat().st_size
     if not length:
         return
+    with file.open("rb") as content:
+        (used,) = struct.unpack("i", content.read(4))
+    if not 0 <= used <= length:
+        raise ValueError(f"{file} says that {used} of its {length} bytes are used")
     counted = list(MmapedDict.read_all_values_from_file(str(file)))
     reserve(total, max(size, length))
     sums = MmapedDict(str(total))
