@@ -213,11 +213,13 @@ BOMB = ["&a0 [x]", *LEVELS]  # 100 million x
         ("models: {a: [b, c]}", "model a: a list are no options"),
         ("rpc_port: 0x" + "f" * 6_000, "rpc_port is a number of very many digits: give a number up to 65535"),
         ("model_dir: 0x" + "f" * 6_000, "model_dir is a number of very many digits, which is no str"),
-        ("0x" + "f" * 6_000 + ": x", "no option a number of very many digits"),
-        ("k" * 100_000 + ": x", "no option 'kkk"),
+        ("? 0x" + "f" * 6_000 + "\n: x", "no option a number of very many digits"),
+        ("? " + "k" * 100_000 + "\n: x", "no option 'kkk"),
         ("batch_size: '" + "9" * 100_000 + "'", "batch_size is '999"),
-        ("models: {0x" + "f" * 6_000 + ": {}}", "model name a number of very many digits: take"),
+        ("k" * 100_000 + ": x", "is not YAML (mapping values are not allowed here"),
+        ("models: {? 0x" + "f" * 6_000 + " : {}}", "model name a number of very many digits: take"),
     ],
+    ids=range(11),
 )
 def test_values_of_any_size_make_a_short_message(tmp_path, text, message):
     file = write(tmp_path / "c.yml", text)
