@@ -215,7 +215,7 @@ class Calls(grpc.GenericRpcHandler):
 
     def _compute(self, message: bytes, seconds: Optional[float], entry: Entry) -> bytes:
         """The answer to a message, in a thread."""
-        left = self.longest_seconds if seconds is None else seconds
+        left = self.longest_seconds if seconds is None else min(seconds, self.longest_seconds)
         name = ""
         try:
             with turn_to_read(len(message), time.monotonic() + left):
