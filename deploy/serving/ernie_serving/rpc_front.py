@@ -147,7 +147,8 @@ class Calls(grpc.GenericRpcHandler):
         self._answering = 0
         self._reading: Dict[asyncio.Future, None] = {}  # in the order in which they began
         self._watches = 0
-        self.longest_seconds = self._receive_seconds + max(service.config.timeout for service in models) / 1000
+        self._answer_seconds = max(service.config.timeout for service in models) / 1000
+        self.longest_seconds = self._receive_seconds + self._answer_seconds
         self._handlers = {
             RPC_METHOD: grpc.stream_unary_rpc_method_handler(self._inference),
             HEALTH + "Check": grpc.stream_unary_rpc_method_handler(self._check),
@@ -215,7 +216,7 @@ class Calls(grpc.GenericRpcHandler):
 
     def _compute(self, message: bytes, seconds: Optional[float], entry: Entry) -> bytes:
         """The answer to a message, in a thread."""
-        left = self.longest_seconds if seconds is None else min(seconds, self.longest_seconds)
+        left = self._answer_seconds if seconds is None else min(seconds, self._answer_seconds)
         name = ""
         try:
             with turn_to_read(len(message), time.monotonic() + left):
