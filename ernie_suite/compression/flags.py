@@ -30,10 +30,10 @@ class CompressionArguments:
     made of the same model, data and settings, is kept, and report.json names every model that is there. --output_dir,
     by default the model's folder, holds the state of pruning until it is done: an interrupted run goes on when its
     command is given again. Models are chosen by one half of the dev set, and their change is shown on the other, with
-    its confidence interval. --no_pruning only quantizes, --no_quantization only prunes, --no_smoothing quantizes a model
-    as it is. Pruning trains with the hyper-parameters of config.yml unless a flag gives them. --student trains a smaller
-    model to answer as the fine-tuned one does, instead of pruning; it goes to student_<its name>/. --unlabeled_data
-    adds text without labels to what either trains on.
+    its confidence interval. --no_pruning only quantizes, --no_quantization only prunes, --no_smoothing quantizes a
+    model as it is. Pruning trains with the hyper-parameters of config.yml unless a flag gives them. --student trains a
+    smaller model to answer as the fine-tuned one does, instead of pruning; it goes to student_<its name>/.
+    --unlabeled_data adds text without labels to what either trains on.
     """
 
     pruning: bool = field(default=True, metadata={"help": "prune width and depth"})
