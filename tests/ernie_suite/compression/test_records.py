@@ -357,6 +357,7 @@ def test_an_input_dir_of_another_vocabulary_or_labels_is_refused(made, tmp_path)
     trainer, output = made
     other = tiny_trainer(tmp_path / "state", examples=4)  # fewer characters
     export(other, other.model, tmp_path / "other" / "float32")
+    (tmp_path / "other" / "vocab.txt").unlink()  # with its own beside it, a smaller one is taken
     with pytest.raises(InputError, match="the vocabulary of --model_name_or_path"):
         compress(trainer, tmp_path / "out", pruning=False, input_dir=str(tmp_path / "other"))
     labels, trainer.task.labels = trainer.task.labels, ["a", "b", "c"]
