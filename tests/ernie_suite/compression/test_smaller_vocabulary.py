@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from ernie_suite.compression import pipeline
+from ernie_suite.compression.halves import on_choosing_half
 from ernie_suite.compression.memory import measure_memory
 from ernie_suite.compression.report import compare_engines
 
@@ -232,7 +233,8 @@ def test_the_most_frequent_tokens_stay(tmp_path, made, capsys):
     needed = kept(trainer, 100).needed
     number = needed + 30
     assert number < trainer.model.config.max_position_embeddings
-    texts = [example["text"] for example in (*trainer.train_dataset.examples, *trainer.eval_examples)]
+    choosing = on_choosing_half(trainer).eval_dataset.examples
+    texts = [example["text"] for example in (*trainer.train_dataset.examples, *choosing)]
     options = vocabulary_config(str(number), ["abs_max"], quantize_embeddings=True)
     report = trainer.compress("x", tmp_path / "out", pruning=False, compress_config=options)
     size = trainer.model.config.vocab_size
