@@ -44,7 +44,8 @@ NUMBERS = [
         for flag in ("batch_size", "max_seq_length", *(["num_threads"] if "gpu" not in script else []))
     ),
     ("deploy/python/infer_gpu.py", MODEL, "device_id", "-1", "from 0"),
-    *((CLIENT, DATASET, flag, "0", "from 1") for flag in ("max_samples", "batch_size", "concurrency", "repeat")),
+    *((CLIENT, DATASET, flag, "0", "from 1") for flag in ("max_samples", "batch_size", "repeat")),
+    *((CLIENT, DATASET, "concurrency", number, "from 1 to 1024") for number in ("0", "1025")),
     (CLIENT, (), "timeout", "0", "above 0"),
     (CLIENT, (), "retries", "-1", "from 0"),
     *(
@@ -119,7 +120,7 @@ def problem():
 
 @pytest.mark.parametrize(("script", "more", "flag", "wrong", "least"), NUMBERS)
 def test_a_number_that_is_too_small_is_one_line(problem, script, more, flag, wrong, least):
-    least = least + " on" if least.startswith("from") else least
+    least = least + " on" if least.startswith("from") and " to " not in least else least
     said = problem[(script, *more, f"--{flag}", wrong)]
     assert said == f"error: argument --{flag}: {wrong}: give a number {least}; see --help"
 
