@@ -20,7 +20,7 @@ from ernie_serving.loading import digest_in
 from ernie_serving.model_to_serving import convert
 from tests.support.models import corpus
 from tests.support.rpc import Authority
-from tests.support.services import RunningService
+from tests.support.services import RunningService, exchange
 
 KEY = "the-key"
 TEXTS = ["房间很好", "早餐难吃"]
@@ -82,15 +82,8 @@ class SecuredService(RunningService):
         context = ssl.create_default_context(cafile=str(self.authority.certificate))
         address = self.monitor if monitor else self.http
         connection = http.client.HTTPSConnection(address, context=context, timeout=120)
-        try:
-            headers = {"Authorization": f"Bearer {key}"} if key else {}
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            response = connection.getresponse()
-            content = response.read().decode()
-            is_json = response.getheader("Content-Type", "").startswith("application/json")
-            return response.status, json.loads(content) if is_json else content
-        finally:
-            connection.close()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return exchange(connection, method, path, None if body is None else json.dumps(body), headers)
 
     def client(self, **options: Any) -> Client:
         return Client([self.endpoint], api_key=KEY, tls=Tls(self.authority.certificate), **options)

@@ -47,19 +47,23 @@ class RunningService(ServiceProcess):
 
     @staticmethod
     def _http(address: str, method: str, path: str, body: Optional[bytes] = None) -> Tuple[int, Any]:
-        connection = http.client.HTTPConnection(address, timeout=60)
-        try:
-            connection.request(method, path, body)
-            response = connection.getresponse()
-            content = response.read().decode()
-            is_json = response.getheader("Content-Type", "").startswith("application/json")
-            return response.status, json.loads(content) if is_json else content
-        finally:
-            connection.close()
+        return exchange(http.client.HTTPConnection(address, timeout=60), method, path, body)
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the values of /metrics of a name that have these labels."""
         return value_of(text_string_to_metric_families(self.get("/metrics")[1]), name, **labels)
+
+
+def exchange(connection: http.client.HTTPConnection, method: str, path: str, *given: Any) -> Tuple[int, Any]:
+    """Status and content of an answer, JSON read, over a connection that is closed then; given: body and headers."""
+    try:
+        connection.request(method, path, *given)
+        response = connection.getresponse()
+        content = response.read().decode()
+        is_json = response.getheader("Content-Type", "").startswith("application/json")
+        return response.status, json.loads(content) if is_json else content
+    finally:
+        connection.close()
 
 
 def pack(texts, **fields) -> bytes:
