@@ -12,12 +12,13 @@ from ernie_suite.compression.flags import CompressionArguments
 from ernie_suite.data import DATASETS, find_dataset, load_examples, load_labels
 from ernie_suite.features import Collator, Features
 from ernie_suite.scripts import build_trainer, compress, finetune
-from ernie_suite.tasks import FAMILIES, QA, SEQ_CLS, TOKEN_CLS
+from ernie_suite.tasks import FAMILIES, MULTIPLE_CHOICE, QA, SEQ_CLS, TOKEN_CLS
 from ernie_suite.trainer import FinetuneTrainer
 
 __all__ = [
     "DATASETS",
     "FAMILIES",
+    "MULTIPLE_CHOICE",
     "QA",
     "SEQ_CLS",
     "TOKEN_CLS",

@@ -22,6 +22,7 @@ from ernie_suite.reading import Example
 from ernie_inference.console import Parser, print_table, run_command
 from ernie_inference.errors import InputError
 from ernie_inference.inference_config import VOCAB_FILE
+from ernie_inference.tasks.base import Task
 from ernie_inference.wordpiece import WordPiece
 
 LONGER_THAN_ANY = 1 << 30  # tokens of a text
@@ -35,6 +36,11 @@ def load_parts(spec: DatasetSpec, folder: str) -> Tuple[List[Example], List[Exam
     return train, dev
 
 
+def ids_of(task: Task, example: Dict) -> List[int]:
+    """The tokens of all that is read of an example."""
+    return [number for encoded in task.encodings(example) for number in (*encoded.head, *encoded.tokens.ids)]
+
+
 def touched(spec: DatasetSpec, folder: str, tokenizer: WordPiece, keep: Optional[KeepVocab]) -> Dict[str, str]:
     """A row of the table: what of the held-out texts of a data set would be split otherwise."""
     chosen_by, held_out = load_parts(spec, folder)
@@ -43,13 +49,12 @@ def touched(spec: DatasetSpec, folder: str, tokenizer: WordPiece, keep: Optional
     smaller = smaller_tokenizer(tokenizer, rows)
     stays, tokens, gone, unknown, texts = set(rows), 0, 0, 0, 0
     for example in held_out:
-        before = task.encode(example)
-        ids = before.head + before.tokens.ids
+        ids = ids_of(task, example)
         task.tokenizer = smaller
-        after = task.encode(example)
+        after = ids_of(task, example)
         task.tokenizer = tokenizer
         missing = sum(number not in stays for number in ids)
-        unknown += (after.head + after.tokens.ids).count(smaller.unk_id) - ids.count(tokenizer.unk_id)
+        unknown += after.count(smaller.unk_id) - ids.count(tokenizer.unk_id)
         tokens, gone, texts = tokens + len(ids), gone + missing, texts + bool(missing)
     return {
         "data": spec.name,

@@ -1,15 +1,18 @@
 """Reproduce the published tables: fine-tune, compress and measure, data set by data set and model by model.
 
-    python benchmarks/reproduce.py                                    all nine data sets, five sizes of ERNIE 3.0
+    python benchmarks/reproduce.py                                    all eleven data sets, five sizes of ERNIE 3.0
+    python benchmarks/reproduce.py --datasets c3 chid --models published --published_hyper_parameters
     python benchmarks/reproduce.py --datasets tnews msra_ner cmrc2018 --models ernie-3.0-medium-zh
     python benchmarks/reproduce.py --samples                          the sample sets, without a network or a GPU
     python benchmarks/reproduce.py --datasets tnews --grid            search hyper-parameters, keep what is best on dev
 
 Every step is a command of this repository and is printed before it runs; its hyper-parameters are those
-of config.yml. Results are kept under --output_dir: what is finished there with the same settings is not
-run again, and an interrupted step goes on. With other settings it starts anew, and what was there before
-gets another name. Ends with tables.md, tables.json, compression.png and training.png there. Further
-flags go to the run and compress scripts (--max_train_samples 500).
+of config.yml, or, of the models and data sets of table 1, those published with it. `--models published` are
+all models of table 1 and the newer ernie-3.0-tiny-*-v2-zh. Results are kept under --output_dir: what is
+finished there with the same settings is not run again, and an interrupted step goes on. With other settings
+it starts anew, and what was there before gets another name. Ends with tables.md, tables.json,
+compression.png and training.png there. Further flags go to the run and compress scripts
+(--max_train_samples 500).
 """
 
 import argparse
@@ -21,7 +24,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
@@ -30,7 +33,7 @@ from ernie_suite.data import DATASETS, find_dataset
 
 from benchmarks import published
 from benchmarks.report import SAMPLE_DATASETS, SMALL_ERNIE, Report
-from benchmarks.steps import Runner, Step, put_aside
+from benchmarks.steps import Runner, Step, parse_flags, put_aside
 from benchmarks.subjects import Candidates, Subject, dev_metric, hyper_parameters, int8_metric
 from benchmarks.tables import VARIANTS
 from ernie_inference.console import Parser, number_above, number_from, run_command
@@ -42,30 +45,35 @@ from examples import demo
 ROOT = Path(__file__).resolve().parents[1]
 
 CLUE_DATASETS = [name for name, spec in DATASETS.items() if spec.builder]
-MODELS = [name for name in published.CLUE if name != "ernie-3.0-xbase-zh"]
+MODELS = [name for name in published.CLUE if name.startswith("ernie-3.0") and name != "ernie-3.0-xbase-zh"]
+ALL_MODELS, ALL_OF_TABLE_1 = "published", [*published.CLUE, *published.NEWER_MODELS]
 # The published advice: 3/4 for 6 layers, 2/3 for 12.
 WIDTHS = {"ernie-3.0-base-zh": "2/3"}
 DEFAULT_WIDTH = "3/4"
 CONFIG_FILE = "config.yml"  # in ROOT
 # Which small ERNIE each sample set is trained from stands in examples/demo.py; how it is trained, in config.yml.
-SAMPLE_MODELS = {model.dataset: model for model in (demo.REVIEWS, demo.NAMES, demo.QUESTIONS)}
+SAMPLE_MODELS = {model.dataset: model for model in (demo.REVIEWS, demo.NAMES, demo.QUESTIONS, demo.CHOICES)}
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Hyper-parameters to try; epochs of None are those of config.yml."""
+    """Hyper-parameters to try; epochs and lengths of None are those of config.yml."""
 
     learning_rates: List[str]
     batch_sizes: List[int]
-    epochs: List[Optional[str]]
+    epochs: Sequence[Optional[str]] = (None,)
+    max_seq_lengths: Sequence[Optional[int]] = (None,)
 
     def points(self) -> Iterator[Tuple[str, List[str]]]:
         """(name of its folder, flags) of every combination."""
-        for rate, size, epochs in itertools.product(self.learning_rates, self.batch_sizes, self.epochs):
+        axes = (self.learning_rates, self.batch_sizes, self.epochs, self.max_seq_lengths)
+        for rate, size, epochs, length in itertools.product(*axes):
             flags = ["--learning_rate", rate, "--per_device_train_batch_size", str(size)]
             name = f"lr{rate}-bs{size}"
             if epochs is not None:
                 name, flags = f"{name}-ep{epochs}", [*flags, "--num_train_epochs", epochs]
+            if length is not None:
+                name, flags = f"{name}-len{length}", [*flags, "--max_seq_length", str(length)]
             yield name, flags
 
 
@@ -83,18 +91,36 @@ class Reproduction:
         for name in ("max_eval_samples", "data_dir", "config"):
             if getattr(args, name):
                 self.flags += [f"--{name}", str(getattr(args, name))]
-        self.grid = Grid(args.grid_learning_rates, args.grid_batch_sizes, args.grid_epochs or [None])
         self.report = Report(self.folder, args.samples, self.use_gpu, args.num_threads)
 
     def subjects(self) -> Iterator[Subject]:
         for dataset, source in itertools.product(self.args.datasets, self.args.models or [None]):
-            model = SMALL_ERNIE if source is None else Path(source).name
+            model = SMALL_ERNIE if source is None else name_of(source)
             source = source or SAMPLE_MODELS[dataset].ernie
             folder = self.folder / model.replace(" ", "_") / dataset.upper()
             widths = self.args.width_mult_list or [WIDTHS.get(model, DEFAULT_WIDTH)]
             candidates = Candidates(widths, self.args.algo_list, self.args.batch_size_list, self.args.depth_mult_list)
             config_file = ROOT / (self.args.config or CONFIG_FILE)
-            yield Subject(model, source, dataset, folder, self.flags, config_file, candidates)
+            flags = [*self.flags, *(self.as_published(model, dataset) if self.args.published_hyper_parameters else [])]
+            yield Subject(model, source, dataset, folder, flags, config_file, candidates)
+
+    def as_published(self, model: str, dataset: str) -> List[str]:
+        """How a model of table 1 was fine-tuned, as flags; without what is given by hand or by the grid."""
+        given = parse_flags(self.flags)
+        searched = parse_flags([word for _, flags in self.grid(dataset).points() for word in flags])
+        left_out = {*given, *(searched if self.args.grid else ())}
+        known = published.hyper_parameters(model, dataset)
+        return [word for name, value in known.items() if name not in left_out for word in (f"--{name}", value)]
+
+    def grid(self, dataset: str) -> Grid:
+        """The grid that was asked for; by default the one that was searched for table 1."""
+        args, searched = self.args, published.GRIDS.get(dataset, published.OF_CLASSIFICATION)
+        return Grid(
+            args.grid_learning_rates or searched.learning_rates,
+            args.grid_batch_sizes or searched.batch_sizes,
+            args.grid_epochs or [None],
+            args.grid_max_seq_lengths or [None],
+        )
 
     def run(self) -> None:
         subjects = list(self.subjects())
@@ -105,6 +131,10 @@ class Reproduction:
 
     def reproduce(self, subject: Subject) -> None:
         """Fine-tune, compress and measure; ends at the first step that fails, the others of the list go on."""
+        reason = published.why_not(subject.model, subject.dataset)
+        if reason:
+            print(f"left out: {subject.name} ({reason})", flush=True)
+            return
         entry = self.report.entry(subject)
         entry["flags"], entry["measured"] = shlex.join(subject.flags), self.infer_part
         if not self.args.models and not self.runner.run(make_small_ernie(SAMPLE_MODELS[subject.dataset])):
@@ -129,14 +159,15 @@ class Reproduction:
     def compressed_models(self) -> List[str]:
         if self.args.samples:
             return list(self.report.models)
-        return [Path(model).name for model in self.args.compress_models]
+        return [name_of(model) for model in self.args.compress_models]
 
     def finetune(self, subject: Subject) -> Optional[Path]:
         """The folder of the fine-tuned model, with --grid that of the best on the dev set; None after a failure."""
         if "fine-tune" not in self.args.grid:
             return subject.folder if self.runner.run(subject.finetune()) else None
         best: Optional[Path] = None
-        for point, flags in self.grid.points():
+        points = dict(self.grid(subject.dataset).points())
+        for point, flags in points.items():
             folder = subject.finetuned_folder(point)
             if not self.runner.run(subject.finetune(point, tuple(flags))):
                 continue
@@ -150,7 +181,7 @@ class Reproduction:
         print(f"best fine-tuning of {subject.name}: {point} ({100 * dev_metric(best / 'results.json'):.2f})")
         if not (best / "model_state.pdparams").exists():  # the best of a smaller grid than before
             put_aside(best)
-            return best if self.runner.run(subject.finetune(point, tuple(dict(self.grid.points())[point]))) else None
+            return best if self.runner.run(subject.finetune(point, tuple(points[point]))) else None
         return best
 
     def compress(self, subject: Subject, finetuned: Path) -> Optional[Path]:
@@ -163,7 +194,7 @@ class Reproduction:
         if "compress" not in self.args.grid:
             return finetuned / "compress" if self.runner.run(subject.compress(finetuned, compression)) else None
         best: Optional[Path] = None
-        for point, flags in self.grid.points():
+        for point, flags in self.grid(subject.dataset).points():
             folder = finetuned.with_name(f"{finetuned.name}-pruned-{point}")
             link_model(finetuned, folder)
             if self.runner.run(subject.compress(folder, compression, point, tuple(flags))):
@@ -173,6 +204,11 @@ class Reproduction:
         if best is not None:
             print(f"best compression of {subject.name}: {best.parent.name} ({100 * metric(best / 'report.json'):.2f})")
         return best
+
+
+def name_of(source: str) -> str:
+    """A model's name in the tables: as it is published, or that of its folder."""
+    return source if source in ALL_OF_TABLE_1 else Path(source).name
 
 
 def make_small_ernie(model: demo.Model) -> Step:
@@ -190,8 +226,8 @@ def link_model(source: Path, target: Path) -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = Parser(description=__doc__)
-    parser.add_argument("--datasets", nargs="+", help="default: all nine, with --samples the three sample sets")
-    parser.add_argument("--models", nargs="+", help="names or folders; default: the five sizes")
+    parser.add_argument("--datasets", nargs="+", help="default: all eleven, with --samples the four sample sets")
+    parser.add_argument("--models", nargs="+", help=f"names or folders, or {ALL_MODELS}; default: the five sizes")
     parser.add_argument("--compress_models", nargs="+", default=[published.COMPRESSED_MODEL], help="which to compress")
     parser.add_argument("--samples", action="store_true", help="the sample sets, with a small ERNIE made for them")
     parser.add_argument("--output_dir", help="default: reproduce, with --samples reproduce/samples")
@@ -214,10 +250,16 @@ def parse_arguments() -> argparse.Namespace:
         help="search for fine-tuning, for pruning, or (without a word) for both; keeps what is best on dev",
     )
     parser.add_argument(
-        "--grid_learning_rates", nargs="+", type=as_typed(number_above(0)), default=["1e-5", "2e-5", "3e-5", "5e-5"]
+        "--grid_learning_rates", nargs="+", type=as_typed(number_above(0)), help="default: those of the publication"
     )
-    parser.add_argument("--grid_batch_sizes", nargs="+", type=number_from(1), default=[16, 32, 64])
+    parser.add_argument("--grid_batch_sizes", nargs="+", type=number_from(1), help="likewise, by the data set")
     parser.add_argument("--grid_epochs", nargs="+", type=as_typed(number_above(0)), help="default: config.yml's")
+    parser.add_argument("--grid_max_seq_lengths", nargs="+", type=number_from(1), help="default: config.yml's")
+    parser.add_argument(
+        "--published_hyper_parameters",
+        action="store_true",
+        help="fine-tune and compress the models of table 1 as they were fine-tuned for it",
+    )
     args, args.rest = parser.parse_known_args()
     args.grid = [] if args.grid is None else args.grid or ["fine-tune", "compress"]
     args.datasets = [find_dataset(name).name for name in args.datasets or known_datasets(args.samples)]
@@ -228,7 +270,8 @@ def parse_arguments() -> argparse.Namespace:
     taken = {"--task_name", "--dataset", "--model_name_or_path", "--model_path"} & set(args.rest)
     if taken or (args.rest and not args.rest[0].startswith("--")):
         raise InputError(f"{' '.join(taken) or args.rest[0]}: give data sets with --datasets and models with --models")
-    args.models = [from_root(name) if Path(name).is_dir() else name for name in args.models or []]
+    named = [each for name in args.models or [] for each in (ALL_OF_TABLE_1 if name == ALL_MODELS else [name])]
+    args.models = [from_root(name) if Path(name).is_dir() else name for name in named]
     if not args.models and not args.samples:
         args.models = MODELS
     for name in ("config", "data_dir"):

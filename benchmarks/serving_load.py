@@ -28,6 +28,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "serving
 from ernie_suite.data import load_examples
 
 from benchmarks.serving_process import ServiceProcess
+from benchmarks.soak_clients import DATA
 from ernie_inference.console import Parser, number_above, number_from, print_table, run_command
 from ernie_inference.engine_choice import without_scores
 from ernie_inference.errors import InputError
@@ -39,7 +40,6 @@ from ernie_serving.metrics import resident_bytes
 from ernie_serving.model_to_serving import convert
 from ernie_serving.protocol import Code
 
-DATA = {"seq_cls": "sample_reviews", "token_cls": "sample_people_daily", "qa": "sample_reading"}
 SLICES = 4
 WARM_UP_SECONDS = 3.0
 LATE_CLIENTS = 64  # threads that send part 3's requests

@@ -31,7 +31,7 @@ class ServiceProcess:
         lines, errors: what it has printed so far, on stdout and stderr.
 
     Args:
-        task: seq_cls, token_cls or qa; empty for several models of any, which model_dir is the config file of.
+        task: the family of its task; empty for several models of any, which model_dir is the config file of.
         model_dir: the serving folder; None where the config file has it.
         root: the folder that holds deploy.
     """

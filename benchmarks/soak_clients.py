@@ -19,9 +19,14 @@ from ernie_inference.text_output import to_json
 from ernie_serving.client import Client, RequestError
 from ernie_serving.protocol import RESULTS, TEXTS, VERSION, Code
 
-DATA = {"seq_cls": "sample_reviews", "token_cls": "sample_people_daily", "qa": "sample_reading"}
+DATA = {
+    "seq_cls": "sample_reviews",
+    "token_cls": "sample_people_daily",
+    "qa": "sample_reading",
+    "multiple_choice": "sample_choice",
+}
 SHORTEST, LONGEST = 2, 512  # characters, which in Chinese are tokens
-QUESTION = 12  # characters
+QUESTION, CHOICE = 12, 4  # characters
 THREADS_PER_CONNECTION = 8  # as clients on other machines would have
 
 
@@ -29,7 +34,7 @@ def mixed_inputs(task: str, number: int, seed: int = 0) -> List[Any]:
     """Inputs of a task cut from its sample set, with lengths evenly spread over the orders of magnitude."""
     chance = random.Random(seed)
     examples = load_examples(DATA[task], "test")
-    field = {"seq_cls": "text", "token_cls": "tokens", "qa": "context"}[task]
+    field = {"seq_cls": "text", "token_cls": "tokens"}.get(task, "context")
     sentences = ["".join(example[field]) for example in examples]
     inputs: List[Any] = []
     for _ in range(number):
@@ -38,7 +43,9 @@ def mixed_inputs(task: str, number: int, seed: int = 0) -> List[Any]:
         while len(text) < length:
             text += chance.choice(sentences)
         text = text[:length]
-        inputs.append({"question": text[:QUESTION], "context": text} if task == "qa" else text)
+        asked = {"question": text[:QUESTION], "context": text}
+        choices = {"choices": [text[:CHOICE], text[-CHOICE:], "以上都不对"]}
+        inputs.append({"qa": asked, "multiple_choice": {**asked, **choices}}.get(task, text))
     return inputs
 
 
@@ -47,7 +54,7 @@ class ServedModel:
 
     Attributes:
         name: of the model in the service.
-        task: seq_cls, token_cls or qa.
+        task: the family of its task.
         folder: the serving folder, which holds one version at a time.
         versions: where each of them comes from.
         inputs: what is asked.

@@ -1,4 +1,4 @@
-"""One loader for every data set of the suite: the CLUE classification sets, msra_ner, cmrc2018, and the samples.
+"""One loader for every data set of the suite: CLUE's ten sets, msra_ner, and the samples.
 
 Another one is an entry in DATASETS; how its files are read is in tasks/, in the file of its family.
 
@@ -8,18 +8,20 @@ Another one is an entry in DATASETS; how its files are read is in tasks/, in the
 
 An example is what the tasks of ernie_inference take, with its answer:
 classification {"id", "text", "text_pair", "label"}, tagging {"id", "tokens", "labels"},
-reading {"id", "question", "context", "answers", "answer_starts"}; the answer (label, labels, answers) is
-None where a test split gives none. Every file is checked as it is read; what is wrong is said with file
-and line, and what was skipped or repaired is counted and said in one line a file.
+reading {"id", "question", "context", "answers", "answer_starts"}, multiple choice {"id", "context",
+"question", "choices", "answers"}; the answer (label, labels, answers) is None where a test split gives none. Every file
+is checked as it is read; what is wrong is said with file and line, and what was skipped or repaired is counted and said
+in one line a file.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 from ernie_suite.reading import Example, Reader, SplitFile, json_lines
 from ernie_suite.sample_data import WRITERS, make_sample_data
 from ernie_suite.tasks.family import TaskFamily
+from ernie_suite.tasks.multiple_choice import MULTIPLE_CHOICE, read_c3, read_chid
 from ernie_suite.tasks.qa import QA, read_squad
 from ernie_suite.tasks.seq_cls import (
     SEQ_CLS,
@@ -33,6 +35,7 @@ from ernie_suite.tasks.token_cls import TOKEN_CLS, read_columns
 
 from ernie_inference.console import note
 from ernie_inference.errors import InputError
+from ernie_inference.files import publish
 from ernie_inference.text_files import read_text
 
 
@@ -51,6 +54,24 @@ class DatasetSpec:
     splits: Tuple[Tuple[str, str], ...] = (("train", "train"), ("dev", "dev"), ("test", "test"))  # ours, PaddleNLP's
     skipped_label: Optional[str] = None  # examples that the annotators could not agree on
     submission: str = ""  # the file name CLUE asks for
+    is_on_hub: bool = False  # builder is of Hugging Face's hub, not of paddlenlp.datasets
+    # The files of a split, without suffix; where there are several such lists, a folder holds those of one.
+    files: Tuple[Tuple[str, ...], ...] = (("{split}",),)
+
+    def paths(self, folder: Path, split: str) -> List[Path]:
+        """The files of a split in a folder: those of the first list of which one is there, else of the last list."""
+        for names in self.files:
+            paths = [folder / f"{name.format(split=split)}{self.suffix}" for name in names]
+            if any(path.exists() for path in paths):
+                break
+        return paths
+
+    def needs(self) -> str:
+        """What files a folder has to hold, in words."""
+        if len(self.files) == 1:
+            return f"train, dev and test{self.suffix}"
+        lists = [" and ".join(f"{name.format(split='train')}{self.suffix}" for name in names) for names in self.files]
+        return f"{' or '.join(lists)}, and dev and test likewise"
 
     @property
     def task_name(self) -> str:
@@ -108,6 +129,25 @@ DATASETS = {
             submission="cmrc2018_predict.json",
         ),
         DatasetSpec(
+            "c3",
+            MULTIPLE_CHOICE,
+            read_c3,
+            ".json",
+            builder=("c3", None),
+            submission="c311_predict.json",
+            files=(("c3-d-{split}", "c3-m-{split}"), ("d-{split}", "m-{split}"), ("{split}",)),
+        ),
+        DatasetSpec(
+            "chid",
+            MULTIPLE_CHOICE,
+            read_chid,
+            ".json",
+            builder=("clue", "chid"),
+            is_on_hub=True,
+            splits=(("train", "train"), ("dev", "validation"), ("test", "test")),
+            submission="chid11_predict.json",
+        ),
+        DatasetSpec(
             "sample_reviews",
             SEQ_CLS,
             classification_reader(sentence),
@@ -124,6 +164,7 @@ DATASETS = {
             submission="sample_people_daily_predict.tsv",
         ),
         DatasetSpec("sample_reading", QA, read_squad, ".json", submission="sample_reading_predict.json"),
+        DatasetSpec("sample_choice", MULTIPLE_CHOICE, read_c3, ".json", submission="sample_choice_predict.json"),
     )
 }
 
@@ -179,18 +220,22 @@ def load_examples(name: str, split: str, data_dir: Optional[str] = None) -> List
         InputError: the data set is unknown or cannot be had, or a file of it is missing, empty or malformed.
     """
     spec = find_dataset(name)
-    file = SplitFile(_file_of(spec, split, data_dir), split, load_labels(spec, data_dir), spec.skipped_label)
-    try:
-        examples = list(spec.read(file))
-    except FileNotFoundError:
-        raise InputError(f"{file.path} is missing: {spec.name} needs train, dev and test{spec.suffix} there") from None
-    if split == "test":
-        check_ids(spec.family, file, examples)
-    remarks = file.summary()
-    if not examples:
-        raise InputError(f"{file.path} holds no examples" + (f" that can be used: {remarks}" if remarks else ""))
-    if remarks:
-        note(f"{file.path}: {remarks}")
+    labels = load_labels(spec, data_dir)
+    examples: List[Example] = []
+    for path in _files_of(spec, split, data_dir):
+        file = SplitFile(path, split, labels, spec.skipped_label, first_number=len(examples))
+        try:
+            found = list(spec.read(file))
+        except FileNotFoundError:
+            raise InputError(f"{path} is missing: {spec.name} needs {spec.needs()} there") from None
+        examples += found
+        if split == "test":
+            check_ids(spec.family, file, examples)
+        remarks = file.summary()
+        if not found:
+            raise InputError(f"{path} holds no examples" + (f" that can be used: {remarks}" if remarks else ""))
+        if remarks:
+            note(f"{path}: {remarks}")
     return examples
 
 
@@ -224,26 +269,42 @@ def check_ids(family: TaskFamily, file: SplitFile, examples: List[Example]) -> N
         seen.add(key)
 
 
-def _file_of(spec: DatasetSpec, split: str, data_dir: Optional[str]) -> Path:
+def _files_of(spec: DatasetSpec, split: str, data_dir: Optional[str]) -> List[Path]:
     if data_dir is not None:
-        return Path(data_dir) / f"{split}{spec.suffix}"
+        return spec.paths(Path(data_dir), split)
     if spec.builder is None and spec.name not in WRITERS:
         raise InputError(f"data set {spec.name} is not one that can be downloaded: give your files with --data_dir")
     if spec.builder is None:
-        return make_sample_data(spec.name)[0] / f"{split}{spec.suffix}"
-    return Path(_download(spec, *spec.builder, dict(spec.splits)[split]))
+        return spec.paths(make_sample_data(spec.name)[0], split)
+    download = _download_from_hub if spec.is_on_hub else _download
+    try:
+        found = download(*spec.builder, dict(spec.splits)[split])
+    except Exception as error:  # requests', urllib3's, OSError, RuntimeError: whatever a failed download raises
+        reason = str(error).split("\n")[0][:200]
+        library = "the library datasets" if spec.is_on_hub else "paddlenlp.datasets"
+        raise InputError(
+            f"data set {spec.name} cannot be had: {library} could not download its {split} split ({reason}); "
+            f"give your own files in the same format with --data_dir"
+        ) from None
+    return [Path(path) for path in (found if isinstance(found, list) else [found])]
 
 
-def _download(spec: DatasetSpec, module: str, name: Optional[str], split: str) -> str:
-    """The path of a split's file, downloaded by PaddleNLP's own builder and checked against its MD5."""
+def _download(module: str, name: Optional[str], split: str) -> Any:
+    """The path of a split's file, or a list of them, downloaded by PaddleNLP's own builder and checked against MD5."""
     from paddlenlp.datasets.dataset import import_main_class
 
     builder = import_main_class(module)(name=name)
-    try:
-        return builder._get_data(split)  # load_dataset() would read the file too, and not say which line is bad
-    except Exception as error:  # requests', urllib3's, OSError, RuntimeError: whatever a failed download raises
-        reason = str(error).split("\n")[0][:200]
-        raise InputError(
-            f"data set {spec.name} cannot be had: paddlenlp.datasets could not download its {split} split ({reason}); "
-            f"give your own files in the same format with --data_dir"
-        ) from None
+    return builder._get_data(split)  # load_dataset() would read the file too, and not say which line is bad
+
+
+def _download_from_hub(module: str, name: Optional[str], split: str) -> Path:
+    """The path of a split as JSON lines; PaddleNLP's own builders have no such set."""
+    from paddlenlp.utils.env import DATA_HOME
+
+    folder = Path(DATA_HOME) / f"{module}_{name}"
+    if not (folder / f"{split}.json").exists():
+        from datasets import load_dataset
+
+        with publish(folder) as temporary:
+            load_dataset(module, name, split=split).to_json(str(temporary / f"{split}.json"), force_ascii=False)
+    return folder / f"{split}.json"

@@ -21,6 +21,7 @@ class SplitFile:
     split: str  # train, dev or test
     labels: List[str]
     skipped_label: Optional[str] = None  # of examples that the annotators could not agree on
+    first_number: int = 0  # of its examples; those of the split's other files come before
     remarks: Dict[str, Tuple[int, str]] = field(default_factory=dict)  # what was done: how often, where first
 
     def __post_init__(self):

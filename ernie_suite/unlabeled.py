@@ -124,6 +124,7 @@ class MixedFeatures(paddle.io.Dataset):
         self.labelled, self.unlabeled, self.examples = labelled, unlabeled, labelled.examples
         self.lengths = np.concatenate([labelled.lengths, unlabeled.lengths])
         self.unlabeled_of_epoch = min(len(unlabeled), MOST_PER_LABELLED * len(labelled))
+        self.units = self  # a teacher's scores are learnt one by one
 
     def __len__(self) -> int:
         """Features in an epoch."""
@@ -134,6 +135,10 @@ class MixedFeatures(paddle.io.Dataset):
         first, known = epoch * self.unlabeled_of_epoch, len(self.labelled)
         following = range(first, first + self.unlabeled_of_epoch)
         return [*range(known), *(known + number % len(self.unlabeled) for number in following)]
+
+    def features_of(self, indices: Sequence[int]) -> Sequence[int]:
+        """See features.Features."""
+        return indices
 
     def __getitem__(self, index: int) -> Dict:
         known = len(self.labelled)

@@ -74,6 +74,15 @@ QUESTIONS = Model(
     "--max_steps 480 --eval_steps 480",
     shown=5,
 )
+CHOICES = Model(  # for benchmarks/reproduce.py
+    "choices",
+    "run_multiple_choice.py",
+    "sample_choice",
+    "samples/ernie-sample-zh-reading",
+    READING_ERNIE,
+    "--max_steps 480 --eval_steps 480",
+    shown=5,
+)
 NAMES = Model(
     "names",
     "run_token_cls.py",

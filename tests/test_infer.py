@@ -12,7 +12,12 @@ from ernie_inference.errors import InputError
 from tests.support.models import LABELS, MAX_SEQ_LENGTH, TASK_NAMES
 from tests.support.scripts import SAMPLES, run_here, run_script
 
-FIGURES = {"seq_cls": ["accuracy"], "token_cls": ["f1", "precision", "recall"], "qa": ["exact_match", "f1"]}
+FIGURES = {
+    "seq_cls": ["accuracy"],
+    "token_cls": ["f1", "precision", "recall"],
+    "qa": ["exact_match", "f1"],
+    "multiple_choice": ["accuracy"],
+}
 
 
 @pytest.fixture
@@ -56,6 +61,7 @@ LIKELIEST = {
     "seq_cls": r" {8}(positive|negative)   [01]\.\d{4}$",
     "token_cls": r" {4}entity: .*   pos: \[\d+, \d+\]   confidence: [01]\.\d{4}$",
     "qa": r" {8}.*   [01]\.\d{4}   \[\d+, \d+\]$",
+    "multiple_choice": r" {8}\S.*   [01]\.\d{4}$",
 }
 
 

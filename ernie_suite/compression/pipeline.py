@@ -1,5 +1,7 @@
 """trainer.compress(), step by step: check, export, prune, quantize, measure, report."""
 
+import math
+import random
 from functools import cache, partial
 from pathlib import Path
 from typing import Dict, List, Optional, Union
@@ -52,6 +54,7 @@ from ernie_suite.compression.supernet import SubNetworkStudents, Supernet
 from ernie_suite.compression.training import export, train_and_export
 from ernie_suite.compression.vocabulary import with_kept_tokens, with_vocabulary_of
 from ernie_suite.runs import deciding_settings, examples_digest
+from ernie_suite.sampler import WholeQuestions
 from ernie_suite.tasks import FAMILIES
 from ernie_suite.unlabeled import Unlabeled, read_unlabeled
 
@@ -251,15 +254,21 @@ def prune(
 
 def importance_batches(trainer) -> paddle.io.DataLoader:
     """The dev set in batches of the training's size, for importance depends on it, and on no other."""
-    size = trainer.args.per_device_train_batch_size
-    return paddle.io.DataLoader(trainer.eval_dataset, batch_size=size, collate_fn=trainer.data_collator)
+    sampler = WholeQuestions(trainer.eval_dataset, trainer.args.per_device_train_batch_size)
+    return paddle.io.DataLoader(trainer.eval_dataset, batch_sampler=sampler, collate_fn=trainer.data_collator)
 
 
 def drop_order_batches(trainer) -> List[Dict]:
     """Some of the dev set, which is read once for every layer that could be dropped; of like length, to save time."""
+    size = trainer.args.per_device_eval_batch_size
+    if trainer.family.compares_choices:
+        sampler = WholeQuestions(trainer.eval_dataset, size)
+        random.Random(trainer.args.seed).shuffle(sampler.batches)
+        sampler.batches = sampler.batches[: math.ceil(DROP_ORDER_TEXTS / size)]
+        loader = paddle.io.DataLoader(trainer.eval_dataset, batch_sampler=sampler, collate_fn=trainer.data_collator)
+        return list(loader)
     texts = calibration_texts(trainer, DROP_ORDER_TEXTS)
     texts.sort(key=lambda text: len(text["input_ids"]))
-    size = trainer.args.per_device_eval_batch_size
     return list(paddle.io.DataLoader(texts, batch_size=size, collate_fn=trainer.data_collator))
 
 

@@ -76,7 +76,8 @@ class Outputs(NamedTuple):
     """What a model says of a batch.
 
     Attributes:
-        logits: [batch, labels], [batch, seq_len, labels], or a tuple of [batch, seq_len] for start and end.
+        logits: [batch, labels], [batch, seq_len, labels], a tuple of [batch, seq_len] for start and end, or [batch, 1]
+            for choices.
         hidden: of the embeddings, then of each layer, [batch, seq_len, hidden].
     """
 
@@ -153,7 +154,8 @@ def stood_for(subnetwork: SubNetwork, layers: int) -> List[int]:
 
 
 def soft_cross_entropy(logits, teacher_logits, mask):
-    """Cross entropy of softmax(logits) with softmax(teacher_logits) over the last axis, in float32.
+    """Cross entropy of softmax(logits) with softmax(teacher_logits) over the last axis, in float32; of a single score,
+    whose softmax is always 1, the squared difference.
 
     logits: [batch, labels], [batch, seq_len, labels], or a tuple of [batch, seq_len] for start and
     end; of [batch, seq_len, labels] only positions where mask [batch, seq_len] is true count.
@@ -162,6 +164,8 @@ def soft_cross_entropy(logits, teacher_logits, mask):
         losses = [soft_cross_entropy(*pair, mask) for pair in zip(logits, teacher_logits)]
         return sum(losses) / len(losses)
     logits, teacher_logits = logits.astype("float32"), teacher_logits.detach().astype("float32")
+    if logits.shape[-1] == 1:
+        return F.mse_loss(logits, teacher_logits)
     losses = -(F.softmax(teacher_logits) * F.log_softmax(logits)).sum(axis=-1)
     if losses.ndim == 1:
         return losses.mean()

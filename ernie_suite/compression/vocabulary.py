@@ -29,6 +29,7 @@ from ernie_inference.errors import InputError
 from ernie_inference.inference_config import VOCAB_FILE
 from ernie_inference.model_files import inspect_model
 from ernie_inference.tasks.base import Task
+from ernie_inference.tasks.multiple_choice import BLANK_TOKENS
 from ernie_inference.wordpiece import CHINESE, SPECIAL_TOKENS, WordPiece, is_punctuation
 
 KeepVocab = Union[int, Path]  # how many tokens stay, or a file with the texts whose tokens do
@@ -94,7 +95,7 @@ def needed_tokens(vocab: Dict[str, int]) -> Set[str]:
     at the beginning of a word and within one: any word of such letters can be split into them.
     """
     single = [token for token in vocab if len(token) == 1]
-    needed = {token for token in (*SPECIAL_TOKENS, MASK_TOKEN) if token in vocab}
+    needed = {token for token in (*SPECIAL_TOKENS, MASK_TOKEN, *BLANK_TOKENS) if token in vocab}
     needed.update(char for char in single if char.isascii() or unicodedata.category(char).startswith("P"))
     for char in single:
         if f"##{char}" in vocab and not CHINESE.match(char) and not is_punctuation(char):
@@ -133,7 +134,7 @@ def count_tokens(task: Task, tokenizer: WordPiece, datasets: Sequence[Iterable[E
     task = copy.copy(task)
     task.tokenizer, task.max_seq_length = tokenizer, sys.maxsize
     counts: Counter[int] = Counter()
-    for encoded in map(task.encode, chain(*datasets)):
+    for encoded in chain.from_iterable(map(task.encodings, chain(*datasets))):
         counts.update(encoded.head)
         counts.update(encoded.tokens.ids)
     return counts

@@ -5,10 +5,11 @@ data.py and config.yml, and its scripts: run_*.py, compress_*.py, and those of d
 """
 
 from ernie_suite.tasks.family import TaskFamily
+from ernie_suite.tasks.multiple_choice import MULTIPLE_CHOICE
 from ernie_suite.tasks.qa import QA
 from ernie_suite.tasks.seq_cls import SEQ_CLS
 from ernie_suite.tasks.token_cls import TOKEN_CLS
 
-FAMILIES = {family.name: family for family in (SEQ_CLS, TOKEN_CLS, QA)}
+FAMILIES = {family.name: family for family in (SEQ_CLS, TOKEN_CLS, QA, MULTIPLE_CHOICE)}
 
-__all__ = ["FAMILIES", "QA", "SEQ_CLS", "TOKEN_CLS", "TaskFamily"]
+__all__ = ["FAMILIES", "MULTIPLE_CHOICE", "QA", "SEQ_CLS", "TOKEN_CLS", "TaskFamily"]

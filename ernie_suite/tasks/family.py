@@ -41,7 +41,7 @@ class UnlabeledText:
 
 @dataclass(frozen=True)
 class TaskFamily:
-    """All in which classification, tagging and reading differ, for training and evaluation.
+    """All in which classification, tagging, reading and multiple choice differ, for training and evaluation.
 
     Attributes:
         task_class: the same for inference: text to model inputs, logits to answer.
@@ -56,11 +56,14 @@ class TaskFamily:
         ids: what predictions need the examples' ids for; one of IDS.
 
         label_names: the features that are labels, in the order the criterion takes them.
-        targets: (task, example, encoded) to what is to be learnt of an example, as numbers; kept for each example.
+        targets: (task, example, encoded) to what is to be learnt of an example, as numbers; kept for each example, or
+            for each of its choices.
         features: (targets, part, offset) to those labels for one window, which holds the tokens of `part` of the text
             from input_ids[offset] on.
         remark: (targets, parts) to why an example teaches less than it should, for a line on the screen; or None.
         criterion: (outputs, labels) to the loss.
+        compares_choices: whether the windows of a question are compared with one another. Then they are learnt in one
+            batch, and one of label_names is "questions": for each window the number of its question.
 
         metric: (examples, results) to figures by name, each of which becomes a column on the screen.
         best_metric: the one that decides which state is best.
@@ -88,6 +91,7 @@ class TaskFamily:
     check_labels: Callable[[List[str]], None] = lambda labels: None
     ids: str = "told apart"
     remark: Optional[Callable[[Sequence[int], Sequence[range]], Optional[str]]] = None
+    compares_choices: bool = False
 
     def __post_init__(self):
         if self.ids not in IDS:

@@ -73,6 +73,49 @@ def test_a_grid_keeps_the_best(tmp_path, monkeypatch):
     assert len(reproduction.runner.ran) == 4
 
 
+def made(monkeypatch, tmp_path, *argv):
+    monkeypatch.setattr(sys, "argv", [SCRIPT, *argv, "--output_dir", str(tmp_path), "--device", "cpu"])
+    return Reproduction(reproduce.parse_arguments(), Runner(tmp_path / "steps.json"))
+
+
+def test_all_of_table_1_by_their_names(monkeypatch, tmp_path, capsys):
+    reproduction = made(monkeypatch, tmp_path, "--datasets", "c3", "--models", "published")
+    subjects_of_it = list(reproduction.subjects())
+    names = [subject.source for subject in subjects_of_it]
+    assert len(set(names)) == len(names) == 24 and {"hfl/rbt6", "ernie-3.0-tiny-pico-v2-zh"} < set(names)
+    (gram,) = (subject for subject in subjects_of_it if subject.model == "ernie-gram-zh")
+    reproduction.reproduce(gram)
+    assert capsys.readouterr().out == (
+        "left out: c3, ernie-gram-zh (PaddleNLP 2.8.1 has no ErnieGramForMultipleChoice)\n"
+    )
+    assert reproduction.runner.failed == [] and reproduction.report.models == {}
+
+
+def test_models_of_table_1_are_trained_as_they_were(monkeypatch, tmp_path):
+    argv = ["--datasets", "chid", "--models", "ernie-3.0-mini-zh", "--published_hyper_parameters"]
+    (subject,) = made(monkeypatch, tmp_path, *argv, "--num_train_epochs", "1").subjects()
+    flags = steps.parse_flags(subject.finetune().command)
+    assert (flags["learning_rate"], flags["per_device_train_batch_size"], flags["max_seq_length"]) == (
+        "3e-5",
+        "24",
+        "64",
+    )
+    assert flags["num_train_epochs"] == "1" and subject.finetune().command[0] == "run_multiple_choice.py"
+    (subject,) = made(monkeypatch, tmp_path, *argv, "--grid").subjects()
+    flags = steps.parse_flags(subject.finetune("lr1e-5-bs32", ("--learning_rate", "1e-5")).command)
+    assert flags["learning_rate"] == "1e-5" and "per_device_train_batch_size" not in flags
+
+
+@pytest.mark.parametrize(
+    ("dataset", "points"), [("tnews", 4 * 3), ("cluewsc2020", 4 * 4), ("chid", 3 * 2), ("c3", 3 * 2)]
+)
+def test_the_grid_of_the_publication_depends_on_the_data_set(monkeypatch, tmp_path, dataset, points):
+    reproduction = made(monkeypatch, tmp_path, "--datasets", dataset, "--grid", "--grid_max_seq_lengths", "64", "128")
+    found = dict(reproduction.grid(dataset).points())
+    assert len(found) == 2 * points
+    assert found["lr1e-5-bs32-len128"][-2:] == ["--max_seq_length", "128"]
+
+
 def test_the_points_of_a_grid():
     points = dict(Grid(["2e-5", "5e-5"], [16, 32], ["3"]).points())
     assert len(points) == 4

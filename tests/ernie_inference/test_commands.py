@@ -14,6 +14,7 @@ FORMS = {
     "seq_cls": r"label: (negative|positive)   confidence: 0\.\d{4}",
     "token_cls": r"entity: \S.*   label: (PER|LOC|ORG)   pos: \[\d+, \d+\]",
     "qa": r"answer: .+   score: 0\.\d{4}   pos: \[\d+, \d+\]",
+    "multiple_choice": r"answer: (今天|明天)(上午|下午)   confidence: 0\.\d{4}",
 }
 
 

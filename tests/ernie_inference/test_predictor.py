@@ -50,7 +50,7 @@ def test_dygraph_and_paddle_inference_agree_on_300_texts(tiny, predictors, task)
         reference = reference if isinstance(reference, tuple) else (reference,)
         for row, window in enumerate(batch):
             for ours, theirs in zip(outputs[begin + row], reference):
-                length = len(window.input_ids) if task != "seq_cls" else None
+                length = len(window.input_ids) if task in ("token_cls", "qa") else None
                 np.testing.assert_allclose(ours[:length], theirs[row].numpy()[:length], atol=1e-4, rtol=0)
 
 
@@ -86,7 +86,7 @@ def test_few_shapes_answer_as_many(tiny, task, precision):
     (ours, windows), (theirs, _) = (logits_of(predictor, inputs) for predictor in (few, many))
     for window, one, other in zip(windows, ours, theirs):
         for a, b in zip(one, other):
-            own = len(window.input_ids) if task != "seq_cls" else len(a)
+            own = len(window.input_ids) if task in ("token_cls", "qa") else len(a)
             np.testing.assert_allclose(a[:own], b[:own], atol=1e-4)
     assert seen <= set(few.shapes()) and len(list(few.shapes())) < 40 < len(list(many.shapes()))
     seen.clear()
@@ -111,6 +111,11 @@ def test_confidence_and_the_likeliest_of_real_models(predictors):
         assert all({n: e[n] for n in ("entity", "label", "pos")} in plain["entities"] for e in answer["entities"])
         assert all(0 < entity["confidence"] <= 1 for entity in answer["entities"])
     assert any(answer["entities"] for answer in more["token_cls"])
+    for plain, answer in zip(answers["multiple_choice"], more["multiple_choice"]):
+        for found, likeliest in zip(*(each.get("blanks", [each]) for each in (plain, answer))):
+            scores = likeliest.pop("scores")
+            assert found == likeliest and scores[0] == {k: found[k] for k in ("answer", "choice", "confidence")}
+            assert len(scores) == 2 and scores[0]["confidence"] >= scores[1]["confidence"]
     with pytest.raises(InputError, match="top_k is 0"):
         predictors["seq_cls"].predict(["好"], top_k=0)
 
@@ -141,6 +146,9 @@ def test_generated_texts_get_an_answer_at_its_place(predictors, texts):
 def check_positions(task, text, answer):
     if task == "seq_cls":
         assert answer["label"] in ("negative", "positive") and 0 <= answer["confidence"] <= 1
+    elif task == "multiple_choice":
+        for found in answer.get("blanks", [answer]):
+            assert found["choice"] in (0, 1, 2) and isinstance(found["answer"], str) and 0 < found["confidence"] <= 1
     elif task == "qa":
         if answer["pos"] is None:
             assert answer["answer"] == ""
@@ -157,11 +165,14 @@ def check_positions(task, text, answer):
 
 
 def test_forms_of_input_mean_the_same(predictors):
-    seq_cls, token_cls, qa = (predictors[task] for task in TASK_NAMES)
+    seq_cls, token_cls, qa, _ = (predictors[task] for task in TASK_NAMES)
     assert seq_cls.predict(["好", {"text": "好"}, {"text": "好", "text_pair": None}])[1:] == seq_cls.predict(["好"]) * 2
     assert seq_cls.predict([("好", "坏")]) == seq_cls.predict([{"text": "好", "text_pair": "坏"}])
     assert token_cls.predict([list("在北京")]) == token_cls.predict([{"tokens": ["在", "北", "京"]}])
     assert qa.predict([("谁？", "李明")]) == qa.predict([{"question": "谁？", "context": "李明"}])
+    question = ("在北京", "在哪里？", ["北京", "上海"])
+    named = dict(zip(("context", "question", "choices"), question))
+    assert predictors["multiple_choice"].predict([question]) == predictors["multiple_choice"].predict(named)
     assert seq_cls.predict([]) == []
 
 
@@ -172,7 +183,7 @@ def as_list(predictor, *arguments):
 @pytest.mark.parametrize("ask", [ErniePredictor.predict, as_list])
 def test_one_text_is_one_input(predictors, ask):
     """A str is not taken apart into its characters, nor a dict into its keys."""
-    seq_cls, token_cls, qa = (predictors[task] for task in TASK_NAMES)
+    seq_cls, token_cls, qa, _ = (predictors[task] for task in TASK_NAMES)
     for predictor in (seq_cls, token_cls):
         for one in ("在北京", {"text": "在北京"}):
             assert ask(predictor, one) == predictor.predict(["在北京"])
@@ -228,6 +239,9 @@ def test_batches_are_of_the_engines_size_by_default(tiny):
         ("seq_cls", {"text": "a", "text_pair": 2}), ("seq_cls", None),
         ("token_cls", {"tokens": ["a", 1]}), ("token_cls", {}), ("token_cls", [1]),
         ("qa", "text only"), ("qa", {"question": "a"}), ("qa", ["a", None]),
+        ("multiple_choice", ("a", "b")), ("multiple_choice", ("a", "b", ["c"])), ("multiple_choice", ("a", "b", "cd")),
+        ("multiple_choice", {"context": "no blank", "choices": ["a", "b"]}), ("multiple_choice", ("", "", ["a"] * 65)),
+        ("multiple_choice", {"context": "#idiom#" * 65, "choices": ["a", "b"]}), ("multiple_choice", {"choices": "ab"}),
     ],
 )  # fmt: skip
 def test_a_wrong_input_is_named(predictors, task, wrong):

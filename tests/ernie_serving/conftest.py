@@ -11,7 +11,12 @@ from tests.support.models import TASK_NAMES, TinyModels
 from tests.support.rpc import ToyServer
 from tests.support.services import RunningService
 
-NAMES = {"seq_cls": "news", "token_cls": "ner.v2", "qa": "qa-1"}  # of the models of `several`
+NAMES = {
+    "seq_cls": "news",
+    "token_cls": "ner.v2",
+    "qa": "qa-1",
+    "multiple_choice": "exam",
+}  # of the models of `several`
 # Options that one of them has for itself.
 OWN = {"news": {"max_texts": 3}, "ner.v2": {"engine": "onnxruntime"}, "qa-1": {"queue_size": 7}}
 
@@ -53,7 +58,7 @@ def others(tmp_path_factory) -> TinyModels:
 
 @pytest.fixture(scope="session")
 def several(tiny_serving, tmp_path_factory):
-    """A running service of three models. Its `folders` are theirs, by name."""
+    """A running service of a model of each family. Its `folders` are theirs, by name."""
     folders = {NAMES[task]: tiny_serving(task) for task in TASK_NAMES}
     config = tmp_path_factory.mktemp("several") / "models.yml"
     models = {name: {"model_dir": str(folder), **OWN[name]} for name, folder in folders.items()}

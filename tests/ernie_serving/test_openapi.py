@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 
 from ernie_inference.predictor import ErniePredictor
-from ernie_inference.tasks import QuestionAnswering, SequenceClassification, TokenClassification
+from ernie_inference.tasks import MultipleChoice, QuestionAnswering, SequenceClassification, TokenClassification
 from ernie_inference.tasks.base import Task
 from ernie_inference.wordpiece import WordPiece
 from ernie_serving.http_front import HttpFront
@@ -22,7 +22,12 @@ from ernie_serving.service_config import ModelConfig, ServiceConfig
 from tests.support.services import VOCAB, ToyEngine
 
 EXAMPLES = 25  # requests of each kind to each path
-LABELS = {"seq_cls": ["negative", "positive"], "token_cls": ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"], "qa": []}
+LABELS = {
+    "seq_cls": ["negative", "positive"],
+    "token_cls": ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"],
+    "qa": [],
+    "multiple_choice": [],
+}
 
 
 class TokenEngine(ToyEngine):
@@ -39,7 +44,19 @@ class SpanEngine(ToyEngine):
         return (input_ids % 5).astype(np.float32), (input_ids % 7).astype(np.float32)
 
 
-ENGINES = {SequenceClassification: ToyEngine, TokenClassification: TokenEngine, QuestionAnswering: SpanEngine}
+class ScoreEngine(ToyEngine):
+    """A score for each choice, which depends on its ids."""
+
+    def run(self, input_ids, token_type_ids):
+        return ((input_ids.sum(axis=1, keepdims=True) % 7).astype(np.float32),)
+
+
+ENGINES = {
+    SequenceClassification: ToyEngine,
+    TokenClassification: TokenEngine,
+    QuestionAnswering: SpanEngine,
+    MultipleChoice: ScoreEngine,
+}
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from tests.support.rpc import health
 from tests.support.scripts import ROOT
 from tests.support.services import RunningService, unpack
 
-SCORES = {"seq_cls": "confidence", "token_cls": None, "qa": "score"}
+SCORES = {"seq_cls": "confidence", "token_cls": None, "qa": "score", "multiple_choice": "confidence"}
 
 
 def command(script, *flags):

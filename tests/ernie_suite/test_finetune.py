@@ -29,8 +29,9 @@ TASKS = list(SCRIPTS)
 
 def inputs_of(task, examples):
     """What a user would ask the predictor, without the answers."""
-    keys = {"seq_cls": ("text",), "token_cls": ("tokens",), "qa": ("question", "context")}[task]
-    return [{key: example[key] for key in keys} for example in examples]
+    keys = {"seq_cls": ("text",), "token_cls": ("tokens",), "qa": ("question", "context")}
+    keys["multiple_choice"] = ("context", "question", "choices")
+    return [{key: example[key] for key in keys[task]} for example in examples]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -76,7 +77,8 @@ def test_exported_and_dygraph_model_agree(finetuned, task):
             for row, ours in enumerate(static[begin : begin + 25]):
                 length = features.lengths[begin + row]
                 for dygraph, exported in zip(outputs, ours):
-                    expected = dygraph[row].numpy() if task == "seq_cls" else dygraph[row, :length].numpy()
+                    of_tokens = task in ("token_cls", "qa")
+                    expected = dygraph[row, :length].numpy() if of_tokens else dygraph[row].numpy()
                     np.testing.assert_allclose(exported[: len(expected)], expected, atol=1e-4)
     dev = load_examples(SAMPLES[task], "dev")[:300]
     figures = FAMILIES[task].metric(dev, predictor.predict(inputs_of(task, dev)))
@@ -104,7 +106,7 @@ def test_prediction_files(finetuned, task):
     else:
         lines = [json.loads(line) for line in text.splitlines()]
         assert [line["id"] for line in lines] == [example["id"] for example in examples]
-        assert {line["label"] for line in lines} == {"negative", "positive"}
+        assert {line["label"] for line in lines} == ({"negative", "positive"} if task == "seq_cls" else {0, 1, 2, 3})
         found, expected = lines[:200], list(map(json.loads, expected.splitlines()))
     assert len(found) == len(expected) == 200
     same = sum(ours == theirs for ours, theirs in zip(found, expected))

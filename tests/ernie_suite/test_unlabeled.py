@@ -7,7 +7,7 @@ from collections import Counter
 
 from ernie_suite.compression.distillation import training_on
 from ernie_suite.compression.training import mixed_text
-from ernie_suite.tasks import FAMILIES, QA, SEQ_CLS, TOKEN_CLS
+from ernie_suite.tasks import FAMILIES, MULTIPLE_CHOICE, QA, SEQ_CLS, TOKEN_CLS
 from ernie_suite.unlabeled import MOST_PER_LABELLED, draw, read_unlabeled
 
 import pytest
@@ -58,6 +58,11 @@ def sorted_examples(unlabeled):
         (TOKEN_CLS, {"text": "北京很大"}, {"text": "北京很大"}),
         (TOKEN_CLS, {"tokens": ["北", "京"], "labels": None}, {"tokens": ["北", "京"]}),
         (QA, {"context": "北京很大。", "question": "哪里很大？"}, {"context": "北京很大。", "question": "哪里很大？"}),
+        (
+            MULTIPLE_CHOICE,
+            {"context": "#idiom#。", "choices": ["一马当先", "马到成功"], "answer": 0},
+            {"context": "#idiom#。", "choices": ["一马当先", "马到成功"]},
+        ),
     ],
 )
 def test_an_object_has_the_fields_of_the_task(read, family, given, expected):

@@ -22,6 +22,7 @@ LABELS = {
     "seq_cls": ["negative", "positive"],
     "token_cls": ["B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "O"],
     "qa": [],
+    "multiple_choice": [],
 }
 MAX_SEQ_LENGTH, DOC_STRIDE, MAX_POSITIONS = 48, 16, 64
 LATIN = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -76,6 +77,7 @@ def make_model(task: str, vocab_size: int, seed: int):
         type_vocab_size=4,
         num_labels=len(LABELS[task]) or 2,
         initializer_range=0.2,
+        num_choices=1,
     )
     model = getattr(transformers, f"Ernie{FAMILIES[task].head}")(config)
     model.eval()
@@ -129,16 +131,24 @@ class TinyModels:
 
 
 def window_features(task, text: str) -> Dict[str, np.ndarray]:
-    example = {"question": text[:10], "context": text} if task.name == "qa" else {"text": text}
-    window = task.windows(example)[0]
+    window = task.windows(task.as_example(example_inputs(task.name, [text])[0], text))[0]
     return {"input_ids": np.array(window.input_ids), "token_type_ids": np.array(window.token_type_ids)}
 
 
 def example_inputs(task: str, texts: List[str]) -> List:
-    """Inputs of a task made from texts: a question is the beginning of the text before."""
-    if task != "qa":
+    """Inputs of a task made from texts: a question is the beginning of the text before, and so are the choices, or
+    every other time a blank is where they could stand."""
+    if task not in ("qa", "multiple_choice"):
         return texts
-    return [(before[:12], text) for before, text in zip(texts[-1:] + texts[:-1], texts)]
+    pairs = [(before[:12], text) for before, text in zip(texts[-1:] + texts[:-1], texts)]
+    if task == "qa":
+        return pairs
+    return [
+        {"context": f"{text[:30]}#idiom#{text[30:]}", "choices": [before[:4], before[4:8], "画蛇添足"]}
+        if number % 2
+        else (text, before, [before[:4], before[4:], text[:4]])
+        for number, (before, text) in enumerate(pairs)
+    ]
 
 
 def logits_of(predictor, inputs):

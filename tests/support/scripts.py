@@ -12,10 +12,15 @@ from typing import List
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = {"seq_cls": "sample_reviews", "token_cls": "sample_people_daily", "qa": "sample_reading"}
-SCRIPTS = {"seq_cls": "run_seq_cls.py", "token_cls": "run_token_cls.py", "qa": "run_qa.py"}
+SAMPLES = {
+    "seq_cls": "sample_reviews",
+    "token_cls": "sample_people_daily",
+    "qa": "sample_reading",
+    "multiple_choice": "sample_choice",
+}
+SCRIPTS = {task: f"run_{task}.py" for task in SAMPLES}
 # How conftest.py fine-tunes: short, and long enough for each model to have answers of every kind, some of them right.
-LEARNING_RATE, MAX_SEQ_LENGTH = 2e-3, {"seq_cls": 48, "token_cls": 48, "qa": 96}
+LEARNING_RATE, MAX_SEQ_LENGTH = 2e-3, {"seq_cls": 48, "token_cls": 48, "qa": 96, "multiple_choice": 96}
 TRAINING = {
     task: (
         *("--max_train_samples", examples, "--num_train_epochs", epochs, "--per_device_train_batch_size", batch),
@@ -25,6 +30,7 @@ TRAINING = {
         ("seq_cls", 2000, 1, 16, 50),
         ("token_cls", 300, 4, 8, 200),
         ("qa", 400, 2, 32, 30),
+        ("multiple_choice", 160, 1, 16, 10),
     )
 }
 

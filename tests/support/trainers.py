@@ -6,6 +6,7 @@ from functools import cache
 from ernie_suite.arguments import FinetuneArguments
 from ernie_suite.data import find_dataset, load_examples, load_labels
 from ernie_suite.features import Features
+from ernie_suite.tasks.multiple_choice import score_single_rows
 from ernie_suite.tasks.seq_cls import SEQ_CLS
 from ernie_suite.trainer import FinetuneTrainer
 
@@ -15,6 +16,7 @@ from paddlenlp import transformers
 
 from ernie_inference.inference_config import InferenceConfig
 from ernie_inference.wordpiece import WordPiece
+from tests.support.scripts import SAMPLES
 
 LAYERS, HIDDEN, HEADS, NEURONS = 2, 32, 4, 64
 DEFAULTS = {
@@ -24,7 +26,7 @@ DEFAULTS = {
 }
 MOST_EXAMPLES = 1000
 SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]")
-DATASETS = {"seq_cls": "sample_reviews", "token_cls": "sample_people_daily", "qa": "sample_reading"}
+DATASETS = SAMPLES
 
 
 @cache
@@ -53,7 +55,7 @@ def tiny_trainer(
     train, dev = (copy.deepcopy(sample_examples(spec.name, split)[:examples]) for split in ("train", "dev"))
     labels = load_labels(spec, None)
     texts = [text for example in train for text in (example.get("text"), example.get("context")) if text]
-    texts += ["".join(example.get("tokens", "")) for example in train]
+    texts += ["".join([*example.get("tokens", ""), *example.get("choices", "")]) for example in train]
     characters = sorted({character for text in texts for character in text.lower() if not character.isspace()})
     tokens = dict.fromkeys([*SPECIAL, *unused_tokens, *characters])
     vocab = {token: i for i, token in enumerate(tokens)}
@@ -77,6 +79,7 @@ def tiny_model(
 ):
     """A model with large enough weights for its answers to depend on every layer."""
     paddle.seed(seed)
+    score_single_rows()
     config = getattr(transformers, f"{architecture}Config")(
         vocab_size=vocab_size,
         hidden_size=HIDDEN,
@@ -91,6 +94,7 @@ def tiny_model(
         pad_token_id=0,
         num_labels=num_labels,
         **({"embedding_size": HIDDEN // 2} if architecture == "Electra" else {}),
+        num_choices=1,
     )
     model = getattr(transformers, f"{architecture}{head}")(config)
     model.eval()

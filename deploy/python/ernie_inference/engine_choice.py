@@ -187,4 +187,13 @@ def probe_inputs(task: Task, count: int = PROBE_TEXTS) -> List[Dict]:
 
 def without_scores(answers: Iterable[Dict]) -> List[Dict]:
     """Answers without the figures whose last digits depend on how they were computed."""
-    return [{name: value for name, value in answer.items() if name not in SCORES} for answer in answers]
+    return [_without_scores(answer) for answer in answers]
+
+
+def _without_scores(answer: Dict) -> Dict:
+    """Likewise of one answer, and of the answers within it, as a cloze has one for each blank."""
+    return {
+        name: [_without_scores(each) for each in value] if name == "blanks" else value
+        for name, value in answer.items()
+        if name not in SCORES
+    }

@@ -3,13 +3,13 @@
     protocol                        what clients and the service say to each other; limits on a request
     client, retries, access,        asks a service; needs no paddle, and nothing of what is below
     messages
-    client_command                  the three *_rpc_client.py
+    client_command                  the four *_rpc_client.py
     service_config, ports           what can be set; where a service listens
     supervisor, worker_process      the process that *_service.py is, and a worker as it sees it
     http_server, http_connection,   HTTP, for the monitor and for requests
     http_app
     monitor, metrics                health and counts, for probes and Prometheus
-    service_command                 the three *_service.py
+    service_command                 the four *_service.py
     worker                          the program of a worker process
     service, models                 requests in, answers out
     http_front, openapi, docs_page  the way in over HTTP, and what describes it

@@ -1,4 +1,4 @@
-"""The command that the three *_rpc_client.py are: it asks the service of a task."""
+"""The command that the four *_rpc_client.py are: it asks the service of a task."""
 
 import json
 import os

@@ -20,7 +20,12 @@ from ernie_inference.model_files import inspect_model
 from ernie_inference.predictor import load_onnx_predictor, load_predictor
 from tests.support.models import TASK_NAMES, corpus, example_inputs
 
-PRODUCTS = {"seq_cls": 14, "token_cls": 13, "qa": 13}  # 2 layers of 6, the pooler of classification, the head
+PRODUCTS = {
+    "seq_cls": 14,
+    "token_cls": 13,
+    "qa": 13,
+    "multiple_choice": 14,
+}  # 2 layers of 6, the pooler of classification and choice, the head
 
 
 @pytest.fixture

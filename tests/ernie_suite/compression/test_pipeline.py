@@ -12,6 +12,7 @@ from ernie_suite.compression.int8_models import calibration_texts, export_int8
 from ernie_suite.compression.quantization import calibrate, loaded_program
 from ernie_suite.compression.report import print_report, summarize
 from ernie_suite.compression.training import export
+from ernie_suite.tasks.multiple_choice import MULTIPLE_CHOICE
 from ernie_suite.tasks.qa import QA
 from ernie_suite.tasks.seq_cls import SEQ_CLS
 from ernie_suite.tasks.token_cls import TOKEN_CLS
@@ -44,6 +45,7 @@ def parameter_count(prefix):
         ("Electra", SEQ_CLS),
         ("Ernie", QA),
         ("Electra", TOKEN_CLS),
+        ("Roberta", MULTIPLE_CHOICE),
     ],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )

@@ -18,6 +18,8 @@ def answer(task, example, other):
         return {"label": other["label"]}
     if task == "qa":
         return {"answer": other["answers"][0]}
+    if task == "multiple_choice":
+        return {"choice": other["answers"][0]}
     spans = [(i, tag) for i, tag in enumerate(other["labels"][: len(example["tokens"])]) if tag.startswith("B-")]
     return {"entities": [{"label": tag[2:], "pos": [i, i]} for i, tag in spans]}
 

@@ -29,18 +29,27 @@ class Window(NamedTuple):
 class Encoded(NamedTuple):
     """An example as tokens: what stands before the text in each window ([CLS], or [CLS] first [SEP]), and the text.
 
-    `truncated` is whether some of the example is left out, for lack of room.
+    `truncated` is whether some of the example is left out, for lack of room. Of an example with choices, it is one of
+    them: `choice` is its number among those of the question of the number `question`.
     """
 
     head: List[int]
     tokens: Tokens
     truncated: bool = False
+    question: int = 0
+    choice: int = 0
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Softmax over the last axis, in float64."""
     exp = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     return exp / exp.sum(axis=-1, keepdims=True)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """The logarithm of softmax over the last axis, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 def finite(logits: np.ndarray) -> np.ndarray:
@@ -164,8 +173,15 @@ class Task:
 
     def windows(self, example: Dict) -> List[Window]:
         """The model inputs of one example: at least one, also for an empty text."""
-        encoded = self.encode(example)
-        return [self._window(encoded, part) for part in self.parts(len(encoded.head), len(encoded.tokens.ids))]
+        return [
+            self._window(encoded, part)
+            for encoded in self.encodings(example)
+            for part in self.parts(len(encoded.head), len(encoded.tokens.ids))
+        ]
+
+    def encodings(self, example: Dict) -> List[Encoded]:
+        """The tokens of one example: once, or once for each of its choices."""
+        return [self.encode(example)]
 
     def encode(self, example: Dict) -> Encoded:
         """The tokens of one example, as many as its windows need."""

@@ -1,10 +1,11 @@
 """Words for what goes in and comes out, as schemas of OpenAPI 3.0."""
 
-from typing import Any, Dict, Mapping, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 Schema = Dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "integer", "minimum": 0}
 FLAG: Schema = {"type": "boolean"}
 SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 SPAN: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 2, "maxItems": 2}
@@ -15,8 +16,9 @@ def one_of(*schemas: Schema) -> Schema:
     return {"oneOf": list(schemas)}
 
 
-def array(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
+def array(items: Schema, fewest: int = 0, most: Optional[int] = None) -> Schema:
+    limits = {**({"minItems": fewest} if fewest else {}), **({} if most is None else {"maxItems": most})}
+    return {"type": "array", "items": items, **limits}
 
 
 def record(required: Mapping[str, Schema], optional: Mapping[str, Schema] = {}) -> Schema:
