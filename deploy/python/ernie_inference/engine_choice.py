@@ -187,4 +187,12 @@ def probe_inputs(task: Task, count: int = PROBE_TEXTS) -> List[Dict]:
 
 def without_scores(answers: Iterable[Dict]) -> List[Dict]:
     """Answers without the figures whose last digits depend on how they were computed."""
-    return [{name: value for name, value in answer.items() if name not in SCORES} for answer in answers]
+    return [_without_scores(answer) for answer in answers]
+
+
+def _without_scores(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_scores(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _without_scores(each) for name, each in value.items() if name not in SCORES}
+    return value
