@@ -79,7 +79,7 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
     """
     paddle.set_device(args.device)
     spec = find_dataset(data_args.task_name)
-    family = spec.family  # or a form of it
+    family = spec.family  # the one that was given, or the form of it that the data set has
     labels = load_labels(spec, data_args.data_dir)
     most = {"dev": data_args.max_eval_samples, "train": data_args.max_train_samples, "test": None}
     splits = ["dev", *(["train"] if args.do_train else []), *(["test"] if args.do_predict else [])]
