@@ -15,21 +15,18 @@ from typing import Dict, Sequence, Tuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
 
-from ernie_suite.command_line import parse_arguments
 from ernie_suite.compression.config import parse_share
 from ernie_suite.compression.distillation import using_model
 from ernie_suite.compression.importance import compute_importance
 from ernie_suite.compression.subnetworks import make_grid, narrow_model, shape_of
 from ernie_suite.compression.supernet import Supernet
 from ernie_suite.features import Features
-from ernie_suite.scripts import build_trainer
-from ernie_suite.tasks import FAMILIES
 
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.finetuned import trainer_of
 from ernie_inference.console import Parser, number_from, print_table, run_command
-from ernie_inference.inference_config import InferenceConfig
 
 MODELS = ("unpruned", "importance", "random")
 
@@ -40,12 +37,8 @@ def main() -> None:
     parser.add_argument("--width_mult", default="3/4", help="share of heads and neurons to keep")
     parser.add_argument("--seeds", type=number_from(1), default=5)
     own, others = parser.parse_known_args()
-    config = InferenceConfig.load(own.model_name_or_path)
-    family = FAMILIES[config.task]
-    flags = ["--task_name", config.dataset, "--do_eval", "--max_seq_length", str(config.max_seq_length)]
-    folders = ["--model_name_or_path", own.model_name_or_path, "--output_dir", own.model_name_or_path]
-    trainer = build_trainer(family, *parse_arguments(family, argv=[*flags, *folders, "--disable_tqdm", "1", *others]))
-
+    trainer, _ = trainer_of(own.model_name_or_path, "--do_eval", own.model_name_or_path, others)
+    family = trainer.family
     (width,) = make_grid([parse_share(own.width_mult, "width")], [1], shape_of(trainer.model))
     examples = trainer.eval_examples
     found = []

@@ -1,8 +1,8 @@
-"""The models whose speed is compared: ERNIE 3.0-Medium's shape with random weights, whole and cut to 3/4 width, each
-also as INT8. Speed does not depend on what the weights are."""
+"""The models whose speed is compared: ERNIE 3.0-Medium's shape with random weights, whole and pruned, each also as
+INT8. Speed does not depend on what the weights are."""
 
 from pathlib import Path
-from typing import Dict
+from typing import Dict, Optional, Tuple
 
 from ernie_suite.compression.config import PTQConfig
 from ernie_suite.compression.quantization import calibrate, write_quantized
@@ -20,8 +20,21 @@ LABELS = [str(number) for number in range(15)]  # as many as TNEWS has
 CALIBRATION_TEXTS = 4
 
 
-def build_models(folder: Path, layers: int = 6, hidden_size: int = 768, vocab_size: int = 40000) -> Dict[str, Path]:
-    """Prefixes by name: fp32, pruned, int8 and pruned+int8."""
+def build_models(
+    folder: Path,
+    layers: int = 6,
+    hidden_size: int = 768,
+    vocab_size: int = 40000,
+    pruned: Optional[Dict[str, Tuple[float, float]]] = None,
+) -> Dict[str, Path]:
+    """Prefixes by name: fp32, int8 and, of each pruned one, NAME and NAME+int8.
+
+    Args:
+        pruned: (share of heads and neurons, share of layers) to keep by name; None for 3/4 of the width, as "pruned".
+
+    Raises:
+        InputError: a share keeps no whole number of heads or of layers.
+    """
     paddle.seed(1)
     model = ErnieForSequenceClassification(
         ErnieConfig(
@@ -35,10 +48,12 @@ def build_models(folder: Path, layers: int = 6, hidden_size: int = 768, vocab_si
             num_labels=len(LABELS),
         )
     )
-    (pruned,) = make_grid([3 / 4], [1], shape_of(model))
-    narrow = narrow_model(model, pruned, model.state_dict())
+    models = {"fp32": model}
+    for name, (width, depth) in (pruned or {"pruned": (3 / 4, 1)}).items():
+        (subnetwork,) = make_grid([width], [depth], shape_of(model))
+        models[name] = narrow_model(model, subnetwork, model.state_dict())
     prefixes = {}
-    for name, each in (("fp32", model), ("pruned", narrow)):
+    for name, each in models.items():
         prefixes[name] = _export(each, folder / name, vocab_size)
         quantized = "int8" if name == "fp32" else f"{name}+int8"
         prefixes[quantized] = _quantize(prefixes[name], folder / quantized, vocab_size)

@@ -3,6 +3,7 @@
     python benchmarks/speed.py                                    random weights in ERNIE 3.0-Medium's shape
     python benchmarks/speed.py --num_threads 12 --lengths 32,128 --latency_lengths none
     python benchmarks/speed.py --engines onnxruntime,openvino --nncf
+    python benchmarks/speed.py --pruned_to 3/4,3/4x1/2,1/2x1/3    shares of the width, and of the layers behind x
     python benchmarks/speed.py --model fp32=best_models/TNEWS/compress/inference/infer \\
         --model int8=best_models/TNEWS/compress/0.75/hist16/int8
 
@@ -24,6 +25,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
+
+from ernie_suite.compression.config import parse_share
 
 import numpy as np
 from tqdm import tqdm
@@ -84,11 +87,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
     parser.add_argument("--layers", type=number_from(1), default=6, help="of the random model")
     parser.add_argument("--hidden_size", type=number_from(1), default=768, help="of the random model; a multiple of 12")
+    parser.add_argument("--pruned_to", help="WIDTH or WIDTHxDEPTH of the random models, with commas; default: 3/4")
     parser.add_argument("--output_dir", default="speed", help="where speed.json and speed.png go")
     args = parser.parse_args()
     if args.hidden_size % 12:
         raise InputError(f"--hidden_size {args.hidden_size} is no multiple of 12, which is the number of heads")
     args.lengths = parse_lengths("--lengths", args.lengths)
+    args.pruned_to = None if args.pruned_to is None else parse_shares(args.pruned_to)
     no_latencies = args.latency_lengths == NO_LENGTHS
     args.latency_lengths = [] if no_latencies else parse_lengths("--latency_lengths", args.latency_lengths)
     if args.engines is None:
@@ -157,6 +162,16 @@ def parse_lengths(flag: str, text: str) -> List[int]:
     if not lengths or min(lengths) < 2:
         raise InputError(f"{flag} {text} are not numbers of tokens from 2 on, with commas between them")
     return lengths
+
+
+def parse_shares(text: str) -> Dict[str, Tuple[float, float]]:
+    """(width, depth) of each WIDTH or WIDTHxDEPTH, by the name of its folder where compression writes it."""
+    shares = {}
+    for each in text.split(","):
+        width, _, depth = each.partition("x")
+        width, depth = parse_share(width, "width"), parse_share(depth or "1", "depth")
+        shares["x".join(f"{share:.2g}" for share in ((width,) if depth == 1 else (width, depth)))] = (width, depth)
+    return shares
 
 
 def wanted_config(
@@ -294,7 +309,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         models = given_models(args.model)
         if not models:
-            models = build_models(Path(folder), args.layers, args.hidden_size)
+            models = build_models(Path(folder), args.layers, args.hidden_size, pruned=args.pruned_to)
         engines = add_nncf(load_engines(models, args), args)
         rows = rows_of(engines, args.lengths)
         results = summarize(rows, measure(rows, args.batch_size, args.repeats), args.batch_size)

@@ -16,15 +16,12 @@ from typing import Dict, Tuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "deploy" / "python"))
 
-from ernie_suite.command_line import parse_arguments
 from ernie_suite.compression.config import CompressConfig, PTQConfig
-from ernie_suite.scripts import build_trainer
-from ernie_suite.tasks import FAMILIES
 
 import numpy as np
 
+from benchmarks.finetuned import trainer_of
 from ernie_inference.console import Parser, number_from, print_table, run_command
-from ernie_inference.inference_config import InferenceConfig
 from ernie_inference.predictor import load_predictor
 
 BATCH_SIZE = 32
@@ -37,18 +34,12 @@ def main() -> None:
     parser.add_argument("--algorithm", default="hist", help="of quantization")
     parser.add_argument("--calibration_texts", type=number_from(1), default=16)
     own, others = parser.parse_known_args()
-    config = InferenceConfig.load(own.model_name_or_path)
-    family = FAMILIES[config.task]
-    flags = ["--task_name", config.dataset, "--do_train", "--max_seq_length", str(config.max_seq_length)]
-    flags += ["--doc_stride", str(config.doc_stride), "--disable_tqdm", "1"]
     with tempfile.TemporaryDirectory() as folder:
-        folders = ["--model_name_or_path", own.model_name_or_path, "--output_dir", folder]
-        arguments = parse_arguments(family, argv=[*flags, *folders, *others])
-        trainer = build_trainer(family, *arguments, finetuned=True)
+        trainer, dataset = trainer_of(own.model_name_or_path, "--do_train", folder, others)
         ptq = PTQConfig([own.algorithm], [own.calibration_texts], quantize_embeddings=True)
         for keep_vocab in (None, own.keep_vocab):
             wanted = CompressConfig(quantization_config=ptq, export_onnx=True, keep_vocab=keep_vocab)
-            report = trainer.compress(config.dataset, folder, pruning=False, compress_config=wanted)
+            report = trainer.compress(dataset, folder, pruning=False, compress_config=wanted)
         models = report["models"]
         pairs = [(form(row), row, other) for row in models for other in models if form(row) == form(other)]
         rows = [

@@ -7,6 +7,7 @@ from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple, TypeVar, U
 from ernie_suite.features import Features
 from ernie_suite.reading import Example, json_lines
 from ernie_suite.runs import DIGEST
+from ernie_suite.texts import JSON_ENDINGS
 
 import numpy as np
 import paddle
@@ -16,7 +17,7 @@ from ernie_inference.errors import InputError
 from ernie_inference.files import digest_of
 from ernie_inference.text_files import read_lines
 
-TEXT_ENDING, JSON_ENDINGS = ".txt", (".json", ".jsonl")
+TEXT_ENDING = ".txt"
 # An epoch reads all that is labelled, and at most so many times as much that is not.
 MOST_PER_LABELLED = 4
 
@@ -80,7 +81,7 @@ def unlabeled_lines(path: Path) -> Iterator[Tuple[str, Union[str, Dict]]]:
     else:
         raise InputError(
             f"--unlabeled_data {path}: call it {TEXT_ENDING} if it has a text a line, "
-            f"{' or '.join(JSON_ENDINGS)} if it has a JSON object a line"
+            f"{', '.join(JSON_ENDINGS)} if it has a JSON object a line"
         )
 
 

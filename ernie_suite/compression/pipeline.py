@@ -78,7 +78,7 @@ def compress(
     """Prune and quantize a fine-tuned model, and say which result is the best.
 
     Writes to output_dir inference/infer.* (the model as it came), 0.75/float32.* (pruned; in depth too,
-    0.75-depth0.5/float32.*; by speed, speedup4/float32.*), 0.75/hist16/int8.* (pruned and quantized), hist16/int8.*
+    0.75x0.5/float32.*; by speed, speedup4/float32.*), 0.75/hist16/int8.* (pruned and quantized), hist16/int8.*
     (quantized only), for each a record of what it was made from, and report.json.
     With keep_vocab all of this is made of the model with the tokens that stay, and stands, with that model (float32.*),
     in a folder named by their number (vocab5000/); inference/infer is the model as it came all the same.

@@ -14,7 +14,7 @@ from ernie_inference.errors import InputError
 
 # 0.667 typed for 2/3 of 12 heads means 8 of them.
 TOLERANCE = 0.02
-DEPTH = "-depth"
+DEPTH = "x"
 
 
 class KeptLayer(NamedTuple):

@@ -183,3 +183,10 @@ def test_nncf_has_a_row_for_each_fp32_model(tiny, arguments):
     ids = speed.random_ids([added[1]], 2, 6)[0]
     plain = engines[0][1].run(ids, ids * 0)[0]
     assert plain.shape == added[1].run(ids, ids * 0)[0].shape and (plain != added[1].run(ids, ids * 0)[0]).any()
+
+
+def test_what_random_models_are_pruned_to():
+    shares = {"0.75": (0.75, 1), "0.75x0.5": (0.75, 0.5), "0.5x0.33": (0.5, pytest.approx(1 / 3))}
+    assert speed.parse_shares("3/4,3/4x1/2,0.5x1/3") == shares
+    with pytest.raises(InputError, match="depth 2 is not above 0 and up to 1"):
+        speed.parse_shares("3/4x2")

@@ -1,11 +1,12 @@
 """Encryption: the server's certificates over gRPC and HTTP, with the clients of this package and with others."""
 
+import asyncio
 import http.client
 import shutil
 import socket
 import ssl
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ernie_inference.errors import InputError
 from ernie_serving.access import Tls
 from ernie_serving.client import Client, RequestError
 from ernie_serving.entrance import check_entrance, monitor_tls
+from ernie_serving.http_connection import LingeringTransport
 from ernie_serving.tls import Certificates, certificates_of
 from tests.support.fronts import running_front
 from tests.support.rpc import Authority, ToyServer, health, openssl
@@ -271,3 +273,35 @@ def test_clients_that_never_agree_on_encryption_keep_nobody_out(authority, pair)
             connection.close()
         for each in silent:
             each.close()
+
+
+def test_an_encrypted_connection_in_the_moment_of_its_loss(authority, pair):
+    seen = []
+
+    class Lost(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.lingering = LingeringTransport(transport, lambda: True)
+            transport.abort()
+            asyncio.get_running_loop().call_soon(self.look)  # after the loss, before connection_lost() says so
+
+        def look(self):
+            self.lingering.pause_reading()
+            self.lingering.resume_reading()
+            self.lingering.close()
+            seen.append(self.lingering.get_write_buffer_size())
+
+        def connection_lost(self, exc):
+            seen.append("lost")
+
+    async def lose_one() -> None:
+        context = certificates_of(*map(str, pair), "").ssl_context()
+        server = await asyncio.get_running_loop().create_server(Lost, "127.0.0.1", 0, ssl=context)
+        context = ssl.create_default_context(cafile=str(authority.certificate))
+        with suppress(OSError):
+            await asyncio.open_connection(*server.sockets[0].getsockname(), ssl=context, server_hostname="localhost")
+        while len(seen) < 2:
+            await asyncio.sleep(0.01)
+        server.close()
+
+    asyncio.run(asyncio.wait_for(lose_one(), 30))
+    assert seen == [0, "lost"]

@@ -110,7 +110,7 @@ def test_pairs_stand_in_a_line_with_a_tab_between(read, pairs):
     [
         (SEQ_CLS, [], "more.txt", "more.txt holds no text"),
         (SEQ_CLS, ["", " "], "more.json", "more.json holds no text"),
-        (SEQ_CLS, TEXTS, "more.tsv", r"more.tsv: call it .txt .* .json or .jsonl"),
+        (SEQ_CLS, TEXTS, "more.tsv", r"more.tsv: call it .txt .* .json, .jsonl, .ndjson"),
         (SEQ_CLS, TEXTS, "more.json", "more.json, line 1: not JSON"),
         (SEQ_CLS, [{"sentence": "好"}, {"title": "好"}], "more.json", r"line 2: no text .*\(title\): give sen"),
         (SEQ_CLS, [{"sentence": 3}], "more.json", "line 1: 'sentence' is not a text"),

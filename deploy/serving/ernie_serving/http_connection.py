@@ -10,6 +10,7 @@ between two reads, and none a request as a whole, so that a client which sends a
 import asyncio
 import re
 import time
+from contextlib import suppress
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, Callable, NamedTuple, Optional
@@ -293,6 +294,9 @@ class LingeringTransport:
     So this end says first that it sends no more, and reads on for a while. One that does not take its answer meanwhile
     is cut off.
 
+    Between the loss of an encrypted connection and connection_lost() asyncio's transport has none below it, and raises
+    AttributeError for what it would ask of that one; here it is a connection that is closing, with nothing to send.
+
     Args:
         begin_to_close: called before; returns whether the client may still send.
     """
@@ -308,6 +312,20 @@ class LingeringTransport:
     def is_closing(self) -> bool:
         return self._closing or self._transport.is_closing()
 
+    def get_write_buffer_size(self) -> int:
+        try:
+            return self._transport.get_write_buffer_size()
+        except AttributeError:
+            return 0
+
+    def pause_reading(self) -> None:
+        with suppress(AttributeError):
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        with suppress(AttributeError):
+            self._transport.resume_reading()
+
     def close(self) -> None:
         if self.is_closing():
             return
@@ -317,4 +335,4 @@ class LingeringTransport:
             return self._transport.close()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._transport.resume_reading()
+        self.resume_reading()

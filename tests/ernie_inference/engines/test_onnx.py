@@ -165,6 +165,15 @@ def test_derived_files_are_made_again_when_the_content_of_the_model_changes(copi
     ]  # fmt: skip
 
 
+def test_the_word_embeddings_stand_once_in_a_file_and_the_padding_row_is_looked_up_as_zeros(copied):
+    model = onnx.load(str(export_onnx(copied)))
+    constants = [attribute.t for node in model.graph.node for attribute in node.attribute if attribute.HasField("t")]
+    vocab_size = inspect_model(copied).vocab_size
+    (table,) = (tensor for tensor in [*model.graph.initializer, *constants] if list(tensor.dims)[:1] == [vocab_size])
+    padding, *others = onnx.numpy_helper.to_array(table)
+    assert not padding.any() and all(row.any() for row in others)
+
+
 def test_what_made_a_derived_file_counts_too(copied, monkeypatch):
     file = export_onnx(copied)
     first = file.stat().st_mtime_ns

@@ -133,7 +133,7 @@ def test_two_processes_average_their_gradients_and_leave_one_result(tmp_path, st
             assert np.allclose(found[name], value, atol=1e-5), name
     assert done.stdout.count("report: ") == 1
     rows = json.loads((tmp_path / "out" / "report.json").read_text())["models"]
-    assert {row["model"] for row in rows} == {"inference/infer", "0.5-depth0.5/float32"}
+    assert {row["model"] for row in rows} == {"inference/infer", "0.5x0.5/float32"}
 
 
 def test_losses_are_computed_in_the_precision_of_the_trainer(students_of, monkeypatch):

@@ -78,22 +78,22 @@ def test_depth_is_pruned_too(tmp_path, capsys):
     widths_and_depths = DynabertConfig([3 / 4, 1], [1, "1/2"])
     report = trainer.compress("x", str(tmp_path / "out"), compress_config=CompressConfig(widths_and_depths))
     rows = {row["model"]: row for row in report["models"]}
-    names = {"0.75": ("0.75", None), "0.75-depth0.5": ("0.75", "0.5"), "1.0-depth0.5": ("1.0", "0.5")}
+    names = {"0.75": ("0.75", None), "0.75x0.5": ("0.75", "0.5"), "1.0x0.5": ("1.0", "0.5")}
     for name, shares in names.items():
         for model in (f"{name}/float32", f"{name}/hist4/int8"):
             assert (rows[model]["width"], rows[model]["depth"]) == shares
-    count = {model: parameter_count(tmp_path / "out" / model) for model in ("1.0/float32", "1.0-depth0.5/float32")}
+    count = {model: parameter_count(tmp_path / "out" / model) for model in ("1.0/float32", "1.0x0.5/float32")}
     layer = 4 * HIDDEN * (HIDDEN + 1) + 2 * HIDDEN * NEURONS + NEURONS + HIDDEN + 4 * HIDDEN
-    assert count["1.0/float32"] - count["1.0-depth0.5/float32"] == LAYERS // 2 * layer
-    assert right_answers(tmp_path / "out/0.75-depth0.5/float32", "fp32", trainer) == pytest.approx(
-        rows["0.75-depth0.5/float32"]["metrics"]["accuracy"]
+    assert count["1.0/float32"] - count["1.0x0.5/float32"] == LAYERS // 2 * layer
+    assert right_answers(tmp_path / "out/0.75x0.5/float32", "fp32", trainer) == pytest.approx(
+        rows["0.75x0.5/float32"]["metrics"]["accuracy"]
     )
 
-    config = PTQConfig(input_dir=str(tmp_path / "out" / "1.0-depth0.5"), batch_size_list=[2])
+    config = PTQConfig(input_dir=str(tmp_path / "out" / "1.0x0.5"), batch_size_list=[2])
     config = CompressConfig(quantization_config=config)
     report = trainer.compress("x", str(tmp_path / "out"), pruning=False, compress_config=config)
-    (row,) = (row for row in report["models"] if row["model"] == "1.0-depth0.5/hist2/int8")
-    assert (row["width"], row["depth"], row["source"]) == ("1.0", "0.5", "1.0-depth0.5/float32")
+    (row,) = (row for row in report["models"] if row["model"] == "1.0x0.5/hist2/int8")
+    assert (row["width"], row["depth"], row["source"]) == ("1.0", "0.5", "1.0x0.5/float32")
 
     capsys.readouterr()
     widths_and_depths.drop_layers = "importance"

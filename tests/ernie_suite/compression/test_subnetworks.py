@@ -67,8 +67,8 @@ def test_the_grid_is_every_width_with_every_depth():
     assert [(each.name, each.width, each.depth) for each in grid] == [
         ("0.75", "0.75", None),
         ("0.5", "0.5", None),
-        ("0.75-depth0.5", "0.75", "0.5"),
-        ("0.5-depth0.5", "0.5", "0.5"),
+        ("0.75x0.5", "0.75", "0.5"),
+        ("0.5x0.5", "0.5", "0.5"),
     ]
     assert all(shares_of_name(each.name) == (each.width, each.depth) for each in grid)
     assert grid[-1].layers == (KeptLayer(0, 2, 32), KeptLayer(2, 2, 32))
@@ -79,7 +79,7 @@ def test_a_drop_order_says_which_layers_go():
     assert [[layer.index for layer in each.layers] for each in grid] == [[0, 1, 3], [3]]
 
 
-@pytest.mark.parametrize("name", ["hist16", "0.75-depth", "-depth0.5", "2", "", "speedup4", "0.75-depth0.5-depth0.5"])
+@pytest.mark.parametrize("name", ["hist16", "0.75x", "x0.5", "2", "", "speedup4", "0.75x0.5x0.5"])
 def test_other_folders_say_no_shares(name):
     assert shares_of_name(name) == (None, None)
 

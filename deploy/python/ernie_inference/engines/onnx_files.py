@@ -12,6 +12,7 @@ from ernie_inference.derived import Kind, derive, origin_of
 from ernie_inference.engines.availability import installed_version
 from ernie_inference.engines.onnx_graph import read_graph
 from ernie_inference.engines.onnx_quantized import quantize_products, write_unquantized
+from ernie_inference.engines.static_program import write_without_padding_index
 from ernie_inference.errors import InputError
 from ernie_inference.files import digest_of
 from ernie_inference.model_files import ONNX_FILE, find_model, inspect_model, program_files
@@ -104,7 +105,7 @@ def export_onnx(prefix: Path) -> Path:
         else:
             _convert(prefix, file)
 
-    recipe = _recipe("paddle2onnx", f"opset{OPSET_VERSION}-uint8")
+    recipe = _recipe("paddle2onnx", f"opset{OPSET_VERSION}-uint8-tables-once")
     return derive(Path(f"{prefix}.onnx"), sources, recipe, convert, ONNX_FORM)
 
 
@@ -118,7 +119,10 @@ def _is_already(file: Path, precision: str) -> bool:
 def _convert(prefix: Path, file: Path) -> None:
     import paddle2onnx
 
-    paddle2onnx.export(*map(str, program_files(prefix)), str(file), opset_version=OPSET_VERSION, verbose=False)
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder, "plain")
+        write_without_padding_index(prefix, plain)
+        paddle2onnx.export(*map(str, program_files(plain)), str(file), opset_version=OPSET_VERSION, verbose=False)
 
 
 def _convert_quantized(prefix: Path, file: Path) -> None:

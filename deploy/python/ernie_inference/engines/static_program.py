@@ -4,7 +4,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, List, NamedTuple
 
+import numpy as np
+
 from ernie_inference.quiet_imports import import_paddle
+
+NO_PADDING = -1  # the padding_idx of a lookup without one
 
 
 class LoadedProgram(NamedTuple):
@@ -31,3 +35,26 @@ def loaded_program(prefix: Path) -> Iterator[LoadedProgram]:
             yield LoadedProgram(program, feeds, fetches, scope, executor)
     finally:
         paddle.disable_static()
+
+
+def write_without_padding_index(prefix: Path, target: Path) -> None:
+    """Write a program as TARGET.pdmodel whose embeddings have zeros in the row that is looked up as zeros.
+
+    Of a table with a padding index, paddle2onnx 1.2.11 writes a second constant of its size, of ones and of zeros in
+    that row, which the table is multiplied with: ERNIE's word embeddings would be twice in the file.
+    """
+    paddle = import_paddle()
+    with loaded_program(prefix) as model:
+        block = model.program.global_block()
+        for op in block.ops:
+            if op.type != "lookup_table_v2" or op.attr("padding_idx") == NO_PADDING:
+                continue
+            tensor = model.scope.find_var(op.input("W")[0]).get_tensor()
+            table = np.array(tensor)
+            table[op.attr("padding_idx")] = 0
+            tensor.set(table, paddle.CPUPlace())
+            op._set_attr("padding_idx", NO_PADDING)
+        inputs, outputs = (
+            [block.var(name) for name in names] for names in (model.feeds, [v.name for v in model.fetches])
+        )
+        paddle.static.save_inference_model(str(target), inputs, outputs, model.executor, program=model.program)
