@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 import numpy as np
 
 from ernie_inference.answer_options import PLAIN, AnswerOptions
-from ernie_inference.tasks.base import Window, finite
+from ernie_inference.tasks.base import Window
 from ernie_inference.tasks.schemas import FLAG, SHARE, array, one_of_names, record
 from ernie_inference.tasks.seq_cls import SequenceClassification, best_first
 from ernie_inference.wordpiece import WordPiece
@@ -42,7 +42,7 @@ class MultiLabelClassification(SequenceClassification):
         confidence is the sigmoid of the logit. A threshold takes the place of those of all labels. With top_k there is
         "scores" too, the likeliest labels in the same form, the first one the best, whatever the threshold.
         """
-        probabilities = sigmoid(finite(outputs[0][0]))
+        probabilities = self.pooled(sigmoid, outputs, options)
         thresholds = self.thresholds if options.threshold is None else [options.threshold] * len(self.labels)
         given = [i for i, threshold in enumerate(thresholds) if probabilities[i] >= threshold]
         answer = {"labels": self._named(given, probabilities), "truncated": windows[0].truncated}

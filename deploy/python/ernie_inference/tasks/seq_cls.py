@@ -1,6 +1,6 @@
 """Classification of a text, or of a pair of texts."""
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class SequenceClassification(Task):
         With top_k there is "scores" too, the likeliest labels: [{"label", "confidence"}], the first one the best. Below
         the threshold, the label is None; confidence, and scores, are what they are without it.
         """
-        probabilities = softmax(finite(outputs[0][0]))
+        probabilities = self.pooled(softmax, outputs, options)
         best = int(probabilities.argmax())
         confidence = float(probabilities[best])
         answer: Dict[str, Any] = {
@@ -87,6 +87,15 @@ class SequenceClassification(Task):
 
     def choices(self, window: Window, outputs: Tuple[np.ndarray, ...]) -> List[int]:
         return [int(outputs[0].argmax())]
+
+    def pooled(
+        self,
+        to_probabilities: Callable[[np.ndarray], np.ndarray],
+        outputs: List[Tuple[np.ndarray, ...]],
+        options: AnswerOptions,
+    ) -> np.ndarray:
+        """The probability of each label for the text, [num_labels]; to_probabilities takes logits of that shape."""
+        return to_probabilities(finite(outputs[0][0]))
 
     def _named(self, numbers: List[int], probabilities: np.ndarray) -> List[Dict[str, Any]]:
         """Labels by their numbers, with their probabilities."""
