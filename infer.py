@@ -82,7 +82,11 @@ def make_predictor(args: Namespace) -> ErniePredictor:
 
 
 def check_labels(predictor: ErniePredictor, examples: List[Example], family: TaskFamily, args: Namespace) -> None:
-    """Raises InputError where an example's answer is not among the model's labels."""
+    """Raises InputError where the model is not for the form of the examples, or does not know one of their labels."""
+    if type(predictor.task) is not family.task_class:
+        one, several = "one label a text", "several labels a text"
+        has, needs = (several, one) if predictor.task.thresholds else (one, several)
+        raise InputError(f"{args.model_path} was trained for {has}, {args.task_name} has {needs}: give another model")
     if not family.task_class.has_labels:
         return
     unknown = sorted(

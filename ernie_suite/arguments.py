@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Callable, List, Optional, Tuple
 
 from ernie_suite.data import DATASETS
+from ernie_suite.tasks.class_weights import BALANCED
 
 import paddle
 from paddlenlp.trainer import TrainingArguments
@@ -66,6 +67,10 @@ class FinetuneArguments(TrainingArguments):
     token_dropout: float = field(
         default=0.0, metadata={"help": "share of a training text's tokens that become [MASK], anew at every step"}
     )
+    class_weights: Optional[str] = field(
+        default=None,
+        metadata={"help": f"{BALANCED}: in classification the labels of few training examples weigh more in the loss"},
+    )
     logging_steps: int = field(default=10, metadata={"help": "show the loss every so many steps"})
     report_to: Optional[List[str]] = field(default_factory=list, metadata={"help": "e.g. visualdl"})
     skip_profile_timer: Optional[bool] = field(default=True, metadata={"help": "no per-step timers"})
@@ -96,6 +101,8 @@ class FinetuneArguments(TrainingArguments):
             raise InputError(f"--lr_end {self.lr_end}: give a number below --learning_rate {self.learning_rate}")
         if self.max_steps != -1:  # which says that num_train_epochs decides
             check_at_least(self, 1, "max_steps")
+        if self.class_weights not in (None, BALANCED):
+            raise InputError(f"--class_weights {self.class_weights}: give {BALANCED}, or leave it out")
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InputError(f"--seed {self.seed}: give a number from 0 to {LARGEST_SEED}")
 

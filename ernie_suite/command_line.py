@@ -105,9 +105,12 @@ WITHOUT_EFFECT = {
 }
 
 # What config.yml may say for fine-tuning all the same.
-COMPRESSION_WITHOUT_EFFECT = dict.fromkeys(
-    ("do_train", "do_eval", "do_predict", "do_export"), "--no_pruning and --no_quantization say what is left out"
-)
+COMPRESSION_WITHOUT_EFFECT = {
+    **dict.fromkeys(
+        ("do_train", "do_eval", "do_predict", "do_export"), "--no_pruning and --no_quantization say what is left out"
+    ),
+    "class_weights": "what is pruned learns the answers of the fine-tuned model, not the labels",
+}
 
 # What only the command line can say.
 NOT_IN_CONFIG = ("task_name", "dataset", "config")

@@ -7,11 +7,11 @@ Another one is an entry in DATASETS; how its files are read is in tasks/, in the
     load_examples("sample_reviews", "train")           written from an installed package, needs no network
 
 An example is what the tasks of ernie_inference take, with its answer:
-classification {"id", "text", "text_pair", "label"}, tagging {"id", "tokens", "labels"},
-reading {"id", "question", "context", "answers", "answer_starts"}, multiple choice {"id", "context",
-"question", "choices", "answers"}; the answer (label, labels, answers) is None where a test split gives none. Every file
-is checked as it is read; what is wrong is said with file and line, and what was skipped or repaired is counted and said
-in one line a file.
+classification {"id", "text", "text_pair", "label"}, where a text may have several {..., "labels"}, tagging {"id",
+"tokens", "labels"}, reading {"id", "question", "context", "answers", "answer_starts"}, multiple choice {"id",
+"context", "question", "choices", "answers"}; the answer (label, labels, answers) is None where a test split gives none.
+Every file is checked as it is read; what is wrong is said with file and line, and what was skipped or repaired is
+counted and said in one line a file.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from typing import Any, List, Optional, Tuple
 from ernie_suite.reading import Example, Reader, SplitFile, json_lines
 from ernie_suite.sample_data import WRITERS, make_sample_data
 from ernie_suite.tasks.family import TaskFamily
+from ernie_suite.tasks.multi_label import MULTI_LABEL, multi_label_reader
 from ernie_suite.tasks.multiple_choice import MULTIPLE_CHOICE, read_c3, read_chid
 from ernie_suite.tasks.qa import QA, read_squad
 from ernie_suite.tasks.seq_cls import (
@@ -165,6 +166,15 @@ DATASETS = {
         ),
         DatasetSpec("sample_reading", QA, read_squad, ".json", submission="sample_reading_predict.json"),
         DatasetSpec("sample_choice", MULTIPLE_CHOICE, read_c3, ".json", submission="sample_choice_predict.json"),
+        DatasetSpec(
+            "sample_entity_types",
+            MULTI_LABEL,
+            multi_label_reader(),
+            ".json",
+            ("PER", "LOC", "ORG"),
+            submission="sample_entity_types_predict.json",
+        ),
+        DatasetSpec("multi_label", MULTI_LABEL, multi_label_reader(), ".json", submission="multi_label_predict.json"),
     )
 }
 
@@ -191,11 +201,13 @@ def load_labels(spec: DatasetSpec, data_dir: Optional[str] = None) -> List[str]:
     data_dir, else the data set's own.
 
     Raises:
-        InputError: the file cannot be read, or names no classes of the task.
+        InputError: the file cannot be read, or names no classes of the task, or is missing where they have no others.
     """
     if data_dir is None or not spec.family.task_class.has_labels:
         return list(spec.labels)
     path = next((path for name in LABEL_FILES if (path := Path(data_dir) / name).exists()), None)
+    if path is None and not spec.labels:
+        raise InputError(f"{Path(data_dir) / LABEL_FILES[0]} is missing: {spec.name} takes your labels, one a line")
     if path is None:
         return list(spec.labels)
     if path.suffix == ".json":

@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from typing import Dict, Iterable, List, Sequence, Tuple, Union
+from typing import Dict, Iterable, Iterator, List, Sequence, Tuple, Union
 
 from ernie_suite.reading import Example
 from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily
@@ -11,6 +11,7 @@ from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily
 import numpy as np
 import paddle
 
+from ernie_inference.answer_options import PLAIN, AnswerOptions
 from ernie_inference.tasks.base import Encoded, Task, token_types
 
 
@@ -128,15 +129,17 @@ class Features(paddle.io.Dataset):
                 feature["questions"] = self.units.question_of(index)
         return feature
 
-    def results(self, outputs: Tuple[np.ndarray, ...]) -> List[Dict]:
+    def results(self, outputs: Tuple[np.ndarray, ...], options: AnswerOptions = PLAIN) -> List[Dict]:
         """One answer an example. outputs: one array [len(self), ...] for each output of the model, in feature order."""
+        return list(self.iter_results(outputs, options))
+
+    def iter_results(self, outputs: Tuple[np.ndarray, ...], options: AnswerOptions = PLAIN) -> Iterator[Dict]:
+        """Like results, one after another."""
         row_of = np.empty_like(self._order)
         row_of[self._order] = np.arange(len(self))
-        results = []
         for example, begin, end in zip(self.examples, self._window_bounds, self._window_bounds[1:]):
             of_windows = [tuple(output[row] for output in outputs) for row in row_of[begin:end]]
-            results.append(self.task.decode(example, self.task.windows(example), of_windows))
-        return results
+            yield self.task.decode(example, self.task.windows(example), of_windows, options)
 
 
 class Questions:

@@ -18,7 +18,7 @@ from paddlenlp.utils.log import logger
 from ernie_inference.console import note
 from ernie_inference.errors import InputError
 from ernie_inference.inference_config import INFERENCE_FILE, VOCAB_FILE, InferenceConfig
-from ernie_inference.tasks import TASKS
+from ernie_inference.tasks import TASKS, WITH_THRESHOLDS
 from ernie_inference.tasks.base import Task
 from ernie_inference.text_files import read_text
 from ernie_inference.wordpiece import SPECIAL_TOKENS, WordPiece
@@ -87,7 +87,7 @@ def load_model(family: TaskFamily, name: str, labels: List[str], keep_order: boo
     logger.set_level("ERROR")  # that the head of a pretrained model is new is no news
     try:
         if head is not None and not (head.fits(family.task_class, labels) and (not keep_order or head.is_for(labels))):
-            wanted = Head(family.task_class.name, len(labels), labels)
+            wanted = wanted_head(family.task_class, labels)
             note(f"{name} was fine-tuned for {head.describe()}; it gets a new head for {wanted.describe()}")
             options["state_dict"] = weights_without_head(name)
         return family.auto_model.from_pretrained(name, **options)
@@ -98,15 +98,17 @@ def load_model(family: TaskFamily, name: str, labels: List[str], keep_order: boo
 
 
 class Head(NamedTuple):
-    """The head of a fine-tuned model: its task, the number of its outputs, and their labels in order where known."""
+    """The head of a fine-tuned model: its task, the number of its outputs, their labels in order where known, and the
+    thresholds of labels of which a text may have several."""
 
     task: str
     size: int
     labels: Optional[List[str]]
+    thresholds: Optional[List[float]] = None
 
     def fits(self, task_class: Type[Task], labels: List[str]) -> bool:
         """Whether the head answers this task with these labels, in whatever order."""
-        if self.task != task_class.name:
+        if self.task != task_class.name or (self.thresholds is not None) != has_thresholds(task_class):
             return False
         if self.labels is None:
             return not labels or self.size == len(labels)
@@ -120,7 +122,16 @@ class Head(NamedTuple):
         if not TASKS[self.task].has_labels:
             return self.task
         shown = f" ({', '.join(self.labels[:5])}{', ...' if self.size > 5 else ''})" if self.labels else ""
-        return f"{self.task} with {self.size} labels{shown}"
+        several = "" if self.thresholds is None else " of which a text may have several"
+        return f"{self.task} with {self.size} labels{several}{shown}"
+
+
+def has_thresholds(task_class: Type[Task]) -> bool:
+    return task_class in WITH_THRESHOLDS.values()
+
+
+def wanted_head(task_class: Type[Task], labels: List[str]) -> Head:
+    return Head(task_class.name, len(labels), labels, [] if has_thresholds(task_class) else None)
 
 
 def find_head(folder: str) -> Optional[Head]:
@@ -135,8 +146,8 @@ def find_head(folder: str) -> Optional[Head]:
     if task is None:
         return None
     if (Path(folder) / INFERENCE_FILE).exists():
-        labels = InferenceConfig.load(folder).labels
-        return Head(task, len(labels), labels)
+        known = InferenceConfig.load(folder)
+        return Head(task, len(known.labels), known.labels, known.thresholds)
     names = config.get("id2label") or {}
     labels = [str(names[key]) for key in sorted(names, key=int)]
     if not labels or labels == [f"LABEL_{i}" for i in range(len(labels))]:  # what PaddleNLP writes for no names
@@ -175,6 +186,12 @@ def head_order(name: str, task_class: Type[Task], labels: List[str]) -> List[str
     return list(head.labels)
 
 
+def fitted_thresholds(name: str, task_class: Type[Task], labels: List[str]) -> Optional[List[float]]:
+    """Those of the head that a fine-tuned model keeps; None where it keeps none, or its task has none."""
+    head = find_head(name)
+    return None if head is None or not head.fits(task_class, labels) else head.thresholds
+
+
 def weights_without_head(folder: str) -> Dict[str, paddle.Tensor]:
     """The weights of a fine-tuned folder's encoder, by name: heads of different tasks have the same names."""
     weights = load_state_dict(str(Path(folder) / "model_state.pdparams"))
@@ -198,6 +215,12 @@ def check_finetuned(folder: str, task_class: Type[Task], labels: List[str]) -> N
     if head is None or head.task != task_class.name:
         architecture = (config.get("architectures") or ["no known model"])[0]
         raise InputError(f"{folder} holds {architecture}, not one fine-tuned for {task_class.name}")
+    if (head.thresholds is not None) != has_thresholds(task_class):
+        of_data = wanted_head(task_class, labels).describe()
+        raise InputError(
+            f"{folder} was fine-tuned for {head.describe()}, the data are for {of_data}: "
+            "give the data set the model was fine-tuned on"
+        )
     if not head.fits(task_class, labels):
         raise InputError(
             f"{folder} was fine-tuned for {head.size} labels, the data have {len(labels)}"

@@ -37,6 +37,10 @@ class SplitFile:
         found = [(what, count, first[len(f"{self.path}, ") :]) for what, (count, first) in self.remarks.items()]
         return "; ".join(f"{what}: {count:,} (first: {first})" for what, count, first in found)
 
+    def shown_labels(self) -> str:
+        """The known labels, or the first of them, for people."""
+        return ", ".join(map(repr, self.labels[:20])) + (", ..." if len(self.labels) > 20 else "")
+
     def check_may_lack(self, what: str, place: str) -> None:
         """Check that an example may be without an answer.
 

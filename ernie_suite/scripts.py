@@ -8,7 +8,16 @@ from ernie_suite.compression.flags import CompressionArguments
 from ernie_suite.compression.halves import count_calibration_texts
 from ernie_suite.data import find_dataset, load_examples, load_labels
 from ernie_suite.features import Features
-from ernie_suite.models import MASK_TOKEN, check_finetuned, head_order, load_model, load_tokenizer, versions
+from ernie_suite.models import (
+    MASK_TOKEN,
+    check_finetuned,
+    fitted_thresholds,
+    head_order,
+    load_model,
+    load_tokenizer,
+    versions,
+)
+from ernie_suite.tasks.class_weights import weights_of
 from ernie_suite.tasks.family import TaskFamily
 from ernie_suite.trainer import FinetuneTrainer
 
@@ -70,6 +79,7 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
     """
     paddle.set_device(args.device)
     spec = find_dataset(data_args.task_name)
+    family = spec.family  # the one that was given, or the form of it that the data set has
     labels = load_labels(spec, data_args.data_dir)
     most = {"dev": data_args.max_eval_samples, "train": data_args.max_train_samples, "test": None}
     splits = ["dev", *(["train"] if args.do_train else []), *(["test"] if args.do_predict else [])]
@@ -79,10 +89,12 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
     if finetuned or not args.do_train:
         check_finetuned(name, family.task_class, labels)
     labels = head_order(name, family.task_class, labels)
+    thresholds = fitted_thresholds(name, family.task_class, labels)
     tokenizer, wordpiece, lowercase = load_tokenizer(name)
     if args.token_dropout and MASK_TOKEN not in wordpiece.vocab:
         raise InputError(f"--token_dropout {args.token_dropout} needs {MASK_TOKEN}, which {name}'s vocabulary has not")
     task = family.task_class(wordpiece, labels, data_args.max_seq_length, data_args.doc_stride)
+    task.thresholds = thresholds or task.thresholds
     check_writable(args.output_dir)
 
     eval_dataset = Features(family, task, examples["dev"], by_length=True)
@@ -91,6 +103,9 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
         for split, dataset in (("training", train_dataset), ("dev", eval_dataset)):
             if dataset is not None:
                 dataset.print_remarks(split)
+    weighs = args.class_weights is not None and args.do_train
+    say = print if args.should_save else str  # one process says it
+    class_weights = weights_of(family, examples["train"], labels, say) if weighs else None
     set_seed(args.seed)  # the Trainer does it too late for a new head's weights
     model = load_model(family, name, labels)
     if wordpiece.size > model.config.vocab_size:
@@ -119,6 +134,7 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             test_examples=examples.get("test"),
+            class_weights=class_weights,
         )
     except (ValueError, RuntimeError, ImportError) as error:  # e.g. of a --report_to that is not installed
         raise InputError(f"PaddleNLP's Trainer cannot be made: {' '.join(str(error).split())[:200]}") from None

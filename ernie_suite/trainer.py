@@ -6,6 +6,8 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -61,6 +63,7 @@ class FinetuneTrainer(Trainer):
         inference_config: what export writes beside the model.
         origin: what else decides the result of a run: the model it starts from, where the data are from.
         test_examples: what predict_test answers.
+        class_weights: of the criterion; see class_weights.py of tasks/.
         The others are PaddleNLP's; train_dataset and eval_dataset are `features.Features`.
     """
 
@@ -72,19 +75,27 @@ class FinetuneTrainer(Trainer):
         origin: Dict,
         args,
         test_examples=None,
+        class_weights: Optional[np.ndarray] = None,
         **kwargs,
     ):
         args.label_names = family.label_names
         args.metric_for_best_model, args.greater_is_better = family.best_metric, True
         collator = Collator(task.tokenizer.pad_id)
-        super().__init__(args=args, criterion=family.criterion, data_collator=collator, **kwargs)
-        self.family, self.task, self.inference_config, self.origin = family, task, inference_config, origin
+        criterion = family.criterion if class_weights is None else partial(family.criterion, weights=class_weights)
+        super().__init__(args=args, criterion=criterion, data_collator=collator, **kwargs)
+        self.family, self.task, self.origin, self._inference_config = family, task, origin, inference_config
+        self.fits_answers = False  # whenever the dev set is answered; see TaskFamily.fit
         self.metric, self.test_examples = family.metric, test_examples
         self.remove_callback(ProgressCallback)
         for callback in (Progress, EvaluationPoints):
             self.add_callback(callback)
         self.early_stopping = EarlyStoppingCallback(args.early_stopping_patience or sys.maxsize)
         self.add_callback(self.early_stopping)
+
+    @property
+    def inference_config(self) -> InferenceConfig:
+        """With what was fitted to the dev set."""
+        return replace(self._inference_config, thresholds=self.task.thresholds)
 
     @property
     def eval_examples(self) -> List[Dict]:
@@ -120,6 +131,8 @@ class FinetuneTrainer(Trainer):
         predictions = output.predictions if isinstance(output.predictions, tuple) else (output.predictions,)
         if not all(np.isfinite(logits).all() for logits in predictions):
             raise self._diverged("the model's logits are not finite")
+        if self.fits_answers and self.family.fit:
+            self.family.fit(self.task, dataset.examples, partial(dataset.iter_results, predictions))
         return dataset.results(predictions)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None) -> Tuple:
@@ -171,11 +184,16 @@ class FinetuneTrainer(Trainer):
         found = FoundRun(*self.agreed(found))
         if found.finished:
             self._load_weights(folder)
+            self.task.thresholds = InferenceConfig.load(folder).thresholds
             self._say(f"{folder} holds the model that this command trains: --overwrite_output_dir would train it anew")
             return
         if self.args.should_save:
             write_json(folder / SETTINGS_FILE, settings)
+        self.fits_answers = self.family.fit is not None
         self._train(found.checkpoint)
+        if self.fits_answers:
+            self.predict_results(self.eval_dataset)  # to the best state, which need not be the last one
+        self.fits_answers = False
         if self.args.should_save:
             report = self._report()
             self.save_best(folder)

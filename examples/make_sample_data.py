@@ -1,4 +1,4 @@
-"""Write the four sample data sets of real Chinese text, which need no network:
+"""Write the sample data sets of real Chinese text, which need no network:
 
     python examples/make_sample_data.py
 

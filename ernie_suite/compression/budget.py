@@ -288,7 +288,7 @@ class Budgets:
         """The weights with heads and neurons by importance, the whole model's answers, and what each part matters."""
         whole = copy.deepcopy(self.trainer.model)
         order_by_importance(whole, self.importance())
-        answers = Answers(whole, calibration_batches(self.trainer))
+        answers = Answers(whole, calibration_batches(self.trainer), self.trainer.family.soft_criterion)
         return whole.state_dict(), answers, measure_damage(answers)
 
 

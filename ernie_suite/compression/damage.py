@@ -4,7 +4,7 @@ from contextlib import contextmanager
 from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence
 
 from ernie_suite.compression.latency import measured_numbers
-from ernie_suite.compression.supernet import soft_cross_entropy
+from ernie_suite.tasks.family import soft_cross_entropy
 
 import numpy as np
 import paddle
@@ -36,10 +36,11 @@ class Answers:
     Args:
         model: of paddlenlp.transformers with a task head, heads and neurons of each layer by importance, descending.
         batches: of input_ids and token_type_ids, int64 [batch, seq_len].
+        soft_criterion: TaskFamily.soft_criterion, by which answers are compared.
     """
 
-    def __init__(self, model, batches: Sequence[Dict]):
-        self.model, self.batches = model, list(batches)
+    def __init__(self, model, batches: Sequence[Dict], soft_criterion: Callable = soft_cross_entropy):
+        self.model, self.batches, self.soft_criterion = model, list(batches), soft_criterion
         self.windows = sum(len(batch["input_ids"]) for batch in self.batches)
         self.logits = [self._logits(model, batch) for batch in self.batches]
         self.entropies = [self._cross_entropy(number, logits) for number, logits in enumerate(self.logits)]
@@ -58,7 +59,7 @@ class Answers:
 
     def _cross_entropy(self, number: int, logits) -> float:
         mask = self.batches[number]["input_ids"] != self.model.config.pad_token_id
-        return float(soft_cross_entropy(logits, self.logits[number], mask))
+        return float(self.soft_criterion(logits, self.logits[number], mask))
 
     @staticmethod
     @paddle.no_grad()

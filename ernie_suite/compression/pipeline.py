@@ -243,7 +243,8 @@ def prune(
         if drop_layers == "importance":
             order = trainer.agreed(find_drop_order(trainer, drop_order_batches(trainer)) if first else None)
             chosen.update(zip(models, find_grid(trainer.model, config.prune_config, order)))
-        return SubNetworkStudents(trainer.model, Supernet(trainer.model, importance()), list(chosen.values()))
+        net = Supernet(trainer.model, importance())
+        return SubNetworkStudents(trainer.model, net, list(chosen.values()), trainer.family.soft_criterion)
 
     def with_layers(model: Exported) -> Exported:
         return model._replace(layers=chosen[model].layers)

@@ -6,7 +6,6 @@ models of earlier calls which are still there as they were written, and no other
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
@@ -255,7 +254,7 @@ def exported_digest(prefix: Path) -> str:
 
 def beside_every_model(trainer) -> Dict:
     """What inference.json and vocab.txt say, apart from the versions of the libraries."""
-    inference = asdict(trainer.inference_config)
+    inference = trainer.inference_config.content()
     inference.pop("versions")
     with TemporaryDirectory() as folder:
         write_vocab(trainer.task.tokenizer, Path(folder))

@@ -9,14 +9,15 @@ layer at the same share of the depth.
 import copy
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ernie_suite.compression.records import Exported, Records, beside_every_model, model_digest
-from ernie_suite.compression.supernet import HIDDEN_LOSS_WEIGHT, run_with_hidden, soft_cross_entropy
+from ernie_suite.compression.supernet import HIDDEN_LOSS_WEIGHT, run_with_hidden
 from ernie_suite.compression.training import export, train_and_export
 from ernie_suite.export import write_vocab
-from ernie_suite.models import Head, find_head, load_model, load_tokenizer
+from ernie_suite.models import find_head, load_model, load_tokenizer, wanted_head
 from ernie_suite.runs import deciding_settings
+from ernie_suite.tasks.family import soft_cross_entropy
 from ernie_suite.unlabeled import Unlabeled
 
 import paddle
@@ -55,7 +56,7 @@ def load_student(trainer, source: str) -> Student:
     task, family = trainer.task, trainer.family
     head = find_head(source)
     if head is not None and not head.fits(family.task_class, task.labels):
-        own, teachers = head.describe(), Head(task.name, len(task.labels), task.labels)
+        own, teachers = head.describe(), wanted_head(family.task_class, task.labels)
         raise InputError(
             f"the student {source} was fine-tuned for {own}, the teacher for {teachers.describe()}: "
             "give one that was not fine-tuned, or for the same"
@@ -112,7 +113,7 @@ def teach(
         write_folder(trainer, taught, student.tokenizer, target.parent)
         export(trainer, taught, target)
 
-    make_students = partial(PretrainedStudent, trainer.model, student)
+    make_students = partial(PretrainedStudent, trainer.model, student, trainer.family.soft_criterion)
     train_and_export(trainer, [model], made_from, make_students, records, unlabeled, write)
     return [model]
 
@@ -171,22 +172,24 @@ class PretrainedStudent:
     Args:
         teacher: the fine-tuned model; not changed.
         student: what learns.
+        soft_criterion: TaskFamily.soft_criterion, by which the logits are learnt.
     """
 
-    def __init__(self, teacher: nn.Layer, student: Student):
+    def __init__(self, teacher: nn.Layer, student: Student, soft_criterion: Callable = soft_cross_entropy):
+        self.soft_criterion = soft_criterion
         self.teacher, self.taught, self.names = copy.deepcopy(teacher), student, [student.name]
         self.teacher.eval()
         self.distance = HiddenDistance(student.model, teacher)
         self.model = nn.LayerDict({"student": student.model, "distance": self.distance})
 
     def losses(self, batch: Dict) -> Iterator[paddle.Tensor]:
-        """Soft cross entropy of the logits plus the distance of the hidden states."""
+        """The soft criterion of the logits plus the distance of the hidden states."""
         with paddle.no_grad():
             taught = run_with_hidden(self.teacher, batch)
         own = run_with_hidden(self.taught.model, batch)
         mask = batch["input_ids"] != self.teacher.config.pad_token_id
         distance = self.distance(own.hidden, taught.hidden, mask)
-        yield soft_cross_entropy(own.logits, taught.logits, mask) + HIDDEN_LOSS_WEIGHT * distance
+        yield self.soft_criterion(own.logits, taught.logits, mask) + HIDDEN_LOSS_WEIGHT * distance
 
     def student(self, name: str) -> nn.Layer:
         return copy.deepcopy(self.taught.model)

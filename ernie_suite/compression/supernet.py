@@ -6,10 +6,11 @@ weights, and any sub-network some of the layers, each with a width of its own.
 
 import copy
 from contextlib import contextmanager
-from typing import Dict, Iterator, List, NamedTuple, Sequence
+from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence
 
 from ernie_suite.compression.importance import Importance, order_by_importance
 from ernie_suite.compression.subnetworks import SubNetwork, keeping_layers, narrow_model
+from ernie_suite.tasks.family import soft_cross_entropy
 
 import paddle
 import paddle.nn.functional as F
@@ -110,10 +111,13 @@ class SubNetworkStudents:
         model: the fine-tuned model, the teacher; not changed.
         net: a supernet of it.
         subnetworks: those that are trained.
+        soft_criterion: TaskFamily.soft_criterion, by which the logits are learnt.
     """
 
-    def __init__(self, model, net: Supernet, subnetworks: Sequence[SubNetwork]):
-        self.teacher, self.net = copy.deepcopy(model), net
+    def __init__(
+        self, model, net: Supernet, subnetworks: Sequence[SubNetwork], soft_criterion: Callable = soft_cross_entropy
+    ):
+        self.teacher, self.net, self.soft_criterion = copy.deepcopy(model), net, soft_criterion
         self.teacher.eval()
         self.subnetworks = {subnetwork.name: subnetwork for subnetwork in subnetworks}
 
@@ -132,7 +136,7 @@ class SubNetworkStudents:
             yield self._loss(batch, subnetwork, taught)
 
     def _loss(self, batch: Dict, subnetwork: SubNetwork, taught: Outputs):
-        """Soft cross entropy of the logits plus mean squared errors of embeddings and hidden states."""
+        """The soft criterion of the logits plus mean squared errors of embeddings and hidden states."""
         with self.net.running(subnetwork) as model:
             student = run_with_hidden(model, batch)
         mask = batch["input_ids"] != self.model.config.pad_token_id
@@ -141,7 +145,7 @@ class SubNetworkStudents:
             *(taught.hidden[1 + index] for index in stood_for(subnetwork, len(self.net.layers))),
         ]
         hidden = sum(F.mse_loss(*pair) for pair in zip(student.hidden, targets))
-        return soft_cross_entropy(student.logits, taught.logits, mask) + HIDDEN_LOSS_WEIGHT * hidden
+        return self.soft_criterion(student.logits, taught.logits, mask) + HIDDEN_LOSS_WEIGHT * hidden
 
     def student(self, name: str) -> nn.Layer:
         return narrow_model(self.teacher, self.subnetworks[name], self.net.weights())
@@ -151,22 +155,3 @@ def stood_for(subnetwork: SubNetwork, layers: int) -> List[int]:
     """The layer of the whole model whose output each layer of a sub-network has to give: the last one before the next
     that is kept, for it does the work of those that are dropped after it."""
     return [kept.index - 1 for kept in subnetwork.layers[1:]] + [layers - 1]
-
-
-def soft_cross_entropy(logits, teacher_logits, mask):
-    """Cross entropy of softmax(logits) with softmax(teacher_logits) over the last axis, in float32; of a single score,
-    whose softmax is always 1, the squared difference.
-
-    logits: [batch, labels], [batch, seq_len, labels], or a tuple of [batch, seq_len] for start and
-    end; of [batch, seq_len, labels] only positions where mask [batch, seq_len] is true count.
-    """
-    if isinstance(logits, tuple):
-        losses = [soft_cross_entropy(*pair, mask) for pair in zip(logits, teacher_logits)]
-        return sum(losses) / len(losses)
-    logits, teacher_logits = logits.astype("float32"), teacher_logits.detach().astype("float32")
-    if logits.shape[-1] == 1:
-        return F.mse_loss(logits, teacher_logits)
-    losses = -(F.softmax(teacher_logits) * F.log_softmax(logits)).sum(axis=-1)
-    if losses.ndim == 1:
-        return losses.mean()
-    return losses[mask].mean()

@@ -1,5 +1,6 @@
 """The task families, for training and evaluation: one object each, in a file of its own.
 
+A family may have a form for some of its data sets, which they name: MULTI_LABEL of multi_label.py is one of SEQ_CLS.
 Another family is a file here and one in ernie_inference/tasks, with a place in both lists; then its data sets in
 data.py and config.yml, and its scripts: run_*.py, compress_*.py, and those of deploy/serving.
 """

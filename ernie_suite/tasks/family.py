@@ -6,8 +6,11 @@ from typing import IO, Callable, Dict, Iterable, Iterator, List, Optional, Seque
 from ernie_suite.reading import Example
 from ernie_suite.tasks.metric import Metric
 
+import numpy as np
 import paddle
+import paddle.nn.functional as F
 
+from ernie_inference.answer_options import AnswerOptions
 from ernie_inference.tasks.base import Encoded, Task
 
 IGNORED_LABEL = -100  # a token that counts for nothing in the loss
@@ -39,6 +42,36 @@ class UnlabeledText:
         return example
 
 
+def cross_entropy(outputs, labels, weights: Optional[np.ndarray] = None):
+    """logits [batch, ..., classes] and labels [batch, ...]; IGNORED_LABEL counts for nothing.
+
+    With weights [classes] the loss of each example is weighed by its class, and their sum divided by that of the
+    weights.
+    """
+    logits = outputs[0] if isinstance(outputs, tuple) else outputs
+    weight = None if weights is None else paddle.to_tensor(weights, dtype=logits.dtype)
+    return F.cross_entropy(logits, labels, weight=weight, ignore_index=IGNORED_LABEL)
+
+
+def soft_cross_entropy(logits, teacher_logits, mask):
+    """Cross entropy of softmax(logits) with softmax(teacher_logits) over the last axis, in float32; of a single score,
+    whose softmax is always 1, the squared difference.
+
+    logits: [batch, labels], [batch, seq_len, labels], or a tuple of [batch, seq_len] for start and
+    end; of [batch, seq_len, labels] only positions where mask [batch, seq_len] is true count.
+    """
+    if isinstance(logits, tuple):
+        losses = [soft_cross_entropy(*pair, mask) for pair in zip(logits, teacher_logits)]
+        return sum(losses) / len(losses)
+    logits, teacher_logits = logits.astype("float32"), teacher_logits.detach().astype("float32")
+    if logits.shape[-1] == 1:
+        return F.mse_loss(logits, teacher_logits)
+    losses = -(F.softmax(teacher_logits) * F.log_softmax(logits)).sum(axis=-1)
+    if losses.ndim == 1:
+        return losses.mean()
+    return losses[mask].mean()
+
+
 @dataclass(frozen=True)
 class TaskFamily:
     """All in which classification, tagging, reading and multiple choice differ, for training and evaluation.
@@ -61,12 +94,17 @@ class TaskFamily:
         features: (targets, part, offset) to those labels for one window, which holds the tokens of `part` of the text
             from input_ids[offset] on.
         remark: (targets, parts) to why an example teaches less than it should, for a line on the screen; or None.
-        criterion: (outputs, labels) to the loss.
+        criterion: (outputs, labels) to the loss; with a third argument, weights, where class_weights are given.
+        soft_criterion: (logits, teacher's logits, mask) to the loss of a student; see soft_cross_entropy.
+        class_weights: (how many training examples have each label, how many there are) to weights for the criterion.
+            The rare weigh more; None where the labels of a task cannot be weighed.
         compares_choices: whether the windows of a question are compared with one another. Then they are learnt in one
             batch, and one of label_names is "questions": for each window the number of its question.
 
         metric: (examples, results) to figures by name, each of which becomes a column on the screen.
         best_metric: the one that decides which state is best.
+        fit: (task, examples, options to the answers to these) fits to the dev set what the task has beside the model's
+            weights, such as thresholds; None where there is nothing.
         write_submission: writes (file, examples, results) as the test server asks for it.
         shown: (example, result) to what people compare: the text, what was found in it, what is right.
         unlabeled: how text without answers becomes examples.
@@ -92,6 +130,9 @@ class TaskFamily:
     ids: str = "told apart"
     remark: Optional[Callable[[Sequence[int], Sequence[range]], Optional[str]]] = None
     compares_choices: bool = False
+    soft_criterion: Callable = soft_cross_entropy
+    class_weights: Optional[Callable[[np.ndarray, int], np.ndarray]] = None
+    fit: Optional[Callable[[Task, List[Example], Callable[[AnswerOptions], Iterable[Dict]]], None]] = None
 
     def __post_init__(self):
         if self.ids not in IDS:
@@ -106,9 +147,3 @@ class TaskFamily:
     def head(self) -> str:
         """How the names of PaddleNLP's classes end that have the head of this task: ForSequenceClassification."""
         return self.auto_model.__name__[len("AutoModel") :]
-
-
-def cross_entropy(outputs, labels):
-    """logits [batch, ..., classes] and labels [batch, ...]; IGNORED_LABEL counts for nothing."""
-    logits = outputs[0] if isinstance(outputs, tuple) else outputs
-    return paddle.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED_LABEL)

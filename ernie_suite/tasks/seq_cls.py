@@ -5,6 +5,7 @@ import sys
 from typing import IO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from ernie_suite.reading import NO_LABEL, Example, Reader, SplitFile, id_field, json_lines, text_field
+from ernie_suite.tasks.class_weights import balanced
 from ernie_suite.tasks.family import TaskFamily, UnlabeledText, cross_entropy
 from ernie_suite.tasks.metric import Metric
 
@@ -23,14 +24,18 @@ def label_field(item: Dict, file: SplitFile, place: str) -> Optional[str]:
         InputError: it is none of the labels, or missing where it is needed.
     """
     value = item.get("label")
-    label = sys.intern(json.dumps(value) if isinstance(value, bool) else str(value))
+    label = sys.intern(label_text(value))
     if value is not None and label in file.known_labels:
         return label
     if value is None or label in NO_LABEL:
         file.check_may_lack("label", place)
         return None
-    listed = ", ".join(map(repr, file.labels[:20])) + (", ..." if len(file.labels) > 20 else "")
-    raise InputError(f"{place}: label {label!r} is not one of {listed}")
+    raise InputError(f"{place}: label {label!r} is not one of {file.shown_labels()}")
+
+
+def label_text(value: object) -> str:
+    """A label as it stands in labels.txt, of a value of JSON."""
+    return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
 def classification_reader(to_texts: Callable[[Dict, str], Tuple[str, Optional[str]]]) -> Reader:
@@ -144,8 +149,11 @@ def write_label_lines(file: IO[str], examples: List[Example], results: List[Dict
 
 
 def shown_label(example: Example, result: Dict) -> Tuple[str, str, str]:
-    text = example["text"] if example["text_pair"] is None else f"{example['text']} | {example['text_pair']}"
-    return text, result["label"], example["label"]
+    return one_or_two_texts(example), result["label"], example["label"]
+
+
+def one_or_two_texts(example: Example) -> str:
+    return example["text"] if example["text_pair"] is None else f"{example['text']} | {example['text_pair']}"
 
 
 SEQ_CLS = TaskFamily(
@@ -159,6 +167,7 @@ SEQ_CLS = TaskFamily(
     targets=classification_targets,
     features=classification_features,
     criterion=cross_entropy,
+    class_weights=lambda counts, examples: balanced(counts),
     metric=accuracy,
     best_metric="accuracy",
     write_submission=write_label_lines,

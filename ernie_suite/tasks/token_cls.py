@@ -6,9 +6,8 @@ from typing import IO, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from ernie_suite.reading import Example, SplitFile
 from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily, UnlabeledText, cross_entropy
-from ernie_suite.tasks.metric import Metric
+from ernie_suite.tasks.metric import Metric, micro_f1
 
-import numpy as np
 from paddlenlp.transformers import AutoModelForTokenClassification
 
 from ernie_inference.errors import InputError
@@ -97,12 +96,6 @@ def counted_entities(example: Example, result: Dict) -> Tuple[int, int, int]:
     gold = {(label, i, j - 1) for label, i, j in spans_of(example["labels"])}
     predicted = {(entity["label"], *entity["pos"]) for entity in result["entities"]}
     return len(gold & predicted), len(predicted), len(gold)
-
-
-def micro_f1(right, found, wanted) -> Dict:
-    """Micro precision, recall and F1; 0 where there is nothing to count."""
-    precision, recall = right / np.maximum(found, 1), right / np.maximum(wanted, 1)
-    return {"f1": 2 * right / np.maximum(found + wanted, 1), "precision": precision, "recall": recall}
 
 
 entity_f1 = Metric(counted_entities, micro_f1)

@@ -51,6 +51,11 @@ WRITTEN = {
         "dev": (952, "caa33b457a3eed18"),
         "test": (988, "58eac59e538c472e"),
     },
+    "sample_entity_types": {
+        "train": (13_089, "d312fb86565a3ccd"),
+        "dev": (1_639, "bf18b8c6b18e9c4f"),
+        "test": (1_650, "cdf7dc808c23a676"),
+    },
 }
 
 

@@ -45,13 +45,14 @@ def tiny_trainer(
     model_seed=11,
     layers=LAYERS,
     unused_tokens=(),
+    dataset=None,
     **arguments,
 ) -> FinetuneTrainer:
     """A trainer with a model of random weights, two layers and 32 wide, and a few real examples.
 
     Its vocabulary is their characters, and before them more tokens.
     """
-    spec = find_dataset(DATASETS[family.name])
+    spec = find_dataset(dataset or DATASETS[family.name])
     train, dev = (copy.deepcopy(sample_examples(spec.name, split)[:examples]) for split in ("train", "dev"))
     labels = load_labels(spec, None)
     texts = [text for example in train for text in (example.get("text"), example.get("context")) if text]

@@ -190,10 +190,9 @@ def without_scores(answers: Iterable[Dict]) -> List[Dict]:
     return [_without_scores(answer) for answer in answers]
 
 
-def _without_scores(answer: Dict) -> Dict:
-    """Likewise of one answer, and of the answers within it, as a cloze has one for each blank."""
-    return {
-        name: [_without_scores(each) for each in value] if name == "blanks" else value
-        for name, value in answer.items()
-        if name not in SCORES
-    }
+def _without_scores(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_scores(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _without_scores(each) for name, each in value.items() if name not in SCORES}
+    return value

@@ -3,10 +3,10 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Type, Union
 
 from ernie_inference.errors import InputError
-from ernie_inference.tasks import TASKS
+from ernie_inference.tasks import TASKS, WITH_THRESHOLDS
 from ernie_inference.tasks.base import Task
 from ernie_inference.text_files import read_text
 from ernie_inference.text_output import to_json
@@ -18,7 +18,12 @@ VOCAB_FILE = "vocab.txt"
 
 @dataclass
 class InferenceConfig:
-    """What export writes beside a model (inference.json), so that nothing downstream has to be told again."""
+    """What export writes beside a model (inference.json), so that nothing downstream has to be told again.
+
+    Attributes:
+        thresholds: of each label, from which probability on a text has it; None, and not in the file, where a text has
+            one label.
+    """
 
     task: str
     labels: List[str] = field(default_factory=list)
@@ -27,9 +32,18 @@ class InferenceConfig:
     lowercase: bool = True
     dataset: str = ""
     versions: Dict[str, str] = field(default_factory=dict)
+    thresholds: Optional[List[float]] = None
+
+    @property
+    def task_class(self) -> Type[Task]:
+        return TASKS[self.task] if self.thresholds is None else WITH_THRESHOLDS[self.task]
+
+    def content(self) -> Dict[str, Any]:
+        """What inference.json holds."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def save(self, folder) -> None:
-        (Path(folder) / INFERENCE_FILE).write_bytes(to_json(asdict(self), indent=2) + b"\n")
+        (Path(folder) / INFERENCE_FILE).write_bytes(to_json(self.content(), indent=2) + b"\n")
 
     @classmethod
     def load(cls, folder) -> "InferenceConfig":
@@ -56,6 +70,16 @@ class InferenceConfig:
         for name in ("max_seq_length", "doc_stride"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, not a number of tokens")
+        if self.thresholds is not None:
+            self._check_thresholds(self.thresholds)
+
+    def _check_thresholds(self, thresholds: Any) -> None:
+        if self.task not in WITH_THRESHOLDS:
+            raise ValueError(f"thresholds are for {', '.join(WITH_THRESHOLDS)}, not for {self.task}")
+        if not isinstance(thresholds, list) or not all(type(t) in (int, float) and 0 <= t <= 1 for t in thresholds):
+            raise ValueError("thresholds is not a list of numbers from 0 to 1")
+        if len(thresholds) != len(self.labels):
+            raise ValueError(f"thresholds holds {len(thresholds)} numbers for {len(self.labels)} labels")
 
 
 def load_task(
@@ -73,4 +97,6 @@ def load_task(
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be used as the vocabulary ({error}): export the model again") from None
     length = config.max_seq_length if max_seq_length is None else max_seq_length
-    return TASKS[config.task](tokenizer, config.labels, length, config.doc_stride)
+    task = config.task_class(tokenizer, config.labels, length, config.doc_stride)
+    task.thresholds = config.thresholds
+    return task

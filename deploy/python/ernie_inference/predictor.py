@@ -165,6 +165,7 @@ class ErniePredictor:
             "lowercase": task.tokenizer.lowercase,
             "task": task.name,
             "labels": list(task.labels),
+            **({} if task.thresholds is None else {"thresholds": list(task.thresholds)}),
             "max_seq_length": task.max_seq_length,
             "doc_stride": task.doc_stride,
             "backend": config.backend,

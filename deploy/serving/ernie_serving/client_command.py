@@ -250,7 +250,11 @@ def evaluate(client: Client, task: Type[Task], args: Namespace) -> None:
     started = time.perf_counter()
     results = list(of_task(task, client.predict_iter(texts, **asking_of(args))))
     speed = len(texts) / (time.perf_counter() - started)
-    metrics = dataset.family.metric(examples, results)
+    try:
+        metrics = dataset.family.metric(examples, results)
+    except LookupError:  # e.g. one label a text, where the data set has several
+        what = f"the service answers otherwise than {dataset.name} has it"
+        raise InputError(f"{what}: check --task_name, --endpoints and --model") from None
     print_row(
         task=task.name,
         data=f"{dataset.name} {args.split}",

@@ -95,6 +95,7 @@ class Task:
         has_labels: whether the model's outputs are classes, which have names.
         most_answers: the most that top_k may ask for; None where there are only so many anyway.
         min_seq_length: the fewest tokens of a window that leave room for text.
+        thresholds: of each label, where a text may have several; None where it has one.
 
     Args:
         tokenizer: splits text into tokens with character positions.
@@ -111,6 +112,7 @@ class Task:
     has_labels: ClassVar[bool] = True
     most_answers: ClassVar[Optional[int]] = None
     min_seq_length: ClassVar[int] = 8
+    thresholds: Optional[List[float]] = None
 
     def __init__(self, tokenizer: WordPiece, labels: Sequence[str], max_seq_length: int, doc_stride: int = 32):
         if max_seq_length < self.min_seq_length:

@@ -1,6 +1,6 @@
 """Classification of a text, or of a pair of texts."""
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
@@ -35,9 +35,14 @@ class SequenceClassification(Task):
 
     @classmethod
     def describe(cls, answer: Dict) -> List[str]:
+        """A client of a service knows the task, and by the answer alone whether the model gives several labels."""
         truncated = "   (the text was truncated)" if answer["truncated"] else ""
-        label = "none" if answer["label"] is None else answer["label"]
-        lines = [f"label: {label}   confidence: {answer['confidence']:.4f}{truncated}"]
+        if "labels" in answer:
+            given = [f"{each['label']} {each['confidence']:.4f}" for each in answer["labels"]]
+            lines = [f"labels: {', '.join(given) or 'none'}{truncated}"]
+        else:
+            label = "none" if answer["label"] is None else answer["label"]
+            lines = [f"label: {label}   confidence: {answer['confidence']:.4f}{truncated}"]
         lines += [f"    {each['label']}   {each['confidence']:.4f}" for each in answer.get("scores", [])]
         return ["seq cls result:", *lines]
 
@@ -63,7 +68,7 @@ class SequenceClassification(Task):
         With top_k there is "scores" too, the likeliest labels: [{"label", "confidence"}], the first one the best. Below
         the threshold, the label is None; confidence, and scores, are what they are without it.
         """
-        probabilities = softmax(finite(outputs[0][0]))
+        probabilities = self.pooled(softmax, outputs, options)
         best = int(probabilities.argmax())
         confidence = float(probabilities[best])
         answer: Dict[str, Any] = {
@@ -72,8 +77,7 @@ class SequenceClassification(Task):
             "truncated": windows[0].truncated,
         }
         if options.top_k is not None:
-            order = np.argsort(-probabilities, kind="stable")[: options.top_k].tolist()
-            answer["scores"] = [{"label": self.labels[i], "confidence": float(probabilities[i])} for i in order]
+            answer["scores"] = self._named(best_first(probabilities, options.top_k), probabilities)
         return answer
 
     def answer_schema(self) -> Dict[str, Any]:
@@ -84,8 +88,26 @@ class SequenceClassification(Task):
     def choices(self, window: Window, outputs: Tuple[np.ndarray, ...]) -> List[int]:
         return [int(outputs[0].argmax())]
 
+    def pooled(
+        self,
+        to_probabilities: Callable[[np.ndarray], np.ndarray],
+        outputs: List[Tuple[np.ndarray, ...]],
+        options: AnswerOptions,
+    ) -> np.ndarray:
+        """The probability of each label for the text, [num_labels]; to_probabilities takes logits of that shape."""
+        return to_probabilities(finite(outputs[0][0]))
+
+    def _named(self, numbers: List[int], probabilities: np.ndarray) -> List[Dict[str, Any]]:
+        """Labels by their numbers, with their probabilities."""
+        return [{"label": self.labels[i], "confidence": float(probabilities[i])} for i in numbers]
+
     def _cut(self, first: List[int], text: Tokens, truncated: bool = False) -> Encoded:
         """An example of one window: as much of the text as has room there behind the first one, if there is one."""
         head = self._head(first)
         room = self.max_seq_length - len(head) - 1
         return Encoded(head, Tokens(*(numbers[:room] for numbers in text)), truncated or len(text.ids) > room)
+
+
+def best_first(probabilities: np.ndarray, count: int) -> List[int]:
+    """The numbers of the likeliest labels, as many as `count` or all of them."""
+    return np.argsort(-probabilities, kind="stable")[:count].tolist()
