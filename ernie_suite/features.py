@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from typing import Dict, Iterable, List, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from ernie_suite.reading import Example
 from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily
@@ -11,7 +11,7 @@ from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily
 import numpy as np
 import paddle
 
-from ernie_inference.tasks.base import Encoded, Task, token_types
+from ernie_inference.tasks.base import Computed, Encoded, Task, token_types
 
 
 class Features(paddle.io.Dataset):
@@ -108,13 +108,15 @@ class Features(paddle.io.Dataset):
 
     def results(self, outputs: Tuple[np.ndarray, ...]) -> List[Dict]:
         """One answer an example. outputs: one array [len(self), ...] for each output of the model, in feature order."""
+        return [self.task.decode(*computed) for computed in self.outputs_of_examples(outputs)]
+
+    def outputs_of_examples(self, outputs: Tuple[np.ndarray, ...]) -> Iterator[Computed]:
+        """What Task.decode takes of each example, from the same outputs."""
         row_of = np.empty_like(self._order)
         row_of[self._order] = np.arange(len(self))
-        results = []
         for example, begin, end in zip(self.examples, self._window_bounds, self._window_bounds[1:]):
             of_windows = [tuple(output[row] for output in outputs) for row in row_of[begin:end]]
-            results.append(self.task.decode(example, self.task.windows(example), of_windows))
-        return results
+            yield example, self.task.windows(example), of_windows
 
 
 class Collator:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import IO, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
+from ernie_suite.analysis.base import Analysis
 from ernie_suite.reading import Example
 from ernie_suite.tasks.metric import Metric
 
@@ -67,6 +68,7 @@ class TaskFamily:
         write_submission: writes (file, examples, results) as the test server asks for it.
         shown: (example, result) to what people compare: the text, what was found in it, what is right.
         unlabeled: how text without answers becomes examples.
+        analysis: what --analyze finds in the answers; None where there is nothing.
     """
 
     task_class: Type[Task]
@@ -88,6 +90,7 @@ class TaskFamily:
     check_labels: Callable[[List[str]], None] = lambda labels: None
     ids: str = "told apart"
     remark: Optional[Callable[[Sequence[int], Sequence[range]], Optional[str]]] = None
+    analysis: Optional[Type[Analysis]] = None
 
     def __post_init__(self):
         if self.ids not in IDS:

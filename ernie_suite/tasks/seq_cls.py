@@ -4,6 +4,7 @@ import json
 import sys
 from typing import IO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
+from ernie_suite.analysis.labels import LabelAnalysis
 from ernie_suite.reading import NO_LABEL, Example, Reader, SplitFile, id_field, json_lines, text_field
 from ernie_suite.tasks.family import TaskFamily, UnlabeledText, cross_entropy
 from ernie_suite.tasks.metric import Metric
@@ -164,4 +165,5 @@ SEQ_CLS = TaskFamily(
     write_submission=write_label_lines,
     shown=shown_label,
     unlabeled=UnlabeledSentences,
+    analysis=LabelAnalysis,
 )

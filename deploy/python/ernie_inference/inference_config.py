@@ -1,6 +1,7 @@
 """What export writes beside a model (inference.json, vocab.txt), and the task that it describes."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Dict, List, Optional, Union
@@ -18,7 +19,11 @@ VOCAB_FILE = "vocab.txt"
 
 @dataclass
 class InferenceConfig:
-    """What export writes beside a model (inference.json), so that nothing downstream has to be told again."""
+    """What export writes beside a model (inference.json), so that nothing downstream has to be told again.
+
+    Attributes:
+        temperature: of the task, which is fitted on a dev set where that is asked for; None, and not in the file, is 1.
+    """
 
     task: str
     labels: List[str] = field(default_factory=list)
@@ -27,9 +32,11 @@ class InferenceConfig:
     lowercase: bool = True
     dataset: str = ""
     versions: Dict[str, str] = field(default_factory=dict)
+    temperature: Optional[float] = None
 
     def save(self, folder) -> None:
-        (Path(folder) / INFERENCE_FILE).write_bytes(to_json(asdict(self), indent=2) + b"\n")
+        content = {name: value for name, value in asdict(self).items() if value is not None}
+        (Path(folder) / INFERENCE_FILE).write_bytes(to_json(content, indent=2) + b"\n")
 
     @classmethod
     def load(cls, folder) -> "InferenceConfig":
@@ -56,6 +63,9 @@ class InferenceConfig:
         for name in ("max_seq_length", "doc_stride"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, not a number of tokens")
+        temperature = self.temperature
+        if temperature is not None and not (type(temperature) in (int, float) and 0 < temperature < math.inf):
+            raise ValueError(f"temperature is {temperature!r}, not a number above 0")
 
 
 def load_task(
@@ -73,4 +83,5 @@ def load_task(
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be used as the vocabulary ({error}): export the model again") from None
     length = config.max_seq_length if max_seq_length is None else max_seq_length
-    return TASKS[config.task](tokenizer, config.labels, length, config.doc_stride)
+    task = TASKS[config.task](tokenizer, config.labels, length, config.doc_stride)
+    return task if config.temperature is None else task.at(config.temperature)

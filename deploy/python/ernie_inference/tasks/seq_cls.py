@@ -63,7 +63,7 @@ class SequenceClassification(Task):
         With top_k there is "scores" too, the likeliest labels: [{"label", "confidence"}], the first one the best. Below
         the threshold, the label is None; confidence, and scores, are what they are without it.
         """
-        probabilities = softmax(finite(outputs[0][0]))
+        probabilities = softmax(finite(outputs[0][0]) / self.temperature)
         best = int(probabilities.argmax())
         confidence = float(probabilities[best])
         answer: Dict[str, Any] = {
