@@ -104,7 +104,7 @@ class AnswerAnalysis(Analysis[QuestionAnswering]):
         return best._replace(chosen=(first, last)).score(self.task.temperature)
 
     def _question_rows(self) -> List[Dict[str, Any]]:
-        """Exact match and F1 by what is asked for, the lowest F1 first; then of all."""
+        """Exact match and F1 of all questions, then by what is asked for, the lowest F1 first."""
         rows = sorted(self._figures.items(), key=lambda item: item[1][1] / item[1][3])
         everything = ("all", sum(self._figures.values(), np.zeros(4)))
         return [
@@ -112,7 +112,7 @@ class AnswerAnalysis(Analysis[QuestionAnswering]):
                 "label": word, "exact_match": float(sums[0] / sums[3]), "f1": float(sums[1] / sums[3]),
                 "confidence": float(sums[2] / sums[3]), "support": int(sums[3]), "is_mean": word == "all",
             }
-            for word, sums in [*rows, everything]
+            for word, sums in [everything, *rows]
         ]  # fmt: skip
 
     def _shown(self, each: Mistake, examples: List[Example]) -> Dict[str, Any]:

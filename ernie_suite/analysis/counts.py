@@ -10,7 +10,7 @@ Row = Dict[str, Any]
 
 
 def class_rows(labels: Sequence[str], right: np.ndarray, found: np.ndarray, support: np.ndarray) -> List[Row]:
-    """Precision, recall and F1 of each class that occurs, the lowest F1 first; then their means.
+    """Precision, recall and F1 of each class that occurs, the lowest F1 first; before them their means.
 
     A class that is never found has the precision 0, as scikit-learn has it with zero_division=0.
 
@@ -31,9 +31,8 @@ def class_rows(labels: Sequence[str], right: np.ndarray, found: np.ndarray, supp
     micro = (right.sum() / max(found.sum(), 1), right.sum() / max(support.sum(), 1), 2 * right.sum() / max(both, 1))
     weighted = (figures * support[:, None]).sum(axis=0) / max(support.sum(), 1)
     means = {"macro": figures[occurs].mean(axis=0), "weighted": weighted, "micro": micro}
-    return rows + [
-        {**_class_row(name, mean, support.sum(), found.sum()), "is_mean": True} for name, mean in means.items()
-    ]
+    of_all = [{**_class_row(name, mean, support.sum(), found.sum()), "is_mean": True} for name, mean in means.items()]
+    return of_all + rows
 
 
 def _class_row(label: str, figures: Sequence[float], support: int, found: int) -> Row:

@@ -206,7 +206,7 @@ class EntityAnalysis(Analysis[TokenClassification]):
         for."""
         rows = [{"label": label, **{kind: self._kinds[kind, label] for kind in KINDS}} for label in types]
         totals = {kind: sum(self._kinds[kind, label] for label in types) for kind in KINDS}
-        return [*rows, {"label": "all", **totals, "is_mean": True}]
+        return [{"label": "all", **totals, "is_mean": True}, *rows]
 
     def _shown(self, each: Disagreement, examples: List[Example]) -> Dict[str, Any]:
         tokens, inside = examples[each.example]["tokens"], each.pair.tokens

@@ -8,6 +8,8 @@ from typing import Any, Dict, List
 
 import numpy as np
 
+from ernie_inference.text_output import one_line
+
 MOST_CLASSES = 20  # of a picture of a confusion matrix
 MOST_CHARACTERS = 12  # of a label in it
 # Wherever the page is read, one of these has Chinese characters.
@@ -19,18 +21,17 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"  # Okabe and Ito's, which c
 
 
 def draw_confusion(matrix: Dict[str, Any]) -> Dict[str, Any]:
-    """The confusion matrix: {"picture", "shown" classes, "classes" of all}; the picture has the classes that are
-    confused the most, each row as shares of its label."""
+    """The confusion matrix: {"picture", "shown", "classes"}, how many classes it shows and how many there are, and, if
+    it shows all, "labels" and "rows" of counts too. Of many classes the picture has those that are confused the most.
+    """
     size = len(matrix["labels"])
     counts = np.zeros((size, size), dtype=np.int64)
     for given, found, number in matrix["counts"]:
         counts[given, found] = number
-    occurs = counts.sum(axis=0) + counts.sum(axis=1)
-    wrong = occurs - 2 * counts.diagonal()
-    shown = sorted(np.argsort(-wrong, kind="stable")[:MOST_CLASSES].tolist())
-    shown = [number for number in shown if occurs[number]]
+    occurs = counts.sum(axis=0) + counts.sum(axis=1) > 0
+    shown = most_confused(counts) if occurs.sum() > MOST_CLASSES else np.flatnonzero(occurs).tolist()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [matrix["labels"][number][:MOST_CHARACTERS] for number in shown]
+    names = [one_line(matrix["labels"][number], MOST_CHARACTERS) for number in shown]
     figure = _figure(1.8 + 0.42 * len(shown), 1.2 + 0.34 * len(shown))
     panel = figure.add_subplot()
     panel.imshow(shares[np.ix_(shown, shown)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -44,7 +45,22 @@ def draw_confusion(matrix: Dict[str, Any]) -> Dict[str, Any]:
     panel.set_yticks(ticks, names, parse_math=False)
     panel.set_xlabel("模型的回答 predicted")
     panel.set_ylabel("标注 label")
-    return {"picture": _address(figure), "shown": len(shown), "classes": int((occurs > 0).sum())}
+    part = {"picture": _address(figure), "shown": len(shown), "classes": int(occurs.sum())}
+    if part["shown"] < part["classes"]:
+        return part
+    return {**part, "labels": [matrix["labels"][i] for i in shown], "rows": counts[np.ix_(shown, shown)].tolist()}
+
+
+def most_confused(counts: np.ndarray) -> List[int]:
+    """The classes of the most frequent confusions [label, answer], MOST_CLASSES at most, in their own order."""
+    wrong = counts - np.diag(counts.diagonal())
+    chosen: Dict[int, None] = {}
+    for pair in np.argsort(-wrong, axis=None, kind="stable"):
+        both = [number for number in map(int, divmod(int(pair), len(counts))) if number not in chosen]
+        if len(chosen) + len(both) > MOST_CLASSES or not wrong.flat[pair]:
+            break
+        chosen.update(dict.fromkeys(both))
+    return sorted(chosen)
 
 
 def draw_reliability(bins: List[Dict[str, float]]) -> str:
