@@ -46,7 +46,7 @@ def draw_confusion(matrix: Dict[str, Any]) -> Dict[str, Any]:
     panel.set_xlabel("模型的回答 predicted")
     panel.set_ylabel("标注 label")
     part = {"picture": _address(figure), "shown": len(shown), "classes": int(occurs.sum())}
-    if part["shown"] < part["classes"]:
+    if len(shown) < occurs.sum():
         return part
     return {**part, "labels": [matrix["labels"][i] for i in shown], "rows": counts[np.ix_(shown, shown)].tolist()}
 

@@ -1,6 +1,7 @@
 """What --analyze does: an analysis from a model's outputs, its JSON and its page; and --calibrate."""
 
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional
 
@@ -38,11 +39,18 @@ class Analyzed(NamedTuple):
     report: Report
 
 
-def analyze(family: TaskFamily, task: Task, examples: List[Example], computed: Iterable[Computed]) -> Analyzed:
+def analyze(
+    family: TaskFamily,
+    task: Task,
+    examples: List[Example],
+    computed: Iterable[Computed],
+    order: Optional[Iterable[int]] = None,
+) -> Analyzed:
     """The answers and the report of a model.
 
     Args:
-        computed: of each example in turn, as ErniePredictor.outputs_iter and outputs_of give it; read as it goes.
+        computed: of each example, as ErniePredictor.outputs_iter and outputs_of give it; read as it goes.
+        order: the numbers of the examples in which `computed` has them, where that is not their own order.
 
     Raises:
         InputError: the family has no analysis.
@@ -50,7 +58,9 @@ def analyze(family: TaskFamily, task: Task, examples: List[Example], computed: I
     check_analyzable(family)
     assert family.analysis is not None
     analysis = family.analysis(family, task)
-    results = [analysis.add(number, *of_example) for number, of_example in enumerate(computed)]
+    results: List[Dict] = [{}] * len(examples)
+    for number, of_example in zip(count() if order is None else order, computed):
+        results[number] = analysis.add(number, *of_example)
     return Analyzed(results, analysis.report(examples))
 
 

@@ -31,6 +31,7 @@ from ernie_suite.tasks import FAMILIES
 import numpy as np
 import pytest
 
+from ernie_inference.engine_choice import without_scores
 from ernie_inference.predictor import load_predictor
 from tests.support.models import TASK_NAMES
 from tests.support.scripts import SAMPLES
@@ -58,6 +59,17 @@ def analyzed(finetuned):
 def test_the_answers_are_those_of_predict(analyzed, task):
     predictor, examples, results, _ = analyzed(task)
     assert results == predictor.predict(examples)
+
+
+def test_examples_come_in_any_order(analyzed):
+    predictor, examples, results, report = analyzed("seq_cls")
+    order = np.random.default_rng(0).permutation(len(examples)).tolist()
+    computed = predictor.outputs_iter([examples[number] for number in order])
+    shuffled = analyze(FAMILIES["seq_cls"], predictor.task, examples, computed, order)
+    assert without_scores(shuffled.results) == without_scores(results)
+    places = {row["example"]: row["predicted"] for row in report["mistakes"]}
+    assert {row["example"]: row["predicted"] for row in shuffled.report["mistakes"]} == places
+    assert shuffled.report["confusion"] == report["confusion"]
 
 
 @pytest.mark.parametrize("task", TASK_NAMES)

@@ -70,5 +70,5 @@ def test_what_is_kept_of_an_example_is_a_few_numbers(tiny):
     for number in range(3000):
         analysis.add(number, *computed)
     arrays = [value for value in vars(analysis).values() if hasattr(value, "itemsize")]
-    assert sum(len(kept) * kept.itemsize for kept in arrays) == 3000 * (4 + 4 + 2 * 8)
+    assert sum(len(kept) * kept.itemsize for kept in arrays) == 3000 * (4 + 4 + 4 + 2 * 8)
     assert sum(map(len, analysis.calibration._halves)) == 1000  # one text is in one half, of which a sample is kept
