@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Dict, List
 
 from ernie_suite.analysis.flags import AnalysisArguments
-from ernie_suite.analysis.run import analyze_trained
+from ernie_suite.analysis.trained import analyze_trained
 from ernie_suite.command_line import parse_arguments
 from ernie_suite.compression.flags import CompressionArguments
 from ernie_suite.compression.halves import count_calibration_texts

@@ -47,7 +47,7 @@ class LabelAnalysis(Analysis[Task]):
         return result
 
     def ranking(self) -> Ranking:
-        """All labels by how suspect they are; numbers in it count the examples in the order in which they were added."""
+        """All labels by how suspect they are; its numbers count the examples as they were added."""
         given, self_confidence, likeliest, probabilities = self._arrays()
         return rank_labels(given, self_confidence, likeliest, probabilities, len(self.task.labels))
 

@@ -1,18 +1,15 @@
-"""What --analyze does: an analysis from a model's outputs, its JSON and its page; and --calibrate."""
+"""What --analyze and --calibrate do, whatever computes: from a model's outputs to a report, its JSON and its page."""
 
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional
 
 from ernie_suite.analysis.base import Report
-from ernie_suite.analysis.flags import AnalysisArguments, check_analyzable
+from ernie_suite.analysis.flags import check_analyzable
 from ernie_suite.analysis.page import render_page
-from ernie_suite.data import find_dataset, load_answered_examples
-from ernie_suite.features import Features
 from ernie_suite.reading import Example
 from ernie_suite.tasks.family import TaskFamily
-from ernie_suite.trainer import FinetuneTrainer
 
 from ernie_inference.errors import InputError
 from ernie_inference.files import publish
@@ -20,8 +17,6 @@ from ernie_inference.inference_config import InferenceConfig
 from ernie_inference.tasks.base import Computed, Task
 from ernie_inference.text_output import open_text, to_json
 
-FOLDER = "analysis"  # in the folder of a model that run_*.py trained
-AT_ONCE = 4096  # examples whose logits are held at once
 REMARKS = {
     "train": {
         "zh": "这些样本是模型训练过的：指标偏高，错误偏少；可疑标注是模型学过之后仍然相信有误的。",
@@ -49,7 +44,7 @@ def analyze(
     """The answers and the report of a model.
 
     Args:
-        computed: of each example, as ErniePredictor.outputs_iter and outputs_of give it; read as it goes.
+        computed: of each example, as ErniePredictor.outputs_iter and trained.outputs_of give it; read as it goes.
         order: the numbers of the examples in which `computed` has them, where that is not their own order.
 
     Raises:
@@ -62,14 +57,6 @@ def analyze(
     for number, of_example in zip(count() if order is None else order, computed):
         results[number] = analysis.add(number, *of_example)
     return Analyzed(results, analysis.report(examples))
-
-
-def outputs_of(trainer: FinetuneTrainer, examples: List[Example]) -> Iterator[Computed]:
-    """What a trainer's model computes of examples, AT_ONCE at a time."""
-    for begin in range(0, len(examples), AT_ONCE):
-        some = examples[begin : begin + AT_ONCE]
-        dataset = Features(trainer.family, trainer.task, some, by_length=True, labelled=False)
-        yield from dataset.outputs_of_examples(trainer.predict_logits(dataset))
 
 
 def write_report(report: Report, prefix: Path) -> Path:
@@ -90,40 +77,6 @@ def header(dataset: str, split: str, examples: int, metrics: Dict[str, float], *
     """What stands at the head of a report."""
     about = {"dataset": dataset, "split": split, "examples": examples, "metrics": metrics}
     return {**about, "engine": "", "data_dir": None, "remark": REMARKS.get(split, NO_REMARK), **more}
-
-
-def analyze_trained(trainer: FinetuneTrainer, data_args: Any, arguments: AnalysisArguments) -> None:
-    """--analyze of run_*.py: write OUTPUT_DIR/analysis/SPLIT.html and .json; with --calibrate, the export that is
-    written afterwards has the temperature."""
-    split, family = arguments.analyze, trainer.family
-    assert split is not None
-    examples = examples_of(trainer, split, data_args)
-    results, found = analyze(family, trainer.task, examples, outputs_of(trainer, examples))
-    head = header(
-        trainer.inference_config.dataset,
-        split,
-        len(examples),
-        family.metric(examples, results),
-        model=str(trainer.args.output_dir),
-        data_dir=data_args.data_dir,
-    )
-    if trainer.args.should_save:
-        page = write_report({**head, **found}, Path(trainer.args.output_dir) / FOLDER / split)
-        print(f"analysis of {len(examples):,} {split} examples: {page}")
-    if arguments.calibrate:
-        trainer.inference_config = replace(trainer.inference_config, temperature=temperature_of(found))
-        if trainer.args.should_save:
-            print(described_temperature(found))
-
-
-def examples_of(trainer: FinetuneTrainer, split: str, data_args: Any) -> List[Example]:
-    """The examples of a split that the trainer was made of, or read now."""
-    if split == "dev":
-        return trainer.eval_examples
-    if split == "train" and trainer.train_dataset is not None:
-        return trainer.train_dataset.examples
-    most = data_args.max_train_samples if split == "train" else None
-    return load_answered_examples(find_dataset(data_args.task_name), split, data_args.data_dir)[:most]
 
 
 def temperature_of(report: Report) -> float:

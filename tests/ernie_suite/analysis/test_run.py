@@ -4,7 +4,8 @@ import json
 import shutil
 
 from ernie_suite.analysis.flags import AnalysisArguments
-from ernie_suite.analysis.run import analyze, keep_temperature, outputs_of
+from ernie_suite.analysis.run import analyze, keep_temperature
+from ernie_suite.analysis.trained import outputs_of
 from ernie_suite.tasks import FAMILIES, QA, SEQ_CLS
 
 import pytest
@@ -87,7 +88,7 @@ def test_examples_are_computed_some_at_a_time(tmp_path, monkeypatch, task):
     trainer = tiny_trainer(tmp_path, FAMILIES[task])
     examples = trainer.eval_examples
     wanted = trainer.predict_results(trainer.eval_dataset)
-    monkeypatch.setattr("ernie_suite.analysis.run.AT_ONCE", 7)
+    monkeypatch.setattr("ernie_suite.analysis.trained.AT_ONCE", 7)
     results = analyze(trainer.family, trainer.task, examples, outputs_of(trainer, examples)).results
     assert without_scores(results) == without_scores(wanted) and len(results) == len(examples) > 7
 
