@@ -53,5 +53,5 @@ $(READY): requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) samples best_models reproduce speed serving_load serving_soak compress_state-* log profiler_log \
+	rm -rf $(VENV) samples best_models reproduce speed serving_load serving_soak suspect_labels compress_state-* log profiler_log \
 		.pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -14,8 +14,19 @@ how long a single text takes), and writes them beside the model.
 
 import time
 from argparse import Namespace
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
+from ernie_suite.analysis.base import Report
+from ernie_suite.analysis.run import (
+    Analyzed,
+    analyze,
+    described_temperature,
+    header,
+    keep_temperature,
+    temperature_of,
+    write_report,
+)
 from ernie_suite.data import find_dataset, load_answered_examples
 from ernie_suite.figures import figures_file
 from ernie_suite.reading import Example
@@ -54,12 +65,20 @@ def parse_arguments() -> Namespace:
     parser.add_argument("--num_threads", type=number_from(1), help="default: all processors this process may use")
     parser.add_argument("--max_samples", type=number_from(1), help="use only the first so many examples")
     parser.add_argument("--perf", action="store_true", help="measure the speed too")
+    parser.add_argument("--analyze", action="store_true", help="write a page about the mistakes beside the model")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="with --analyze: keep the temperature it finds in inference.json"
+    )
     parser.add_argument("--show", type=number_from(0), default=0, metavar="N", help="print N texts with their answers")
     add_answer_flags(parser)
     args = parser.parse_args()
     args.answer_options = answer_options_of(args)
     if args.answer_options.given and not args.show:
         raise InputError("--top_k and --threshold are for the answers that --show prints: add it; metrics are without")
+    if args.calibrate and not args.analyze:
+        raise InputError("--calibrate keeps the temperature that --analyze finds: add it")
+    if args.calibrate and args.split == "train":
+        raise InputError("--calibrate fits a temperature on texts that the model was not trained on: use --split dev")
     args.engine = engine_of(args)
     if args.device is None:
         # Whoever asks for TensorRT wants a GPU; what is missing for it is then said by name.
@@ -104,6 +123,14 @@ def answer_all(predictor: ErniePredictor, examples: List[Example], batch_size: i
     started = time.perf_counter()
     results = list(tqdm(predictor.predict_iter(examples, batch_size), total=len(examples), unit="text"))
     return results, len(examples) / (time.perf_counter() - started)
+
+
+def analyze_all(predictor: ErniePredictor, examples: List[Example], args: Namespace) -> Tuple[Analyzed, float]:
+    """The same with the report of an analysis; what that takes counts in the speed."""
+    started, family = time.perf_counter(), find_dataset(args.task_name).family
+    computed = tqdm(predictor.outputs_iter(examples, args.batch_size), total=len(examples), unit="text")
+    analyzed = analyze(family, predictor.task, examples, computed)
+    return analyzed, len(examples) / (time.perf_counter() - started)
 
 
 def show(predictor: ErniePredictor, examples: List[Example], results: List[Dict], args: Namespace) -> None:
@@ -198,8 +225,8 @@ def time_model(predictor: ErniePredictor, examples: List[Example], batch_size: i
     return time.perf_counter() - start
 
 
-def report(args: Namespace, predictor: ErniePredictor, count: int, figures: Dict[str, Any]) -> None:
-    """Print the figures as a table and write them beside the model."""
+def report(args: Namespace, predictor: ErniePredictor, count: int, figures: Dict[str, Any]) -> Path:
+    """Print the figures as a table and write them beside the model; returns that file."""
     config = predictor.engine.config
     dataset = find_dataset(args.task_name).name
     print_row(
@@ -243,6 +270,24 @@ def report(args: Namespace, predictor: ErniePredictor, count: int, figures: Dict
     }
     write_json(path, content)
     print(f"wrote {path}")
+    return path
+
+
+def write_analysis(
+    args: Namespace, predictor: ErniePredictor, count: int, metrics: Dict[str, float], found: Report, figures: Path
+) -> None:
+    """Write an analysis beside the file of the figures, as .analysis.html and .json; with --calibrate, keep its
+    temperature beside the model."""
+    dataset, prefix = find_dataset(args.task_name).name, predictor.engine.prefix
+    head = header(
+        dataset, args.split, count, metrics,
+        model=str(prefix), engine=predictor.engine.describe(), data_dir=args.data_dir,
+    )  # fmt: skip
+    page = write_report({**head, **found}, figures.with_name(f"{figures.name[: -len('.json')]}.analysis"))
+    print(f"analysis: {page}")
+    if args.calibrate:
+        keep_temperature(prefix.parent, temperature_of(found))
+        print(described_temperature(found))
 
 
 def main() -> None:
@@ -252,14 +297,20 @@ def main() -> None:
     dataset = find_dataset(args.task_name)
     examples = load_answered_examples(dataset, args.split, args.data_dir)[: args.max_samples]
     check_labels(predictor, examples, dataset.family, args)
-    results, speed = answer_all(predictor, examples, args.batch_size)
+    found: Report = {}
+    if args.analyze:
+        (results, found), speed = analyze_all(predictor, examples, args)
+    else:
+        results, speed = answer_all(predictor, examples, args.batch_size)
     if args.show:
         show(predictor, examples, results, args)
         print()
     figures: Dict[str, Any] = {"metrics": dataset.family.metric(examples, results), "texts_per_second": speed}
     if args.perf:
         figures["speed"] = measure(predictor, examples, args.batch_size)
-    report(args, predictor, len(examples), figures)
+    path = report(args, predictor, len(examples), figures)
+    if args.analyze:
+        write_analysis(args, predictor, len(examples), figures["metrics"], found, path)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Each module imports only from those above it (but for the trainer, whose compres
 called, as what that needs is slow to import):
 
     reading, tasks/         how the files of a data set are read; all in which the task families differ
+    analysis/               what --analyze says of their answers; its trained.py needs the trainer
     texts                   the texts in any other file
     sample_data, data       the sample data sets; all data sets, by name
     features, sampler       examples as batches

@@ -12,7 +12,7 @@ import numpy as np
 import paddle
 
 from ernie_inference.answer_options import PLAIN, AnswerOptions
-from ernie_inference.tasks.base import Encoded, Task, token_types
+from ernie_inference.tasks.base import Computed, Encoded, Task, token_types
 
 
 class Features(paddle.io.Dataset):
@@ -135,11 +135,15 @@ class Features(paddle.io.Dataset):
 
     def iter_results(self, outputs: Tuple[np.ndarray, ...], options: AnswerOptions = PLAIN) -> Iterator[Dict]:
         """Like results, one after another."""
+        return (self.task.decode(*computed, options) for computed in self.outputs_of_examples(outputs))
+
+    def outputs_of_examples(self, outputs: Tuple[np.ndarray, ...]) -> Iterator[Computed]:
+        """What Task.decode takes of each example, from the same outputs."""
         row_of = np.empty_like(self._order)
         row_of[self._order] = np.arange(len(self))
         for example, begin, end in zip(self.examples, self._window_bounds, self._window_bounds[1:]):
             of_windows = [tuple(output[row] for output in outputs) for row in row_of[begin:end]]
-            yield self.task.decode(example, self.task.windows(example), of_windows, options)
+            yield example, self.task.windows(example), of_windows
 
 
 class Questions:

@@ -20,6 +20,7 @@ from ernie_inference.text_files import read_text
 
 RESULTS_FILE = "results.json"
 SETTINGS_FILE = "settings.json"
+ANALYSIS_FOLDER = "analysis"
 COMPLETE_FILE = "complete"
 PROGRESS_FILE = "progress.json"
 TRAINER_STATE_FILE = "trainer_state.json"  # PaddleNLP's TRAINER_STATE_NAME; to import it takes seconds
@@ -268,8 +269,10 @@ def remove_checkpoints(folder: Path) -> None:
 
 
 def remove_derived(folder: Path) -> None:
-    """Remove what was made from the model that stood in a folder before: its exported form and its results."""
-    shutil.rmtree(folder / "export", ignore_errors=True)
+    """Remove what was made from the model that stood in a folder before: its exported form, its results, and what was
+    said of its mistakes."""
+    for name in ("export", ANALYSIS_FOLDER):
+        shutil.rmtree(folder / name, ignore_errors=True)
     (folder / RESULTS_FILE).unlink(missing_ok=True)
 
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Dict, List
 
+from ernie_suite.analysis.flags import AnalysisArguments
+from ernie_suite.analysis.trained import analyze_trained
 from ernie_suite.command_line import parse_arguments
 from ernie_suite.compression.flags import CompressionArguments
 from ernie_suite.compression.halves import count_calibration_texts
@@ -33,10 +35,11 @@ INTERRUPTED = "interrupted: the same command line goes on from the last checkpoi
 
 
 def finetune(family: TaskFamily) -> None:
-    """The command run_*.py: fine-tune, evaluate, predict and export, as far as its flags ask for it."""
+    """The command run_*.py: fine-tune, evaluate, predict, analyze and export, as far as its flags ask for it."""
 
     def main() -> None:
-        model_args, data_args, args = parse_arguments(family)
+        model_args, data_args, args, analysis = parse_arguments(family, AnalysisArguments)
+        analysis.check(family, args.do_export)
         trainer = build_trainer(family, model_args, data_args, args)
         if args.do_train:
             trainer.finetune()
@@ -44,6 +47,8 @@ def finetune(family: TaskFamily) -> None:
             trainer.evaluate_dev()
         if args.do_predict:
             trainer.predict_test()
+        if analysis.analyze:
+            analyze_trained(trainer, data_args, analysis)
         if args.do_export:
             trainer.export()
 

@@ -124,6 +124,13 @@ class FinetuneTrainer(Trainer):
 
     def predict_results(self, dataset: Features, metric_key_prefix: str = "eval") -> List[Dict]:
         """The answers to all examples of a data set."""
+        predictions = self.predict_logits(dataset, metric_key_prefix)
+        if self.fits_answers and self.family.fit:
+            self.family.fit(self.task, dataset.examples, partial(dataset.iter_results, predictions))
+        return dataset.results(predictions)
+
+    def predict_logits(self, dataset: Features, metric_key_prefix: str = "eval") -> Tuple[np.ndarray, ...]:
+        """One array [len(dataset), ...] for each output of the model."""
         output = self.evaluation_loop(
             self.get_eval_dataloader(dataset), "Prediction", False, metric_key_prefix=metric_key_prefix
         )
@@ -131,9 +138,7 @@ class FinetuneTrainer(Trainer):
         predictions = output.predictions if isinstance(output.predictions, tuple) else (output.predictions,)
         if not all(np.isfinite(logits).all() for logits in predictions):
             raise self._diverged("the model's logits are not finite")
-        if self.fits_answers and self.family.fit:
-            self.family.fit(self.task, dataset.examples, partial(dataset.iter_results, predictions))
-        return dataset.results(predictions)
+        return predictions
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None) -> Tuple:
         """(loss, logits, labels) with loss and logits in float32, in whatever precision they were computed.

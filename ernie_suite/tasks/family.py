@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import IO, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
+from ernie_suite.analysis.base import Analysis
 from ernie_suite.reading import Example
 from ernie_suite.tasks.metric import Metric
 
@@ -108,6 +109,7 @@ class TaskFamily:
         write_submission: writes (file, examples, results) as the test server asks for it.
         shown: (example, result) to what people compare: the text, what was found in it, what is right.
         unlabeled: how text without answers becomes examples.
+        analysis: what --analyze finds in the answers; None where there is nothing.
     """
 
     task_class: Type[Task]
@@ -133,6 +135,7 @@ class TaskFamily:
     soft_criterion: Callable = soft_cross_entropy
     class_weights: Optional[Callable[[np.ndarray, int], np.ndarray]] = None
     fit: Optional[Callable[[Task, List[Example], Callable[[AnswerOptions], Iterable[Dict]]], None]] = None
+    analysis: Optional[Type[Analysis]] = None
 
     def __post_init__(self):
         if self.ids not in IDS:

@@ -200,4 +200,5 @@ MULTI_LABEL = replace(
     best_metric="micro_f1",
     write_submission=write_labels_lines,
     shown=shown_labels,
+    analysis=None,
 )

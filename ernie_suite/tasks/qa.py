@@ -5,6 +5,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from typing import IO, Dict, Iterator, List, Optional, Sequence, Tuple
 
+from ernie_suite.analysis.answers import AnswerAnalysis
 from ernie_suite.reading import Example, SplitFile, id_field, text_field
 from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily, cross_entropy
 from ernie_suite.tasks.metric import Metric
@@ -219,4 +220,5 @@ QA = TaskFamily(
     write_submission=write_answers,
     shown=shown_answer,
     unlabeled=UnlabeledContexts,
+    analysis=AnswerAnalysis,
 )

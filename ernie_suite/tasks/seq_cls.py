@@ -4,6 +4,7 @@ import json
 import sys
 from typing import IO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
+from ernie_suite.analysis.labels import LabelAnalysis
 from ernie_suite.reading import NO_LABEL, Example, Reader, SplitFile, id_field, json_lines, text_field
 from ernie_suite.tasks.class_weights import balanced
 from ernie_suite.tasks.family import TaskFamily, UnlabeledText, cross_entropy
@@ -173,4 +174,5 @@ SEQ_CLS = TaskFamily(
     write_submission=write_label_lines,
     shown=shown_label,
     unlabeled=UnlabeledSentences,
+    analysis=LabelAnalysis,
 )

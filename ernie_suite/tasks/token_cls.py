@@ -4,6 +4,7 @@ import sys
 from bisect import bisect_right
 from typing import IO, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
+from ernie_suite.analysis.entities import EntityAnalysis
 from ernie_suite.reading import Example, SplitFile
 from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily, UnlabeledText, cross_entropy
 from ernie_suite.tasks.metric import Metric, micro_f1
@@ -147,4 +148,5 @@ TOKEN_CLS = TaskFamily(
     write_submission=write_tag_columns,
     shown=shown_entities,
     unlabeled=UnlabeledTokens,
+    analysis=EntityAnalysis,
 )

@@ -1,6 +1,7 @@
 """What export writes beside a model (inference.json, vocab.txt), and the task that it describes."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Type, Union
@@ -23,6 +24,7 @@ class InferenceConfig:
     Attributes:
         thresholds: of each label, from which probability on a text has it; None, and not in the file, where a text has
             one label.
+        temperature: of the task, which is fitted on a dev set where that is asked for; None, and not in the file, is 1.
     """
 
     task: str
@@ -33,6 +35,7 @@ class InferenceConfig:
     dataset: str = ""
     versions: Dict[str, str] = field(default_factory=dict)
     thresholds: Optional[List[float]] = None
+    temperature: Optional[float] = None
 
     @property
     def task_class(self) -> Type[Task]:
@@ -70,6 +73,9 @@ class InferenceConfig:
         for name in ("max_seq_length", "doc_stride"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, not a number of tokens")
+        temperature = self.temperature
+        if temperature is not None and not (type(temperature) in (int, float) and 0 < temperature < math.inf):
+            raise ValueError(f"temperature is {temperature!r}, not a number above 0")
         if self.thresholds is not None:
             self._check_thresholds(self.thresholds)
 
@@ -99,4 +105,4 @@ def load_task(
     length = config.max_seq_length if max_seq_length is None else max_seq_length
     task = config.task_class(tokenizer, config.labels, length, config.doc_stride)
     task.thresholds = config.thresholds
-    return task
+    return task if config.temperature is None else task.at(config.temperature)

@@ -10,7 +10,6 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
-from ernie_inference.answer_options import AnswerOptions
 from ernie_inference.batches import pad, plan
 from ernie_inference.engines import ENGINES
 from ernie_inference.engines.backends import ONNX, ONNX_TENSORRT
@@ -21,7 +20,7 @@ from ernie_inference.errors import InputError
 from ernie_inference.files import digest_of
 from ernie_inference.inference_config import INFERENCE_FILE, VOCAB_FILE, load_task
 from ernie_inference.model_files import check_length
-from ernie_inference.tasks.base import Task, Window
+from ernie_inference.tasks.base import Computed, Task, Window
 
 Prepared = Tuple[Dict, List[Window]]  # an example and its windows
 
@@ -91,14 +90,24 @@ class ErniePredictor:
 
         The next inputs are read and tokenized in a second thread while the engine runs.
         """
-        batch_size = self._allowed(batch_size)
         options = self.task.answer_options(top_k, threshold)
+        for example, windows, outputs in self.outputs_iter(inputs, batch_size):
+            yield self.task.decode(example, windows, outputs, options)
+
+    def outputs_iter(
+        self, inputs: Union[Iterable[Any], str, Dict], batch_size: Optional[int] = None
+    ) -> Iterator[Computed]:
+        """What Task.decode makes answers of: each input as an example, its windows, and the model's outputs for each of
+        them (views of whole batches: what is kept of them is better copied). Otherwise as predict_iter."""
+        batch_size = self._allowed(batch_size)
         groups = self._prepare(as_inputs(inputs), batch_size * self.batches_ahead)
         with ThreadPoolExecutor(max_workers=1) as tokenizing:
             group = next(groups, None)
             while group is not None:
                 following = tokenizing.submit(next, groups, None)
-                yield from self._answers(group, batch_size, options)
+                outputs = iter(self.run_windows([window for _, own in group for window in own], batch_size))
+                for example, own in group:
+                    yield example, own, [next(outputs) for _ in own]
                 group = following.result()
 
     def run_windows(
@@ -159,6 +168,7 @@ class ErniePredictor:
         """
         task, config = self.task, self.engine.config
         vocabulary = json.dumps(sorted(task.tokenizer.vocab.items())).encode("ascii")
+        calibrated = {} if task.temperature == 1 else {"temperature": task.temperature}
         return {
             "model": digest_of(self.engine.files),
             "vocabulary": hashlib.sha256(vocabulary).hexdigest(),
@@ -171,6 +181,7 @@ class ErniePredictor:
             "backend": config.backend,
             "device": config.device,
             "precision": config.precision,
+            **calibrated,
         }
 
     def _allowed(self, batch_size: Optional[int]) -> int:
@@ -200,11 +211,6 @@ class ErniePredictor:
                 group, count = [], 0
         if group:
             yield group
-
-    def _answers(self, group: List[Prepared], batch_size: int, options: AnswerOptions) -> Iterator[Dict]:
-        examples, windows = zip(*group)
-        outputs = self.run_windows([window for of_one in windows for window in of_one], batch_size)
-        return self.task.answers(examples, windows, outputs, options)
 
     def _check_match(self) -> None:
         """The files beside a model must belong to it."""

@@ -1,6 +1,7 @@
 """What the task families have in common: an example becomes windows of tokens, and their logits an answer."""
 
-from typing import Any, ClassVar, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+import copy
+from typing import Any, ClassVar, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 
@@ -24,6 +25,10 @@ class Window(NamedTuple):
     starts: List[int]
     ends: List[int]
     truncated: bool = False
+
+
+# An example, its windows, and the model's outputs for each of them: what decode() makes an answer of.
+Computed = Tuple[Dict, List[Window], List[Tuple[np.ndarray, ...]]]
 
 
 class Encoded(NamedTuple):
@@ -81,6 +86,9 @@ def windows_of_tokens(windows: Sequence["Window"]) -> List[int]:
     return [number for _, number in best]
 
 
+AnyTask = TypeVar("AnyTask", bound="Task")
+
+
 class Task:
     """A task family: all in which classification, tagging and reading differ, for inference.
 
@@ -96,6 +104,8 @@ class Task:
         most_answers: the most that top_k may ask for; None where there are only so many anyway.
         min_seq_length: the fewest tokens of a window that leave room for text.
         thresholds: of each label, where a text may have several; None where it has one.
+        temperature: above 0; decode() divides logits by it before they become confidences, and answers stay what they
+            are (temperature scaling, Guo et al. 2017, section 4.2).
 
     Args:
         tokenizer: splits text into tokens with character positions.
@@ -113,6 +123,7 @@ class Task:
     most_answers: ClassVar[Optional[int]] = None
     min_seq_length: ClassVar[int] = 8
     thresholds: Optional[List[float]] = None
+    temperature: float = 1.0
 
     def __init__(self, tokenizer: WordPiece, labels: Sequence[str], max_seq_length: int, doc_stride: int = 32):
         if max_seq_length < self.min_seq_length:
@@ -123,6 +134,12 @@ class Task:
         self.labels = list(labels)
         self.max_seq_length = max_seq_length
         self.doc_stride = doc_stride
+
+    def at(self: AnyTask, temperature: float) -> AnyTask:
+        """The same task with another temperature."""
+        other = copy.copy(self)
+        other.temperature = temperature
+        return other
 
     @classmethod
     def as_example(cls, given: Any, where: str) -> Dict:

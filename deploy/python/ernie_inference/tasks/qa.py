@@ -21,6 +21,21 @@ class Span(NamedTuple):
     last: int
 
 
+class ScoredSpan(NamedTuple):
+    """An answer: its characters [begin, end), the logits of its first and its last token, and for both ends those of
+    all tokens of the text, among which the chosen one is."""
+
+    begin: int
+    end: int
+    chosen: Tuple[float, float]
+    among: Tuple[np.ndarray, np.ndarray]
+
+    def score(self, temperature: float) -> float:
+        """softmax(start) * softmax(end), of the logits divided by the temperature."""
+        log_total = sum(_log_sum_exp(logits / temperature) for logits in self.among)
+        return float(np.exp(sum(self.chosen) / temperature - log_total))
+
+
 class QuestionAnswering(Task):
     """Find the answer to a question in a text. Example: {"question": str, "context": str}."""
 
@@ -105,6 +120,18 @@ class QuestionAnswering(Task):
         self, example: Dict, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]], count: int
     ) -> List[Dict]:
         """The `count` best answers, the best one first; none where there is no text."""
+        return [
+            {
+                "answer": example["context"][span.begin : span.end],
+                "score": span.score(self.temperature),
+                "pos": [span.begin, span.end - 1],
+            }
+            for span in self.best_spans(windows, outputs, count)
+        ]
+
+    @staticmethod
+    def best_spans(windows: List[Window], outputs: List[Tuple[np.ndarray, ...]], count: int) -> List[ScoredSpan]:
+        """The `count` best answers, the best one first; none where there is no text."""
         if not windows[0].starts:
             return []
         starts, ends = [], []
@@ -114,26 +141,21 @@ class QuestionAnswering(Task):
             ends.append(finite(np.asarray(end_logits[inside], dtype=np.float64)))
         read_from = windows_of_tokens(windows)
         once = [_each_token_once(windows, logits, read_from) for logits in (starts, ends)]
-        answers: Dict[Tuple[int, int], Dict] = {}
+        best: Dict[Tuple[int, int], ScoredSpan] = {}
         found = [
             span for number in range(len(windows)) for span in _best_spans(starts[number], ends[number], number, count)
         ]
         for span in sorted(found, key=lambda span: -span.logit):
             window = windows[span.window]
             tokens = (window.begin + span.first, window.begin + span.last)
-            if tokens in answers:  # found in another window with a higher logit
+            if tokens in best:  # found in another window with a higher logit
                 continue
-            chosen = (starts[span.window][span.first], ends[span.window][span.last])
-            log_total = sum(map(_log_sum_exp_with, once, tokens, chosen))
-            begin, end = window.starts[span.first], window.ends[span.last]
-            answers[tokens] = {
-                "answer": example["context"][begin:end],
-                "score": float(np.exp(span.logit - log_total)),
-                "pos": [begin, end - 1],
-            }
-            if len(answers) == count:
+            chosen = (float(starts[span.window][span.first]), float(ends[span.window][span.last]))
+            among = (_with(once[0], tokens[0], chosen[0]), _with(once[1], tokens[1], chosen[1]))
+            best[tokens] = ScoredSpan(window.starts[span.first], window.ends[span.last], chosen, among)
+            if len(best) == count:
                 break
-        return list(answers.values())
+        return list(best.values())
 
 
 def _best_spans(start: np.ndarray, end: np.ndarray, window: int, count: int) -> List[Span]:
@@ -155,10 +177,14 @@ def _each_token_once(windows: Sequence[Window], logits: Sequence[np.ndarray], re
     return np.array([logits[number][i - windows[number].begin] for i, number in enumerate(read_from)])
 
 
-def _log_sum_exp_with(values: np.ndarray, token: int, logit: float) -> float:
-    """log(sum(exp(values))) with one of them replaced, as a probability needs it: the chosen one must be among those
-    that it is compared with."""
+def _with(values: np.ndarray, token: int, logit: float) -> np.ndarray:
+    """The values with one of them replaced, as a probability needs it: the chosen one must be among those that it is
+    compared with."""
     values = values.copy()
     values[token] = logit
+    return values
+
+
+def _log_sum_exp(values: np.ndarray) -> float:
     top = values.max()
     return float(top + np.log(np.exp(values - top).sum()))

@@ -68,7 +68,7 @@ class SequenceClassification(Task):
         With top_k there is "scores" too, the likeliest labels: [{"label", "confidence"}], the first one the best. Below
         the threshold, the label is None; confidence, and scores, are what they are without it.
         """
-        probabilities = self.pooled(softmax, outputs, options)
+        probabilities = self.pooled(lambda logits: softmax(logits / self.temperature), outputs, options)
         best = int(probabilities.argmax())
         confidence = float(probabilities[best])
         answer: Dict[str, Any] = {

@@ -69,7 +69,19 @@ class TokenClassification(Task):
         return Encoded(self._head(), self.tokenizer.encode(text_of(example)))
 
     def tags(self, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> List[Tag]:
-        """One tag for each token of the whole text.
+        """One tag for each token of the whole text."""
+        logits, spans = self.logits_of_tokens(windows, outputs)
+        certain = softmax(logits / self.temperature).max(axis=-1)
+        return [
+            Tag(self.labels[pick], *span, confidence)
+            for pick, span, confidence in zip(logits.argmax(axis=-1).tolist(), spans, certain.tolist())
+        ]
+
+    @staticmethod
+    def logits_of_tokens(
+        windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]
+    ) -> Tuple[np.ndarray, List[Tuple[int, int]]]:
+        """The logits [tokens, num_labels] of the tokens of the whole text, and the characters [start, end) of each.
 
         Where windows overlap, a token is read from one of them, as windows_of_tokens says.
         """
@@ -77,15 +89,11 @@ class TokenClassification(Task):
             finite(of_window[window.offset : window.offset + len(window.starts)])
             for window, (of_window,) in zip(windows, outputs)
         ]
-        picks = [of_window.argmax(axis=-1) for of_window in logits]
-        certain = [softmax(of_window).max(axis=-1) for of_window in logits]
-        tags = []
-        for token, number in enumerate(windows_of_tokens(windows)):
-            window = windows[number]
-            i = token - window.begin
-            label = self.labels[int(picks[number][i])]
-            tags.append(Tag(label, window.starts[i], window.ends[i], float(certain[number][i])))
-        return tags
+        if len(windows) == 1:
+            return logits[0], list(zip(windows[0].starts, windows[0].ends))
+        read = [(number, token - windows[number].begin) for token, number in enumerate(windows_of_tokens(windows))]
+        spans = [(windows[number].starts[i], windows[number].ends[i]) for number, i in read]
+        return np.stack([logits[number][i] for number, i in read]), spans
 
     def answer_schema(self) -> Dict[str, Any]:
         types = sorted({label[2:] for label in self.labels if label[:2] in ("B-", "I-")})
