@@ -1,0 +1,92 @@
+"""Your own data: from annotation tools to a data set of the scripts, a look at it before training, and back.
+
+    python dataset.py convert --input_file export.json --output_dir my_data
+    python dataset.py describe --task_name tnews --data_dir my_data
+    python dataset.py preannotate --input_file texts.jsonl --answer_file answers.jsonl --tool label_studio \\
+        --output_file tasks.json
+
+convert reads exports of doccano and Label Studio, CSV and TSV, and CoNLL columns; describe counts classes, lengths and
+texts that stand there twice; preannotate makes of a model's answers what doccano and Label Studio import.
+"""
+
+from argparse import Namespace
+from pathlib import Path
+
+from ernie_suite.annotation.convert import DUPLICATES, KEEP, Converted, ConvertOptions, convert
+from ernie_suite.annotation.formats import FORMATS
+from ernie_suite.annotation.forms import FORMS
+from ernie_suite.annotation.offsets import UNITS
+from ernie_suite.annotation.records import ReadOptions
+from ernie_suite.annotation.report import print_converted
+from ernie_suite.annotation.spans import LONGEST, OVERLAPS
+from ernie_suite.annotation.splits import Shares
+
+from ernie_inference.console import Parser, filled, number_from, run_command
+from ernie_inference.errors import InputError
+
+
+def parse_arguments() -> Namespace:
+    parser = Parser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="convert | describe | preannotate")
+    add_convert(commands.add_parser("convert", help="exports of annotation tools to a data set"))
+    return parser.parse_args()
+
+
+def add_convert(parser) -> None:
+    parser.add_argument("--input_file", type=filled(Path), nargs="+", required=True, help="one or more exports")
+    parser.add_argument("--output_dir", type=filled(Path), required=True, help="folder of the data set")
+    parser.add_argument("--overwrite_output_dir", action="store_true", help="replace a data set that is there")
+    about = "; ".join(f"{found.name}: {found.about}" for found in FORMATS.values())
+    parser.add_argument("--format", choices=list(FORMATS), help=f"default: as each file looks. {about}")
+    tasks = [form.task_name for form in FORMS]
+    parser.add_argument("--task_name", choices=tasks, help="default: what the texts are annotated for")
+    parser.add_argument("--dev_share", type=number_from(0, float, 1), default=0.1, help="of the texts; 0.1")
+    parser.add_argument("--test_share", type=number_from(0, float, 1), default=0.1, help="of the texts; 0.1")
+    parser.add_argument("--seed", type=number_from(0), default=42, help="of the split; 42")
+    parser.add_argument("--overlaps", choices=OVERLAPS, default=LONGEST, help="of spans that share characters: keep "
+                        "the longest, or refuse them")  # fmt: skip
+    parser.add_argument("--duplicates", choices=DUPLICATES, default=KEEP, help="of texts that stand there twice: keep "
+                        "all in one split, or drop all but the first")  # fmt: skip
+    parser.add_argument("--text_column", type=filled(str), help="field, column or key of the text")
+    parser.add_argument("--text_pair_column", type=filled(str), help="likewise of the second text of a pair")
+    parser.add_argument("--question_column", type=filled(str), help="likewise of the question")
+    parser.add_argument("--label_column", type=filled(str), help="likewise of the labels, spans or answers")
+    parser.add_argument("--label_separator", help='between the labels of one cell of a table, e.g. "#"')
+    parser.add_argument("--from_name", type=filled(str), help="the control of Label Studio whose results count")
+    parser.add_argument("--offsets", choices=list(UNITS), default="code_points", help="what positions of spans count")
+
+
+def run_convert(args: Namespace) -> None:
+    if args.dev_share + args.test_share >= 1:
+        raise InputError(f"--dev_share {args.dev_share} and --test_share {args.test_share} leave nothing to train on")
+    options = ConvertOptions(
+        ReadOptions(
+            args.text_column,
+            args.text_pair_column,
+            args.question_column,
+            args.label_column,
+            args.from_name,
+            args.label_separator,
+            args.offsets,
+        ),
+        args.format,
+        args.task_name,
+        Shares(args.dev_share, args.test_share),
+        args.seed,
+        args.overlaps,
+        args.duplicates,
+    )
+    converted: Converted = convert(args.input_file, args.output_dir, options, args.overwrite_output_dir)
+    print_converted(converted, args.output_dir)
+
+
+COMMANDS = {"convert": run_convert}
+
+
+def main() -> None:
+    args = parse_arguments()
+    COMMANDS[args.command](args)
+
+
+if __name__ == "__main__":
+    run_command(main)
