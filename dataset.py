@@ -20,15 +20,23 @@ from ernie_suite.annotation.records import ReadOptions
 from ernie_suite.annotation.report import print_converted
 from ernie_suite.annotation.spans import LONGEST, OVERLAPS
 from ernie_suite.annotation.splits import Shares
+from ernie_suite.arguments import DEFAULT_MODEL
+from ernie_suite.data import find_dataset
+from ernie_suite.description.picture import draw_description
+from ernie_suite.description.report import REPORT, as_json, default_folder, print_description
+from ernie_suite.description.statistics import describe
+from ernie_suite.description.vocabulary import find_vocabulary
 
 from ernie_inference.console import Parser, filled, number_from, run_command
 from ernie_inference.errors import InputError
+from ernie_inference.files import check_writable, write_json
 
 
 def parse_arguments() -> Namespace:
     parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="convert | describe | preannotate")
     add_convert(commands.add_parser("convert", help="exports of annotation tools to a data set"))
+    add_describe(commands.add_parser("describe", help="counts of a data set before training"))
     return parser.parse_args()
 
 
@@ -80,7 +88,28 @@ def run_convert(args: Namespace) -> None:
     print_converted(converted, args.output_dir)
 
 
-COMMANDS = {"convert": run_convert}
+def add_describe(parser) -> None:
+    parser.add_argument("--task_name", "--dataset", required=True, help='data set, as tnews or as "clue tnews"')
+    parser.add_argument("--data_dir", type=filled(str), help="folder of your own files in the data set's format")
+    parser.add_argument("--model_name_or_path", help=f"whose vocabulary counts the tokens; {DEFAULT_MODEL}")
+    parser.add_argument("--vocab_file", type=filled(Path), help="a vocab.txt instead")
+    parser.add_argument(
+        "--output_dir", type=filled(Path), help="of the picture and the JSON; default: the data's folder"
+    )
+
+
+def run_describe(args: Namespace) -> None:
+    spec = find_dataset(args.task_name)
+    folder = args.output_dir or default_folder(args.data_dir, spec.name)
+    check_writable(folder)
+    description = describe(spec, args.data_dir, find_vocabulary(args.model_name_or_path, args.vocab_file))
+    print_description(description)
+    write_json(folder / REPORT, as_json(description, args.data_dir))
+    picture = draw_description(description, folder)
+    print(f"wrote {folder / REPORT}" + (f" and {picture}" if picture else ""))
+
+
+COMMANDS = {"convert": run_convert, "describe": run_describe}
 
 
 def main() -> None:

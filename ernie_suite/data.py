@@ -179,7 +179,7 @@ def load_examples(name: str, split: str, data_dir: Optional[str] = None) -> List
         InputError: the data set is unknown or cannot be had, or a file of it is missing, empty or malformed.
     """
     spec = find_dataset(name)
-    file = SplitFile(_file_of(spec, split, data_dir), split, load_labels(spec, data_dir), spec.skipped_label)
+    file = split_file(spec, split, data_dir)
     try:
         examples = list(spec.read(file))
     except FileNotFoundError:
@@ -192,6 +192,15 @@ def load_examples(name: str, split: str, data_dir: Optional[str] = None) -> List
     if remarks:
         note(f"{file.path}: {remarks}")
     return examples
+
+
+def split_file(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> SplitFile:
+    """The file of a split, for spec.read, which gives its examples one by one; downloaded where it has to be.
+
+    Raises:
+        InputError: it cannot be had, or there is something wrong with the labels beside it.
+    """
+    return SplitFile(_file_of(spec, split, data_dir), split, load_labels(spec, data_dir), spec.skipped_label)
 
 
 def load_answered_examples(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> List[Example]:

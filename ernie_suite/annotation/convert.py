@@ -138,8 +138,8 @@ def find_form(files: Sequence[Path], options: ConvertOptions) -> Type[Form]:
             if found:
                 return PAIRS.get(found[-1], found[-1]) if record.text_pair is not None else found[-1]
     raise InputError(
-        f"none of {count:,} texts in {', '.join(map(str, files))} is annotated: is the field of the labels another? name "
-        "it with --label_column (of Label Studio's controls, with --from_name)"
+        f"none of {count:,} texts in {', '.join(map(str, files))} is annotated: is the field of the labels another? "
+        "name it with --label_column (of Label Studio's controls, with --from_name)"
     )
 
 

@@ -66,6 +66,7 @@ class TaskFamily:
         best_metric: the one that decides which state is best.
         write_submission: writes (file, examples, results) as the test server asks for it.
         shown: (example, result) to what people compare: the text, what was found in it, what is right.
+        classes_of: example to the classes that people count it under; None: labels_of.
         unlabeled: how text without answers becomes examples.
     """
 
@@ -87,6 +88,7 @@ class TaskFamily:
     default_dataset: Optional[str] = None
     check_labels: Callable[[List[str]], None] = lambda labels: None
     ids: str = "told apart"
+    classes_of: Optional[Callable[[Example], Iterable[str]]] = None
     remark: Optional[Callable[[Sequence[int], Sequence[range]], Optional[str]]] = None
 
     def __post_init__(self):
