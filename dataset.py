@@ -16,6 +16,8 @@ from ernie_suite.annotation.convert import DUPLICATES, KEEP, Converted, ConvertO
 from ernie_suite.annotation.formats import FORMATS
 from ernie_suite.annotation.forms import FORMS
 from ernie_suite.annotation.offsets import UNITS
+from ernie_suite.annotation.preannotate import TOOLS, preannotate
+from ernie_suite.annotation.prelabels import Names
 from ernie_suite.annotation.records import ReadOptions
 from ernie_suite.annotation.report import print_converted
 from ernie_suite.annotation.spans import LONGEST, OVERLAPS
@@ -30,6 +32,7 @@ from ernie_suite.description.vocabulary import find_vocabulary
 from ernie_inference.console import Parser, filled, number_from, run_command
 from ernie_inference.errors import InputError
 from ernie_inference.files import check_writable, write_json
+from ernie_inference.text_output import one_line
 
 
 def parse_arguments() -> Namespace:
@@ -37,6 +40,7 @@ def parse_arguments() -> Namespace:
     commands = parser.add_subparsers(dest="command", required=True, metavar="convert | describe | preannotate")
     add_convert(commands.add_parser("convert", help="exports of annotation tools to a data set"))
     add_describe(commands.add_parser("describe", help="counts of a data set before training"))
+    add_preannotate(commands.add_parser("preannotate", help="answers of a model to what annotation tools import"))
     return parser.parse_args()
 
 
@@ -109,7 +113,27 @@ def run_describe(args: Namespace) -> None:
     print(f"wrote {folder / REPORT}" + (f" and {picture}" if picture else ""))
 
 
-COMMANDS = {"convert": run_convert, "describe": run_describe}
+def add_preannotate(parser) -> None:
+    parser.add_argument("--input_file", type=filled(Path), required=True, help="JSON lines that were answered")
+    parser.add_argument("--answer_file", type=filled(Path), required=True, help="their answers, of deploy/python")
+    parser.add_argument("--output_file", type=filled(Path), required=True, help="what the tool imports")
+    parser.add_argument("--tool", choices=TOOLS, required=True)
+    parser.add_argument("--from_name", default="label", help="Label Studio: the name of the control; label")
+    parser.add_argument("--to_name", default="text", help="Label Studio: the name of the text's object; text")
+    parser.add_argument("--text_column", default="text", help="Label Studio: the key of the text in the data; text")
+    parser.add_argument("--model_version", default="ernie", help="Label Studio: whose answers these are; ernie")
+
+
+def run_preannotate(args: Namespace) -> None:
+    names = Names(args.text_column, args.from_name, args.to_name, args.model_version)
+    done = preannotate(args.input_file, args.answer_file, args.output_file, args.tool, names)
+    labels = ", ".join(f"{one_line(label, 40)} {count:,}" for label, count in sorted(done.labels.items()))
+    print(
+        f"wrote {done.texts:,} texts to {args.output_file}, {done.empty:,} without an answer: {labels or 'no labels'}"
+    )
+
+
+COMMANDS = {"convert": run_convert, "describe": run_describe, "preannotate": run_preannotate}
 
 
 def main() -> None:

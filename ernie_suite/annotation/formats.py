@@ -6,12 +6,12 @@ Another one is a file with its reader, and perhaps the writer of pre-annotations
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional
+from typing import Callable, Iterable, Iterator, List, Optional
 
 from ernie_suite.annotation.columns import is_tag, read_columns, split_line
 from ernie_suite.annotation.doccano import read_doccano, write_doccano
 from ernie_suite.annotation.items import first_character, json_items
-from ernie_suite.annotation.label_studio import read_min, read_tasks, write_tasks
+from ernie_suite.annotation.label_studio import labeling_config, read_min, read_tasks, write_tasks
 from ernie_suite.annotation.prelabels import Names, Prelabel
 from ernie_suite.annotation.records import Record, Source
 from ernie_suite.annotation.tables import SEPARATORS, read_table
@@ -40,6 +40,7 @@ class Format:
         is_it: whether a file begins so; the first entry of FORMATS counts that says yes.
         read: the records of a file.
         write: answers of a model as what the tool imports, in pieces; None where it imports none.
+        config: (labels, whether they are of spans, names) to what a project is configured with that takes these answers.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Format:
     is_it: Callable[[Head], bool]
     read: Callable[[Source], Iterator[Record]]
     write: Optional[Callable[[Iterator[Prelabel], Names], Iterator[bytes]]] = None
+    config: Optional[Callable[[Iterable[str], bool, Names], str]] = None
 
 
 def _is_task(head: Head) -> bool:
@@ -69,7 +71,7 @@ def _has_columns(head: Head) -> bool:
 FORMATS = {
     found.name: found
     for found in (
-        Format("label_studio", "Label Studio's JSON", _is_task, read_tasks, write_tasks),
+        Format("label_studio", "Label Studio's JSON", _is_task, read_tasks, write_tasks, labeling_config),
         Format("label_studio_min", "Label Studio's JSON_MIN", _is_min, read_min),
         Format("doccano", "doccano's JSONL", lambda head: head.item is not None, read_doccano, write_doccano),
         Format("conll", "CoNLL columns: a token and its tag a line", _has_tags, read_columns),

@@ -4,7 +4,8 @@ Of a task with several annotations one counts: the ground truth, else the first 
 were imported are no annotations.
 """
 
-from typing import Any, Dict, Iterator, List, Set
+from typing import Any, Dict, Iterable, Iterator, List, Set
+from xml.sax.saxutils import quoteattr
 
 from ernie_suite.annotation.items import json_items
 from ernie_suite.annotation.prelabels import Names, Prelabel
@@ -154,6 +155,15 @@ def write_tasks(prelabels: Iterator[Prelabel], names: Names) -> Iterator[bytes]:
             task["predictions"] = [{**prediction, "result": list(_results(prelabel, number, names))}]
         yield (b",\n" if number else b"") + to_json(task)
     yield b"\n]\n"
+
+
+def labeling_config(labels: Iterable[str], are_spans: bool, names: Names) -> str:
+    """A labeling configuration of a project that takes predictions of these labels."""
+    control, value = ("Labels", "Label") if are_spans else ("Choices", "Choice")
+    values = "".join(f"<{value} value={quoteattr(label)}/>" for label in labels)
+    ends = f"name={quoteattr(names.from_name)} toName={quoteattr(names.to_name)}"
+    text = f"<Text name={quoteattr(names.to_name)} value={quoteattr('$' + names.text)}/>"
+    return f"<View><{control} {ends}>{values}</{control}>{text}</View>"
 
 
 def _results(prelabel: Prelabel, number: int, names: Names) -> Iterator[Dict]:
