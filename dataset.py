@@ -131,6 +131,8 @@ def run_preannotate(args: Namespace) -> None:
     print(
         f"wrote {done.texts:,} texts to {args.output_file}, {done.empty:,} without an answer: {labels or 'no labels'}"
     )
+    if done.config:
+        print(f"a labeling configuration that takes them: {done.config}")
 
 
 COMMANDS = {"convert": run_convert, "describe": run_describe, "preannotate": run_preannotate}

@@ -40,7 +40,7 @@ class Format:
         is_it: whether a file begins so; the first entry of FORMATS counts that says yes.
         read: the records of a file.
         write: answers of a model as what the tool imports, in pieces; None where it imports none.
-        config: (labels, whether they are of spans, names) to what a project is configured with that takes these answers.
+        config: (labels, whether they are of spans, names) to the configuration of a project that takes these answers.
     """
 
     name: str

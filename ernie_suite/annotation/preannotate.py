@@ -48,7 +48,7 @@ def of_entities(example: Dict, answer: Dict) -> Prelabel:
 
 
 def _positions(example: Dict) -> Tuple[str, Sequence[int], Sequence[int]]:
-    """The text of a tagging example, and where what its positions count begins and ends in it: characters, or tokens."""
+    """The text of a tagging example, and where each of what positions count begins and ends: characters or tokens."""
     if "text" in example:
         text = example["text"]
         return text, range(len(text)), range(1, len(text) + 1)
