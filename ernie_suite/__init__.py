@@ -6,6 +6,8 @@ called, as what that needs is slow to import):
     reading, tasks/         how the files of a data set are read; all in which the task families differ
     texts                   the texts in any other file
     sample_data, data       the sample data sets; all data sets, by name
+    annotation/             exports of annotation tools as data sets, and answers as what those tools import
+    description/            a data set before training, in numbers and as a picture
     features, sampler       examples as batches
     models, export          the folder of a model, read and written
     runs                    what decides the result of a run, how an interrupted one goes on, and what it leaves

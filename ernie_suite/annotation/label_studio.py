@@ -117,9 +117,9 @@ def read_min(source: Source) -> Iterator[Record]:
             source.changes.add(FURTHER, place, annotation=item.get("annotation_id"), result=item.get(control))
             continue
         previous = record.id
-        if control in item:
+        if control in item or item.get("annotation_id") is not None:  # where nothing was found there is no field
             record.labels, record.spans = [], []
-            add_value(record, item[control], source)
+            add_value(record, item.get(control), source)
         yield record
 
 
