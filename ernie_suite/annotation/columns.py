@@ -20,6 +20,11 @@ TAG = re.compile("([BIESMLUW])[-_](.+)")
 OUTSIDE = ("O", "o")
 BEGINS, ALONE, ENDS = "B", "SUW", "EL"  # the letters of all schemes; I and M are inside
 DOCUMENT = "-DOCSTART-"
+LONGEST_TOKEN = 30  # characters
+UNSPLIT = (
+    f"tokens of more than {LONGEST_TOKEN} characters, taken as they are (Label Studio does not split Chinese text in "
+    "CoNLL2003: export JSON)"
+)
 AS_BEGINNING = "entities that begin with a tag of their inside or end, read as their beginning"
 
 
@@ -66,6 +71,9 @@ def is_tag(cell: str) -> bool:
 
 
 def _record(tokens: List[str], tags: List[Tuple[str, str]], source: Source) -> Record:
+    for token, (_, place) in zip(tokens, tags):
+        if len(token) > LONGEST_TOKEN and not token.isascii():
+            source.changes.add(UNSPLIT, place, token=token)
     return Record(tags[0][1], "".join(tokens), tokens=tokens, spans=list(spans_of(tags, source)))
 
 

@@ -20,6 +20,7 @@ from ernie_inference.errors import InputError
 from ernie_inference.text_files import read_lines
 
 LINES_LOOKED_AT = 20
+ZIP = b"PK\x03\x04"  # how an Excel workbook begins, and what doccano packs its exports into
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,9 @@ def find_format(path: Path, name: Optional[str] = None) -> Format:
         FileNotFoundError: there is no such file.
         InputError: it cannot be read, is empty, or begins like none of them.
     """
+    with open(path, "rb") as file:
+        if file.read(len(ZIP)) == ZIP:
+            raise InputError(f"{path} is an archive or an Excel workbook: unpack it, or save it as CSV in UTF-8")
     if name is not None:
         return FORMATS[name]
     char = first_character(path)

@@ -16,6 +16,7 @@ from ernie_inference.errors import InputError
 from ernie_inference.text_output import to_json
 
 Example = Dict[str, Any]
+BREAKING = re.compile("[\t\n\r\x02]")  # what separates columns, lines and tokens
 NO_TEXT = "texts left out, as they are empty"
 
 
@@ -198,9 +199,6 @@ class Tagging(Form):
             yield write
 
 
-BREAKING = re.compile("[\t\n\r\x02]")
-
-
 class Reading(Form):
     """CMRC 2018's JSON: questions about texts, each with its answers and where they stand."""
 
@@ -277,7 +275,7 @@ PAIRS: Dict[Type[Form], Type[Form]] = {Classification: PairClassification}  # wh
 
 def one_line_label(label: str, place: str, changes: Changes) -> str:
     """A label as a line of labels.txt; empty where there is nothing in it."""
-    short = " ".join(label.split())
+    short = " ".join(BREAKING.sub(" ", label).split())
     if not short:
         changes.add("labels left out, as they are empty", place)
     elif short != label:

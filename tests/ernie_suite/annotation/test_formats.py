@@ -319,6 +319,12 @@ def test_columns_between_and_around_the_tokens(tmp_path):
     assert (second.tokens, second.spans) == (["北京"], [Span(0, 1, "LOC")])
 
 
+def test_text_that_was_not_split_into_tokens_is_said(tmp_path):
+    changes = Changes()
+    (record,) = read(written(tmp_path, "标的车直行碰撞" * 6 + " -X- _ B-护栏\n", "a.conll"), changes)
+    assert record.spans == [Span(0, 1, "护栏")] and "export JSON" in changes.lines()[0]
+
+
 # ---------------------------------------------------------------- bad files
 
 BAD = {
@@ -358,4 +364,11 @@ def test_other_encodings_are_named(tmp_path, content, encoding, message):
     path = tmp_path / "export"
     path.write_bytes(content.replace("一", "a").encode(encoding))
     with pytest.raises(InputError, match=message):
+        read(path)
+
+
+def test_a_workbook_and_an_archive_are_named(tmp_path):
+    path = tmp_path / "export.xlsx"
+    path.write_bytes(b"PK\x03\x04\x14\x00\x06\x00")
+    with pytest.raises(InputError, match="unpack it, or save it as CSV in UTF-8"):
         read(path)
