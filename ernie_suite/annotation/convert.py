@@ -58,7 +58,7 @@ class Converted:
 
     Attributes:
         form: the format.
-        has_several: whether its lines have lists of labels.
+        dataset: whose format it is, for --task_name of the scripts.
         examples: how many there are of each split.
         classes: of each split how many examples (entities, for tagging) there are of each class.
         unlabeled: texts without an answer.
@@ -68,7 +68,7 @@ class Converted:
     """
 
     form: Type[Form]
-    has_several: bool
+    dataset: str
     examples: Dict[str, int]
     classes: Dict[str, Dict[str, int]]
     unlabeled: int
@@ -198,9 +198,7 @@ def _write(files: Sequence[Path], folder: Path, form_class: Type[Form], options:
         if form.has_labels:
             lines = "".join(f"{line}\n" for line in labels)
             (folder / LABELS_FILE).write_bytes(lines.encode("utf-8", ESCAPE))
-    converted = Converted(
-        form_class, getattr(form, "has_several", False), *counts, left, int(again.sum()), int(otherwise.sum()), changes
-    )
+    converted = Converted(form_class, form.is_like(), *counts, left, int(again.sum()), int(otherwise.sum()), changes)
     (folder / SPOOL).unlink()
     for name, is_needed in ((UNLABELED_FILE, left), (CHANGES_FILE, changes.counts)):
         if not is_needed:
@@ -266,7 +264,7 @@ def _as_json(converted: Converted, files: Sequence[Path], options: ConvertOption
     return {
         "files": [str(path) for path in files],
         "task": converted.form.task_name,
-        "like": converted.form.dataset,
+        "like": converted.dataset,
         "seed": options.seed,
         "shares": options.shares._asdict(),
         "examples": converted.examples,

@@ -16,6 +16,7 @@ from ernie_inference.errors import InputError
 from ernie_inference.text_output import to_json
 
 Example = Dict[str, Any]
+SEVERAL_LABELS = "multi_label"  # the data set whose lines have a list of labels
 BREAKING = re.compile("[\t\n\r\x02]")  # what separates columns, lines and tokens
 NO_TEXT = "texts left out, as they are empty"
 
@@ -25,7 +26,7 @@ class Form:
 
     Attributes:
         task_name: of the task family.
-        dataset: whose format it is, for --task_name of the scripts.
+        dataset: whose format it is, for --task_name of the scripts, as far as is_like() does not know better.
         suffix: of its files.
         has_labels: whether labels.txt belongs to it.
 
@@ -41,6 +42,10 @@ class Form:
 
     def __init__(self, changes: Changes, overlaps: str = LONGEST):
         self.changes, self.overlaps = changes, overlaps
+
+    def is_like(self) -> str:
+        """The data set whose format the examples have that were made so far."""
+        return self.dataset
 
     def is_annotated(self, record: Record) -> bool:
         """Whether a record says something that this task can use; what is unclear without the task does not count."""
@@ -102,6 +107,9 @@ class Classification(Form):
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
         self.has_several = False  # labels of one text, as far as was seen
+
+    def is_like(self) -> str:
+        return SEVERAL_LABELS if self.has_several else self.dataset
 
     def is_annotated(self, record: Record) -> bool:
         return bool(record.labels)

@@ -30,8 +30,9 @@ class Kind(NamedTuple):
 def of_label(example: Dict, answer: Dict) -> Prelabel:
     beside = {name: value for name, value in example.items() if name != "text" and value is not None}
     labels = answer["labels"] if "labels" in answer else [answer["label"]]
+    sure = [label["confidence"] for label in labels if isinstance(label, dict)]
     names = [label["label"] if isinstance(label, dict) else label for label in labels if label is not None]
-    return Prelabel(example["text"], beside, names, score=answer.get("confidence"))
+    return Prelabel(example["text"], beside, names, score=answer.get("confidence", min(sure, default=None)))
 
 
 def of_entities(example: Dict, answer: Dict) -> Prelabel:

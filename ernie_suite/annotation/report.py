@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ernie_suite.annotation.convert import CHANGES_FILE, COUNTS_FILE, UNLABELED_FILE, Converted
+from ernie_suite.annotation.forms import SEVERAL_LABELS
 from ernie_suite.annotation.splits import SPLITS
 
 from ernie_inference.console import note, print_table
@@ -26,12 +27,12 @@ def print_converted(converted: Converted, folder: Path) -> None:
         note(line)
     if converted.changes.counts:
         note(f"each of these is listed in {folder / CHANGES_FILE}")
-    if converted.has_several:
+    if converted.dataset == SEVERAL_LABELS:
         note("some texts have several labels: all lines have a list of them, under 'labels'")
     if converted.unlabeled:
         note(f"texts without an answer: {converted.unlabeled:,}, in {folder / UNLABELED_FILE}")
     unseen = sorted(set(total) - set(classes["train"]))
     if unseen:
         note(f"no text of train has {one_line(', '.join(unseen), 200)}: a model will not learn it")
-    print(f"{folder} is a data set like {converted.form.dataset}: --task_name {converted.form.dataset} "
+    print(f"{folder} is a data set like {converted.dataset}: --task_name {converted.dataset} "
           f"--data_dir {folder}")  # fmt: skip

@@ -57,7 +57,7 @@ def labelled(texts, names="ab"):
 )  # fmt: skip
 def test_the_loader_reads_all_that_was_annotated(tmp_path, name, dataset, labels):
     converted = convert([EXPORTS / name], tmp_path / "data", ConvertOptions())
-    assert converted.form.dataset == dataset
+    assert converted.dataset == dataset
     assert load_labels(find_dataset(dataset), str(tmp_path / "data")) == labels
     found = [example for split in SPLITS for example in examples_of(tmp_path, dataset, split)]
     assert len(found) == 10 == sum(converted.examples.values())
@@ -74,7 +74,7 @@ def test_the_loader_reads_all_that_was_annotated(tmp_path, name, dataset, labels
 def test_pairs_are_written_like_ocnli(tmp_path):
     rows = "".join(f"前提{i},假设{i},{'neutral' if i % 2 else 'entailment'}\n" for i in range(12))
     (tmp_path / "pairs.csv").write_text("sentence1,sentence2,label\n" + rows, encoding="utf-8")
-    assert convert([tmp_path / "pairs.csv"], tmp_path / "data", ConvertOptions()).form.dataset == "ocnli"
+    assert convert([tmp_path / "pairs.csv"], tmp_path / "data", ConvertOptions()).dataset == "ocnli"
     example = examples_of(tmp_path, "ocnli")[0]
     assert example["text"].startswith("前提") and example["text_pair"].startswith("假设")
 
@@ -82,7 +82,7 @@ def test_pairs_are_written_like_ocnli(tmp_path):
 def test_several_labels_of_one_text_make_lists_of_all(tmp_path):
     items = labelled("一二三四五六七八")
     items[3]["label"] = ["b", "a", "b"]
-    assert convert_items(tmp_path, *items).has_several
+    assert convert_items(tmp_path, *items).dataset == "multi_label"
     written = [json.loads(line) for split in SPLITS
                for line in (tmp_path / "data" / f"{split}.json").read_text(encoding="utf-8").splitlines()]  # fmt: skip
     assert sorted(item["labels"] for item in written) == sorted([["b", "a"], *(["a"] * 4), *(["b"] * 3)])

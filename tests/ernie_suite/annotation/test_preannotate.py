@@ -124,6 +124,16 @@ def test_no_answer_is_no_label(tmp_path):
     assert [item["label"] for item in read_lines(tmp_path / "out.jsonl")] == [[], ["a"]]
 
 
+def test_several_labels_of_one_text(tmp_path):
+    """With a confidence each; the least of them is that of all."""
+    texts = write_lines(tmp_path / "texts.jsonl", ["一", "二"])
+    given = [{"labels": [{"label": "a", "confidence": 0.9}, {"label": "b", "confidence": 0.6}]}, {"labels": []}]
+    answers = write_lines(tmp_path / "answers.jsonl", given)
+    assert preannotate(texts, answers, tmp_path / "out.jsonl", "doccano", Names()).empty == 1
+    first, second = read_lines(tmp_path / "out.jsonl")
+    assert (first["label"], first["score"], second["label"]) == (["a", "b"], 0.6, [])
+
+
 BAD = {
     "too few answers": (["一", "二"], [{"label": "a"}], "answers.jsonl ends at line 1, and .*texts.jsonl goes on"),
     "too few texts": (["一"], [{"label": "a"}] * 2, "texts.jsonl ends at line 1, and .*answers.jsonl goes on"),
