@@ -7,6 +7,8 @@ called, as what that needs is slow to import):
     analysis/               what --analyze says of their answers; its trained.py needs the trainer
     texts                   the texts in any other file
     sample_data, data       the sample data sets; all data sets, by name
+    annotation/             exports of annotation tools as data sets, and answers as what those tools import
+    description/            a data set before training, in numbers and as a picture
     features, sampler       examples as batches
     models, export          the folder of a model, read and written
     runs                    what decides the result of a run, how an interrupted one goes on, and what it leaves

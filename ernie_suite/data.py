@@ -232,23 +232,32 @@ def load_examples(name: str, split: str, data_dir: Optional[str] = None) -> List
         InputError: the data set is unknown or cannot be had, or a file of it is missing, empty or malformed.
     """
     spec = find_dataset(name)
-    labels = load_labels(spec, data_dir)
     examples: List[Example] = []
-    for path in _files_of(spec, split, data_dir):
-        file = SplitFile(path, split, labels, spec.skipped_label, first_number=len(examples))
+    for file in split_files(spec, split, data_dir):
+        file.first_number = len(examples)
         try:
             found = list(spec.read(file))
         except FileNotFoundError:
-            raise InputError(f"{path} is missing: {spec.name} needs {spec.needs()} there") from None
+            raise InputError(f"{file.path} is missing: {spec.name} needs {spec.needs()} there") from None
         examples += found
         if split == "test":
             check_ids(spec.family, file, examples)
         remarks = file.summary()
         if not found:
-            raise InputError(f"{path} holds no examples" + (f" that can be used: {remarks}" if remarks else ""))
+            raise InputError(f"{file.path} holds no examples" + (f" that can be used: {remarks}" if remarks else ""))
         if remarks:
-            note(f"{path}: {remarks}")
+            note(f"{file.path}: {remarks}")
     return examples
+
+
+def split_files(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> List[SplitFile]:
+    """The files of a split, for spec.read, which gives their examples one by one; downloaded where they have to be.
+
+    Raises:
+        InputError: they cannot be had, or there is something wrong with the labels beside them.
+    """
+    labels = load_labels(spec, data_dir)
+    return [SplitFile(path, split, labels, spec.skipped_label) for path in _files_of(spec, split, data_dir)]
 
 
 def load_answered_examples(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> List[Example]:

@@ -1,6 +1,7 @@
 """The texts in a file of a user's own, whatever its form: what no label or structure is needed of."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -14,6 +15,12 @@ FIELDS = frozenset(
     ("sentence", "sentence1", "sentence2", "abst", "keyword", "text", "text_pair", "tokens", "question", "context")
 )
 TOKEN_MARK = "\x02"  # between the tokens of a line, as MSRA NER has it
+NOT_LETTERS = re.compile(r"[\W_]+")
+
+
+def comparable(text: str) -> str:
+    """A text without what makes no other text of it; one of punctuation alone stays as it is."""
+    return NOT_LETTERS.sub("", text.casefold()) or text
 
 
 def texts_of(path: Path) -> Iterator[str]:

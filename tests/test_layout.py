@@ -47,7 +47,8 @@ MAY_IMPORT = {
     "deploy": {"ernie_inference", "ernie_serving", "ernie_ray"},
     "utils": {"ernie_suite"},
     "infer": {"ernie_suite", "ernie_inference"},
-    **dict.fromkeys([name for name in SCRIPTS if name not in ("utils", "infer")], {"utils"}),
+    "dataset": {"ernie_suite", "ernie_inference"},
+    **dict.fromkeys([name for name in SCRIPTS if name not in ("utils", "infer", "dataset")], {"utils"}),
     **dict.fromkeys(["examples", "benchmarks"], {*HOMES, "utils", "infer"}),
 }
 # The client's evaluation on a data set needs the suite, which a client does not have otherwise: inside a function.

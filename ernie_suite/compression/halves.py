@@ -6,17 +6,16 @@ among what comes out. The held-out half is for the report alone.
 """
 
 import copy
-import re
 from collections import defaultdict
 from typing import Callable, Dict, Iterable, List, NamedTuple
 
 from ernie_suite.features import Features
 from ernie_suite.reading import Example
+from ernie_suite.texts import comparable
 
 import numpy as np
 
 FEWEST_EXAMPLES = 20  # of a dev set that is split; with half of them in each part
-NOT_LETTERS = re.compile(r"[\W_]+")
 
 
 class Halves(NamedTuple):
@@ -44,11 +43,6 @@ def split(examples: List[Example], texts_of: Callable[[Example], Iterable[str]],
     if min(map(len, halves)) < FEWEST_EXAMPLES // 2:
         halves = [halves[0] + halves[1], []]
     return Halves(*(np.array(sorted(half), dtype=np.int64) for half in halves))
-
-
-def comparable(text: str) -> str:
-    """A text without what makes no other text of it; one of punctuation alone stays as it is."""
-    return NOT_LETTERS.sub("", text.casefold()) or text
 
 
 def groups_by_text(texts: List[set]) -> List[List[int]]:

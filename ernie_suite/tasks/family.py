@@ -108,6 +108,7 @@ class TaskFamily:
             weights, such as thresholds; None where there is nothing.
         write_submission: writes (file, examples, results) as the test server asks for it.
         shown: (example, result) to what people compare: the text, what was found in it, what is right.
+        classes_of: example to the classes that people count it under; None: labels_of.
         unlabeled: how text without answers becomes examples.
         analysis: what --analyze finds in the answers; None where there is nothing.
     """
@@ -130,6 +131,7 @@ class TaskFamily:
     default_dataset: Optional[str] = None
     check_labels: Callable[[List[str]], None] = lambda labels: None
     ids: str = "told apart"
+    classes_of: Optional[Callable[[Example], Iterable[str]]] = None
     remark: Optional[Callable[[Sequence[int], Sequence[range]], Optional[str]]] = None
     compares_choices: bool = False
     soft_criterion: Callable = soft_cross_entropy

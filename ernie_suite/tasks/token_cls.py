@@ -137,6 +137,7 @@ TOKEN_CLS = TaskFamily(
     answer_field="labels",
     texts_of=lambda example: ["".join(example["tokens"])],
     labels_of=lambda example: example["labels"],
+    classes_of=lambda example: [label for label, _, _ in spans_of(example["labels"])],
     check_labels=check_bio,
     ids="unused",
     label_names=["labels"],

@@ -13,7 +13,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import List, Optional
+from typing import Iterator, List, Optional
 
 ROOT = Path(__file__).resolve().parents[2]
 # Scripts that give flags they do not know to the run scripts.
@@ -42,7 +42,8 @@ def problem(script: str, arguments: List[str]) -> Optional[str]:
         if not whole or "--help" not in self._option_string_actions or (rest and script not in PASS_ON):
             return parsed, rest  # a parser for some flags before the one for all, or an error that the script reports
         names = [argument.partition("=")[0] for argument in given if argument.startswith("--")]
-        abbreviated = [name for name in names if name not in self._option_string_actions and name not in rest]
+        known = set(flags_of(self))
+        abbreviated = [name for name in names if name not in known and name not in rest]
         if abbreviated:
             self.error(f"{abbreviated[0]} is no flag, only the beginning of one")
         raise Parsed(rest)
@@ -67,6 +68,15 @@ def problem(script: str, arguments: List[str]) -> Optional[str]:
         argparse.ArgumentParser.parse_known_args = original
         subprocess.Popen.__init__ = start_process
         sys.argv, sys.path[:] = argv, search
+
+
+def flags_of(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The flags of a parser and of its sub-commands."""
+    yield from parser._option_string_actions
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from flags_of(command)
 
 
 def refuse(self, command, *more, **options) -> None:

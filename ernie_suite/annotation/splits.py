@@ -1,0 +1,98 @@
+"""Which of train, dev and test a text goes to, by a seed, and never to two of them.
+
+Texts are told apart by 8 bytes of a hash, so that half a million of them take a few megabytes.
+"""
+
+from array import array
+from hashlib import blake2b
+from typing import Iterable, NamedTuple
+
+from ernie_suite.texts import comparable
+
+import numpy as np
+
+from ernie_inference.errors import InputError
+
+SPLITS = ("train", "dev", "test")
+
+
+class Shares(NamedTuple):
+    """Shares of the texts that go to dev and test, 0 to 1; the rest is for training."""
+
+    dev: float
+    test: float
+
+
+def digest(text: str) -> int:
+    """8 bytes that tell texts apart; those are one that differ in case, white space and punctuation alone."""
+    return exact_digest(comparable(text))
+
+
+def exact_digest(text: str) -> int:
+    """8 bytes that tell any two texts apart."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+class Digests:
+    """One number for each of many, in 8 bytes each."""
+
+    def __init__(self) -> None:
+        self._values = array("Q")
+
+    def extend(self, values: Iterable[int]) -> None:
+        self._values.extend(values)
+
+    def numpy(self) -> np.ndarray:
+        """uint64 [numbers]."""
+        return np.array(self._values, dtype=np.uint64)
+
+
+def groups_of(texts: np.ndarray) -> np.ndarray:
+    """The group of each example, so that no text is in two groups, int64 [examples]; as many groups as that allows.
+
+    Args:
+        texts: digests of the texts of each example, uint64 [examples, texts of one].
+    """
+    _, numbers = np.unique(texts, return_inverse=True)
+    numbers = numbers.reshape(texts.shape)
+    group = np.arange(numbers.max(initial=-1) + 1)
+    while True:  # each text takes the least group that an example ties it to
+        least = group[numbers].min(axis=1)
+        before = group.copy()
+        for column in numbers.T:
+            np.minimum.at(group, column, least)
+        group = group[group]
+        if (group == before).all():
+            return group[numbers[:, 0]] if len(numbers) else group
+
+
+def assign(groups: np.ndarray, strata: np.ndarray, shares: Shares, seed: int) -> np.ndarray:
+    """The split of each example, as its number in SPLITS, uint8 [examples].
+
+    Every split has its share of each stratum, as far as whole groups allow, and train has a group of each, as far as
+    there are enough others. The order of the examples does not matter.
+
+    Args:
+        groups: of each example, as of groups_of.
+        strata: of each example, e.g. its label, int64 [examples]; the first one of a group counts.
+
+    Raises:
+        InputError: there are fewer groups than splits.
+    """
+    _, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
+    count = len(first)
+    wanted = [max(1, round(count * share)) if share else 0 for share in shares]
+    if count <= sum(wanted):
+        raise InputError(
+            f"{count} different texts are too few for {sum(map(bool, wanted)) + 1} splits: give more, or a smaller "
+            "--dev_share and --test_share"
+        )
+    rng = np.random.default_rng(seed)
+    order = np.lexsort((rng.permutation(count), strata[first]))
+    is_first = np.diff(strata[first][order], prepend=-1) != 0
+    candidates = order[~is_first] if (~is_first).sum() >= sum(wanted) else order
+    split = np.zeros(count, dtype=np.uint8)
+    for number, size in enumerate(wanted, 1):
+        rest = candidates[split[candidates] == 0]
+        split[rest[((np.arange(size) + rng.random()) * len(rest) / max(size, 1)).astype(np.int64)]] = number
+    return split[numbers]

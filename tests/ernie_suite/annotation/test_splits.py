@@ -1,0 +1,34 @@
+"""Groups of examples that share texts, whatever way they are tied together."""
+
+from ernie_suite.annotation.splits import Shares, assign, groups_of
+from ernie_suite.compression.halves import groups_by_text
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ernie_inference.errors import InputError
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 15), st.integers(0, 15)), min_size=1, max_size=40))
+def test_groups_are_those_of_the_halves_of_a_dev_set(pairs):
+    """Found there one after another with the texts in memory, here by arrays of their digests."""
+    groups = groups_of(np.array(pairs, dtype=np.uint64))
+    expected = groups_by_text([set(pair) for pair in pairs])
+    assert sorted(map(sorted, expected)) == sorted(
+        np.flatnonzero(groups == group).tolist() for group in np.unique(groups)
+    )
+
+
+@pytest.mark.parametrize("count", [3, 4, 10, 1000])
+def test_every_split_gets_something(count):
+    split = assign(np.arange(count), np.zeros(count, dtype=np.int64), Shares(0.1, 0.1), seed=3)
+    sizes = np.bincount(split, minlength=3).tolist()
+    assert sizes[1:] == [max(1, round(0.1 * count))] * 2 and sum(sizes) == count
+
+
+def test_too_few_groups_are_refused():
+    with pytest.raises(InputError, match="2 different texts are too few for 3 splits"):
+        assign(np.array([0, 0, 1, 1]), np.zeros(4, dtype=np.int64), Shares(0.1, 0.1), seed=3)
