@@ -95,7 +95,8 @@ class FinetuneTrainer(Trainer):
     @property
     def inference_config(self) -> InferenceConfig:
         """With what was fitted to the dev set."""
-        return replace(self._inference_config, thresholds=self.task.thresholds)
+        temperature = self.task.temperature if self.task.temperature != 1 else None
+        return replace(self._inference_config, thresholds=self.task.thresholds, temperature=temperature)
 
     @property
     def eval_examples(self) -> List[Dict]:

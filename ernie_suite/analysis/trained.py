@@ -1,6 +1,5 @@
 """What --analyze of run_*.py does, with the model of a trainer."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Iterator, List
 
@@ -36,7 +35,7 @@ def analyze_trained(trainer: FinetuneTrainer, data_args: Any, arguments: Analysi
         page = write_report({**head, **found}, Path(trainer.args.output_dir) / ANALYSIS_FOLDER / split)
         print(f"analysis of {len(examples):,} {split} examples: {page}")
     if arguments.calibrate:
-        trainer.inference_config = replace(trainer.inference_config, temperature=temperature_of(found))
+        trainer.task = trainer.task.at(temperature_of(found))
         if trainer.args.should_save:
             print(described_temperature(found))
 
