@@ -2,7 +2,7 @@
 
     base                            what the analyses of the task families have in common
     calibration, suspects, counts   confidence against being right; labels that a model contradicts; tables of counts
-    labels, entities, answers       the analysis of a task family each; its object in tasks/ names it
+    labels, label_sets, entities, answers, choices   the analysis of a task family each; its object in tasks/ names it
     page, pictures                  the report as one HTML page
     flags, run, trained             the flags; what all commands do, and what run_*.py do
 

@@ -3,7 +3,7 @@
 import math
 import random
 import zlib
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -62,22 +62,26 @@ class Calibration:
 
     Args:
         in_use: the temperature that the confidences were made with.
+        why_not_scaled: why no temperature is to be fitted; nothing, where one is.
     """
 
-    def __init__(self, in_use: float = 1.0):
-        self.in_use, self.reliability = in_use, Reliability()
+    def __init__(self, in_use: float = 1.0, why_not_scaled: str = ""):
+        self.in_use, self.why_not_scaled, self.reliability = in_use, why_not_scaled, Reliability()
         self._halves: Tuple[List[Answer], List[Answer]] = ([], [])
         self._seen = [0, 0]
         self._random = random.Random(0)
 
-    def add(self, text: str, right: bool, confidence: float, at: Callable[[], AtTemperature]) -> None:
+    def add(self, text: str, right: bool, confidence: float, at: Optional[Callable[[], AtTemperature]] = None) -> None:
         """Count an answer.
 
         Args:
             text: that the answer is about.
-            at: makes what gives its confidence at any temperature; called only for answers of the sample.
+            at: makes what gives its confidence at any temperature; called only for answers of the sample. None where
+                no temperature is to be fitted.
         """
         self.reliability.add(right, confidence)
+        if at is None:
+            return
         half = half_of(text)
         self._seen[half] += 1
         sample = self._halves[half]
@@ -100,6 +104,8 @@ class Calibration:
 
     def _scaling(self) -> Dict[str, Any]:
         fit, shown = self._halves
+        if self.why_not_scaled:
+            return {"temperature": None, "reason": self.why_not_scaled}
         if min(map(len, self._halves)) < FEWEST:
             return {"temperature": None, "reason": f"fewer than {FEWEST} answers in one of the halves"}
         if len({answer.right for answer in fit}) == 1:

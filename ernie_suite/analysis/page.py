@@ -121,6 +121,7 @@ WORDS = {
     "type and boundary": "类型与边界错 both",
     "missed": "漏标 missed",
     "invented": "多标 invented",
+    "missed and invented": "漏标且多标 both",
     "too long": "过长 too long",
     "too short": "过短 too short",
     "shifted": "错位 shifted",

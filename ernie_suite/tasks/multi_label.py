@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
+from ernie_suite.analysis.label_sets import LabelSetAnalysis
 from ernie_suite.reading import Example, Reader, SplitFile, id_field, json_lines
 from ernie_suite.tasks.class_weights import balanced
 from ernie_suite.tasks.family import IGNORED_LABEL
@@ -200,5 +201,5 @@ MULTI_LABEL = replace(
     best_metric="micro_f1",
     write_submission=write_labels_lines,
     shown=shown_labels,
-    analysis=None,
+    analysis=LabelSetAnalysis,
 )

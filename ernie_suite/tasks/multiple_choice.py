@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import IO, Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
+from ernie_suite.analysis.choices import ChoiceAnalysis
 from ernie_suite.reading import Example, SplitFile, id_field, json_lines, text_field
 from ernie_suite.tasks.family import TaskFamily, UnlabeledText
 from ernie_suite.tasks.metric import Metric
@@ -276,4 +277,5 @@ MULTIPLE_CHOICE = TaskFamily(
     write_submission=write_choices,
     shown=shown_choice,
     unlabeled=UnlabeledQuestions,
+    analysis=ChoiceAnalysis,
 )

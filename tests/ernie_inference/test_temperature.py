@@ -43,7 +43,7 @@ def calibrated(tiny, tmp_path_factory):
 
 def figures_of(answer):
     """All confidences and scores in an answer, without those of its lists of likeliest answers."""
-    answers = answer.get("entities", [answer])
+    answers = answer.get("entities", answer.get("blanks", [answer]))
     return [each.get("confidence", each.get("score")) for each in answers]
 
 

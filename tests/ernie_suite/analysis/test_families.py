@@ -85,7 +85,7 @@ def test_the_confidence_at_a_temperature_is_what_a_task_of_that_temperature_give
             answer = predictor.task.at(temperature).decode(
                 example, windows, outputs, predictor.task.answer_options(threshold=0.0)
             )
-            answers = answer["entities"] if task == "token_cls" else [answer]
+            answers = answer.get("entities", answer.get("blanks", [answer]))
             figures = [each.get("confidence", each.get("score")) for each in answers]
             wanted[temperature].update(round(figure, 6) for figure in figures)
     sample = [answer for half in analysis.calibration._halves for answer in half]
