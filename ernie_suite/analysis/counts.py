@@ -39,7 +39,7 @@ def _class_row(label: str, figures: Sequence[float], support: int, found: int) -
     precision, recall, f1 = map(float, figures)
     return {
         "label": label, "precision": precision, "recall": recall, "f1": f1,
-        "support": int(support), "predicted": int(found),
+        "support": int(support), "found": int(found),
     }  # fmt: skip
 
 

@@ -112,6 +112,7 @@ WORDS = {
     "exact_match": "完全匹配 exact match",
     "accuracy": "准确率 accuracy",
     "support": "样本数 support",
+    "found": "回答数 found",
     "count": "数量 count",
     "share": "占比 share",
     "confidence": "置信度 confidence",

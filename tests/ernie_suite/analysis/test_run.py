@@ -25,10 +25,10 @@ def test_a_trained_model_is_analyzed_and_its_export_calibrated(finetuned, tmp_pa
     folder = tmp_path / "model"
     shutil.copytree(finetuned(task), folder)
     command = [
-        *(SCRIPTS[task], "--task_name", SAMPLES[task], "--model_name_or_path", folder, "--max_eval_samples", 300),
-        *("--do_eval", "--do_export", "--analyze"),
+        *(SCRIPTS[task], "--task_name", SAMPLES[task], "--model_name_or_path", folder, "--max_eval_samples", 200),
+        "--do_export",
     ]
-    done = run_here(*command, "--calibrate")
+    done = run_here(*command, "--do_eval", "--analyze", "--calibrate")
     report = json.loads((folder / "analysis" / "dev.json").read_text(encoding="utf-8"))
     dev = json.loads((folder / "results.json").read_text())["dev"]
     assert report["metrics"] == {name: pytest.approx(dev[name]) for name in report["metrics"]}
@@ -41,15 +41,15 @@ def test_a_trained_model_is_analyzed_and_its_export_calibrated(finetuned, tmp_pa
     )
     assert InferenceConfig.load(folder).temperature is None
 
-    done = run_here("infer.py", "--task_name", SAMPLES[task], "--model_path", folder / "export", "--max_samples", 300,
+    done = run_here("infer.py", "--task_name", SAMPLES[task], "--model_path", folder / "export", "--max_samples", 200,
                     "--analyze")  # fmt: skip
     (path,) = (folder / "export").glob("*.analysis.json")
     assert f"analysis: {path.with_suffix('.html')}" in done.stdout
     again = json.loads(path.read_text(encoding="utf-8"))
     assert again["calibration"]["temperature_in_use"] == temperature
     assert again["calibration"]["scaling"]["temperature"] == pytest.approx(temperature, rel=0.01)
-    for part in ("classes", "kinds", "questions", "confusion"):
-        assert again.get(part) == report.get(part) or part == "questions"  # whose confidences are scaled
+    for part in ("classes", "kinds", "confusion"):
+        assert again.get(part) == report.get(part)
 
     run_here(*command)
     assert InferenceConfig.load(folder / "export").temperature is None  # off unless it is asked for
@@ -63,7 +63,7 @@ def test_the_training_part_is_analyzed_too(finetuned, tmp_path):
         "--max_train_samples", 200, "--max_eval_samples", 20, "--analyze", "train",
     )  # fmt: skip
     report = json.loads((folder / "analysis" / "train.json").read_text(encoding="utf-8"))
-    assert report["examples"] == 200 and "flatters" in report["remark"]["en"]
+    assert report["examples"] == 200 and "flatter" in report["remark"]["en"]
     assert not (folder / "analysis" / "dev.json").exists()
 
 
