@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, List, Optional
 
-from ernie_suite.annotation.columns import is_tag, read_columns, split_line
+from ernie_suite.annotation.columns import DOCUMENT, is_tag, read_columns, split_line
 from ernie_suite.annotation.doccano import read_doccano, write_doccano
 from ernie_suite.annotation.items import first_character, json_items
 from ernie_suite.annotation.label_studio import labeling_config, read_min, read_tasks, write_tasks
@@ -61,8 +61,8 @@ def _is_min(head: Head) -> bool:
 
 
 def _has_tags(head: Head) -> bool:
-    cells = [split_line(line) for line in head.lines if not line.startswith(("-DOCSTART-", "#"))]
-    return bool(cells) and all(len(row) > 1 and is_tag(row[-1]) for row in cells)
+    cells = [split_line(line) for line in head.lines if not line.startswith((DOCUMENT, "#"))]
+    return bool(cells) and len(cells[0]) > 1 and is_tag(cells[0][-1])
 
 
 def _has_columns(head: Head) -> bool:

@@ -63,7 +63,7 @@ def test_the_loader_reads_all_that_was_annotated(tmp_path, name, dataset, labels
     assert len(found) == 10 == sum(converted.examples.values())
     if dataset == "msra_ner":
         entities = {"".join(e["tokens"][i:j]): label for e in found for label, i, j in spans_of(e["labels"])}
-        assert entities["王小明"] == "PER" and entities["IBM公司"] == "ORG" and len(entities) == 18
+        assert entities["王小明"] == "PER" and entities["IBM公司"] == "ORG" and len(entities) == 21
     elif dataset == "cmrc2018":
         assert all(e["context"].startswith(e["answers"][0], e["answer_starts"][0]) for e in found)
     else:
@@ -85,7 +85,7 @@ def test_several_labels_of_one_text_make_lists_of_all(tmp_path):
     assert convert_items(tmp_path, *items).dataset == "multi_label"
     written = [json.loads(line) for split in SPLITS
                for line in (tmp_path / "data" / f"{split}.json").read_text(encoding="utf-8").splitlines()]  # fmt: skip
-    assert sorted(item["labels"] for item in written) == sorted([["b", "a"], *(["a"] * 4), *(["b"] * 3)])
+    assert sorted(item["labels"] for item in written) == sorted([["b", "a"], *[["a"]] * 4, *[["b"]] * 3])
     assert all("label" not in item for item in written)
 
 
