@@ -15,6 +15,7 @@ from ernie_suite.annotation.label_studio import labeling_config, read_min, read_
 from ernie_suite.annotation.prelabels import Names, Prelabel
 from ernie_suite.annotation.records import Record, Source
 from ernie_suite.annotation.tables import SEPARATORS, read_table
+from ernie_suite.texts import TOKEN_MARK
 
 from ernie_inference.errors import InputError
 from ernie_inference.text_files import read_lines
@@ -104,6 +105,8 @@ def find_format(path: Path, name: Optional[str] = None) -> Format:
     else:
         lines = (line.rstrip("\n") for line in read_lines(path) if line.strip())
         head = Head(list(islice(lines, LINES_LOOKED_AT)), None)
+        if TOKEN_MARK in head.lines[0]:
+            raise InputError(f"{path} has MSRA NER's columns, which the scripts read as they are: see --data_dir")
     found = next((found for found in FORMATS.values() if found.is_it(head)), None)
     if found is None:
         listed = "; ".join(f"{each.name} ({each.about})" for each in FORMATS.values())

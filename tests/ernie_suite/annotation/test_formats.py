@@ -345,6 +345,7 @@ BAD = {
     "too many cells": ("text,label\n一,二,a\n", "line 2: 3 cells, but 2 names"),
     "a name twice": ("text,text\n一,a\n", "line 1: two columns have one name"),
     "a line without a tag": ("字 O\n字 O\n字\n", "line 3: '字' is no tag"),
+    "a data set already": ("北\x02京\tB-LOC\x02I-LOC\n", "MSRA NER's columns, which the scripts read"),
     "like nothing": ("一行文字\n", "like none of the formats: .*--format: .*conll"),
 }
 
