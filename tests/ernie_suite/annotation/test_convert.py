@@ -209,6 +209,17 @@ def test_every_text_is_in_a_split_or_said_to_be_elsewhere(tmp_path):
     assert len(kinds) == 4 and sum(kinds.values()) == 4  # empty text, empty label, twice, otherwise
 
 
+def test_what_another_task_would_read_is_counted(tmp_path):
+    """Labels beside spans, a question beside labels, a second text of some."""
+    items = [{"text": text, "cats": ["a"], "entities": [[0, 1, "A"]]} for text in "一二三四"]
+    converted = convert_items(tmp_path, *items, task_name="token_cls")
+    assert [count for count, _ in converted.changes.counts.values()] == [4] and "labels left out" in converted.changes.lines()[0]
+    items = [*labelled("一二三四"), {"text": "五", "label": ["a"], "question": "六？", "sentence2": "七"}]
+    (tmp_path / "other").mkdir()
+    said = convert_items(tmp_path / "other", *items).changes.lines()
+    assert len(said) == 2 and said[0].startswith("question left out") and said[1].startswith("text_pair left out")
+
+
 def test_duplicates_can_be_dropped(tmp_path):
     items = [*labelled("一二三四五六"), *labelled("一二三")[::-1]]
     converted = convert_items(tmp_path, *items, duplicates=DROP)
