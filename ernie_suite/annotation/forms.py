@@ -111,7 +111,7 @@ class Classification(Form):
 
     task_name = "seq_cls"
     dataset = "tnews"
-    uses = ("labels",)
+    uses: ClassVar[Tuple[str, ...]] = ("labels",)
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
