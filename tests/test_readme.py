@@ -162,10 +162,12 @@ def test_links_to_sections_lead_to_one(document):
 # ---------------------------------------------------------------- and runs
 
 STAND_INS = {"tnews": "sample_reviews", "msra_ner": "sample_people_daily", "cmrc2018": "sample_reading"}
+STAND_INS["c3"] = "sample_choice"
 FOLDERS = {
     "seq_cls": ("TNEWS", "SAMPLE_REVIEWS", "DEMO", "MINE"),
     "token_cls": ("MSRA_NER", "SAMPLE_PEOPLE_DAILY"),
     "qa": ("CMRC2018", "SAMPLE_READING"),
+    "multiple_choice": ("C3", "SAMPLE_CHOICE"),
 }
 COMPRESS_LIMITS = ["--max_train_samples", "16", "--max_eval_samples", "16", "--num_train_epochs", "1"]
 COMPRESS_LIMITS += ["--max_seq_length", "48", "--algo_list", "hist", "--batch_size_list", "4", "16"]
@@ -206,7 +208,7 @@ def workplace(finetuned, tmp_path_factory) -> Path:
         if words[1].startswith("compress_") and words[1] not in compressed:
             compressed.add(words[1])
             run_script(*with_stand_ins(words[1:], folder), *COMPRESS_LIMITS)
-    assert len(compressed) == 3
+    assert len(compressed) == 4
     return folder
 
 
@@ -285,6 +287,7 @@ def test_where_there_is_no_gpu_it_is_said_in_one_line(workplace, command):
 NETWORK = {
     **{"run_seq_cls.py": "tnews", "run_token_cls.py": "msra_ner", "run_qa.py": "cmrc2018"},
     **{"compress_seq_cls.py": "tnews", "compress_token_cls.py": "msra_ner", "compress_qa.py": "cmrc2018"},
+    **{"run_multiple_choice.py": "c3", "compress_multiple_choice.py": "c3"},
     "infer.py": "tnews",
 }
 

@@ -153,7 +153,7 @@ class _Kept:
 
     def __init__(self) -> None:
         self.asked, self.answers, self.texts, self.strata = Digests(), Digests(), Digests(), Digests()
-        self.count = 0
+        self.count, self.columns = 0, 1
         self.names: Dict[str, int] = {}  # of the classes, with a number each
 
     def add(self, form: Form, record: Record, example: Dict) -> None:
@@ -225,6 +225,7 @@ def _read(
                 unlabeled.write(to_json(form.unlabeled(record)) + b"\n")
                 left += 1
             else:
+                form.count_unused(record)
                 kept.add(form, record, example)
                 spool.write(to_json([record.place, example]) + b"\n")
     return kept, left

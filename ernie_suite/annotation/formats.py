@@ -8,13 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, List, Optional
 
-from ernie_suite.annotation.columns import is_tag, read_columns, split_line
+from ernie_suite.annotation.columns import DOCUMENT, is_tag, read_columns, split_line
 from ernie_suite.annotation.doccano import read_doccano, write_doccano
 from ernie_suite.annotation.items import first_character, json_items
 from ernie_suite.annotation.label_studio import labeling_config, read_min, read_tasks, write_tasks
 from ernie_suite.annotation.prelabels import Names, Prelabel
 from ernie_suite.annotation.records import Record, Source
 from ernie_suite.annotation.tables import SEPARATORS, read_table
+from ernie_suite.texts import TOKEN_MARK
 
 from ernie_inference.errors import InputError
 from ernie_inference.text_files import read_lines
@@ -61,8 +62,8 @@ def _is_min(head: Head) -> bool:
 
 
 def _has_tags(head: Head) -> bool:
-    cells = [split_line(line) for line in head.lines if not line.startswith(("-DOCSTART-", "#"))]
-    return bool(cells) and all(len(row) > 1 and is_tag(row[-1]) for row in cells)
+    cells = [split_line(line) for line in head.lines if not line.startswith((DOCUMENT, "#"))]
+    return bool(cells) and len(cells[0]) > 1 and is_tag(cells[0][-1])
 
 
 def _has_columns(head: Head) -> bool:
@@ -104,6 +105,8 @@ def find_format(path: Path, name: Optional[str] = None) -> Format:
     else:
         lines = (line.rstrip("\n") for line in read_lines(path) if line.strip())
         head = Head(list(islice(lines, LINES_LOOKED_AT)), None)
+        if TOKEN_MARK in head.lines[0]:
+            raise InputError(f"{path} has MSRA NER's columns, which the scripts read as they are: see --data_dir")
     found = next((found for found in FORMATS.values() if found.is_it(head)), None)
     if found is None:
         listed = "; ".join(f"{each.name} ({each.about})" for each in FORMATS.values())

@@ -29,6 +29,7 @@ class Form:
         dataset: whose format it is, for --task_name of the scripts, as far as is_like() does not know better.
         suffix: of its files.
         has_labels: whether labels.txt belongs to it.
+        uses: what of a record, beside its text, goes into an example.
 
     Args:
         changes: where what is changed or left out is counted.
@@ -39,6 +40,7 @@ class Form:
     dataset: ClassVar[str]
     suffix: ClassVar[str] = ".json"
     has_labels: ClassVar[bool] = True
+    uses: ClassVar[Tuple[str, ...]]
 
     def __init__(self, changes: Changes, overlaps: str = LONGEST):
         self.changes, self.overlaps = changes, overlaps
@@ -58,6 +60,12 @@ class Form:
             InputError: it is annotated for another task.
         """
         raise NotImplementedError
+
+    def count_unused(self, record: Record) -> None:
+        """Count what a record says that this task does not read."""
+        for name in ("labels", "spans", "answers", "question", "text_pair"):
+            if name not in self.uses and getattr(record, name):
+                self.changes.add(f"{name} left out, as {self.task_name} does not read them", record.place)
 
     def texts(self, record: Record) -> List[str]:
         """The texts of which none may be in two splits; the same number for each record."""
@@ -103,6 +111,7 @@ class Classification(Form):
 
     task_name = "seq_cls"
     dataset = "tnews"
+    uses: ClassVar[Tuple[str, ...]] = ("labels",)
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
@@ -140,6 +149,7 @@ class PairClassification(Classification):
     """The same of two texts, as OCNLI has it."""
 
     dataset = "ocnli"
+    uses = ("labels", "text_pair")
 
     def fields(self, record: Record) -> Example:
         return dict(zip(("sentence1", "sentence2"), self.texts(record)))
@@ -162,6 +172,7 @@ class Tagging(Form):
     task_name = "token_cls"
     dataset = "msra_ner"
     suffix = ".tsv"
+    uses = ("spans",)
 
     def is_annotated(self, record: Record) -> bool:
         return bool(record.spans) and record.question is None
@@ -213,6 +224,7 @@ class Reading(Form):
     task_name = "qa"
     dataset = "cmrc2018"
     has_labels = False
+    uses = ("labels", "spans", "answers", "question")
 
     def is_annotated(self, record: Record) -> bool:
         if record.question is None:

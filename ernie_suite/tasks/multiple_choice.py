@@ -183,14 +183,13 @@ def score_single_rows() -> None:
     PaddleNLP 2.8.1's reads the number of choices from the shape of its input, whatever its config says, so that it
     would take seq_len for it. Can go when it goes by config.num_choices.
     """
+
+    def forward(self, input_ids, token_type_ids=None):  # by this name Paddle puts it back after an export
+        pooled = self.roberta(input_ids, token_type_ids=token_type_ids)[1]
+        return self.classifier(self.dropout(pooled))
+
     # As an attribute that is simply set, PaddleNLP would wrap it in a function of which Paddle can trace no program.
-    type.__setattr__(transformers.RobertaForMultipleChoice, "forward", score_rows_of_roberta)
-
-
-def score_rows_of_roberta(self, input_ids, token_type_ids=None):
-    """Scores [batch, 1]."""
-    pooled = self.roberta(input_ids, token_type_ids=token_type_ids)[1]
-    return self.classifier(self.dropout(pooled))
+    type.__setattr__(transformers.RobertaForMultipleChoice, "forward", forward)
 
 
 def choice_targets(task: Task, example: Example, encoded: Encoded) -> Sequence[int]:

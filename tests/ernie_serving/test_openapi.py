@@ -62,7 +62,7 @@ ENGINES = {
 @pytest.fixture(scope="module")
 def address():
     """Where a model of each family is served, each of a few lines."""
-    config = ServiceConfig({task.name: ModelConfig("toys", max_texts=5) for task in ENGINES})
+    config = ServiceConfig({task.name: ModelConfig("toys", max_texts=5, max_windows=20_480) for task in ENGINES})
     metrics = Metrics([task.name for task in ENGINES])
     services = {}
     for task, engine in ENGINES.items():

@@ -5,6 +5,7 @@ import tracemalloc
 
 from ernie_suite.command_line import read_config
 from ernie_suite.data import DATASETS, find_dataset, load_examples, load_labels
+from ernie_suite.tasks.multiple_choice import MULTIPLE_CHOICE
 
 import pytest
 from paddlenlp.datasets import clue, cmrc2018, msra_ner
@@ -59,7 +60,7 @@ def test_each_classification_set(tmp_path, name, line, text, text_pair, label):
     assert (example["text"], example["text_pair"], example["label"]) == (text, text_pair, label)
 
 
-@pytest.mark.parametrize("name", [spec.name for spec in DATASETS.values() if spec.builder])
+@pytest.mark.parametrize("name", [s.name for s in DATASETS.values() if s.builder and s.family is not MULTIPLE_CHOICE])
 def test_labels_stand_in_the_order_of_the_published_models(name):
     """PaddleNLP's own: OCNLI's and CMNLI's are the same labels in different orders."""
     module, subset = find_dataset(name).builder

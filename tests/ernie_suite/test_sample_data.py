@@ -51,6 +51,11 @@ WRITTEN = {
         "dev": (952, "caa33b457a3eed18"),
         "test": (988, "58eac59e538c472e"),
     },
+    "sample_choice": {
+        "train": (7_681, "fe5034102c4249f8"),
+        "dev": (952, "dab20b2e3070d782"),
+        "test": (988, "7bd309fd0067933b"),
+    },
     "sample_entity_types": {
         "train": (13_089, "d312fb86565a3ccd"),
         "dev": (1_639, "bf18b8c6b18e9c4f"),

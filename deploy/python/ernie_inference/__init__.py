@@ -13,6 +13,7 @@ It needs numpy, tqdm and a runtime (paddlepaddle, onnxruntime), nothing of the t
                                     each; its docstring says what belongs to another engine
     predictor, bulk                 the two put together; a whole file answered
     batches, answer_options         inputs as the engine is given them; what of the answers is wanted
+    assignment                      which choice fills which blank
     wordpiece                       text as tokens with character positions
     inference_config, model_files   the files beside a model; the model's own
     derived                         files that are made from a model and kept beside it

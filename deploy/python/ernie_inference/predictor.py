@@ -32,7 +32,9 @@ class ErniePredictor:
     engine, which shares the weights. What an input is, for
     seq_cls: a text, a pair (text, text_pair), or {"text", "text_pair"};
     token_cls: a text, a list of tokens, or {"text"} or {"tokens"};
-    qa: a pair (question, context), or {"question", "context"}.
+    qa: a pair (question, context), or {"question", "context"};
+    multiple_choice: a triple (context, question, choices), or {"context", "question", "choices"}, or, for the blanks
+    of a text, {"context", "choices"}.
     """
 
     # Texts are read, and sorted by length, this many batches at a time: enough that hardly any

@@ -51,19 +51,15 @@ def test_paddle_and_onnx_agree_on_300_texts(tiny, task):
     inputs = example_inputs(task, corpus()[::180][:300])
     paddle_predictor = load_predictor(tiny[task], num_threads=1)
     onnx_predictor = load_onnx_predictor(tiny[task], num_threads=1)
-    windows = [w for text in inputs for w in paddle_predictor.task.windows(as_dict(task, text))]
+    windows = [w for text in inputs for w in paddle_predictor.task.windows(paddle_predictor.task.as_example(text, ""))]
     for ours, theirs, window in zip(
         paddle_predictor.run_windows(windows), onnx_predictor.run_windows(windows), windows
     ):
-        length = len(window.input_ids) if task != "seq_cls" else None
+        length = len(window.input_ids) if task in ("token_cls", "qa") else None
         for a, b in zip(ours, theirs):
             np.testing.assert_allclose(a[:length], b[:length], atol=1e-4, rtol=0)
     answers = without_scores(paddle_predictor.predict(inputs))
     assert without_scores(onnx_predictor.predict(inputs)) == answers
-
-
-def as_dict(task, text):
-    return dict(zip(("question", "context"), text)) if task == "qa" else {"text": text}
 
 
 def test_infer_answers_with_a_converted_model(converted):

@@ -63,7 +63,7 @@ def test_the_loader_reads_all_that_was_annotated(tmp_path, name, dataset, labels
     assert len(found) == 10 == sum(converted.examples.values())
     if dataset == "msra_ner":
         entities = {"".join(e["tokens"][i:j]): label for e in found for label, i, j in spans_of(e["labels"])}
-        assert entities["王小明"] == "PER" and entities["IBM公司"] == "ORG" and len(entities) == 18
+        assert entities["王小明"] == "PER" and entities["IBM公司"] == "ORG" and len(entities) == 21
     elif dataset == "cmrc2018":
         assert all(e["context"].startswith(e["answers"][0], e["answer_starts"][0]) for e in found)
     else:
@@ -85,7 +85,7 @@ def test_several_labels_of_one_text_make_lists_of_all(tmp_path):
     assert convert_items(tmp_path, *items).dataset == "multi_label"
     written = [json.loads(line) for split in SPLITS
                for line in (tmp_path / "data" / f"{split}.json").read_text(encoding="utf-8").splitlines()]  # fmt: skip
-    assert sorted(item["labels"] for item in written) == sorted([["b", "a"], *(["a"] * 4), *(["b"] * 3)])
+    assert sorted(item["labels"] for item in written) == sorted([["b", "a"], *[["a"]] * 4, *[["b"]] * 3])
     assert all("label" not in item for item in written)
 
 
@@ -207,6 +207,17 @@ def test_every_text_is_in_a_split_or_said_to_be_elsewhere(tmp_path):
     assert sum(converted.examples.values()) + converted.unlabeled + 1 == len(items)
     kinds = Counter(item["what"] for item in listed(tmp_path))
     assert len(kinds) == 4 and sum(kinds.values()) == 4  # empty text, empty label, twice, otherwise
+
+
+def test_what_another_task_would_read_is_counted(tmp_path):
+    """Labels beside spans, a question beside labels, a second text of some."""
+    items = [{"text": text, "cats": ["a"], "entities": [[0, 1, "A"]]} for text in "一二三四"]
+    converted = convert_items(tmp_path, *items, task_name="token_cls")
+    assert [count for count, _ in converted.changes.counts.values()] == [4] and "labels left out" in converted.changes.lines()[0]
+    items = [*labelled("一二三四"), {"text": "五", "label": ["a"], "question": "六？", "sentence2": "七"}]
+    (tmp_path / "other").mkdir()
+    said = convert_items(tmp_path / "other", *items).changes.lines()
+    assert len(said) == 2 and said[0].startswith("question left out") and said[1].startswith("text_pair left out")
 
 
 def test_duplicates_can_be_dropped(tmp_path):

@@ -20,6 +20,7 @@ BLANK_TOKENS = ("[unused1]", "[MASK]", "[UNK]")  # the first that the vocabulary
 OTHER_BLANK = ("[MASK]",) * 4  # an idiom has four characters
 # So one input is 4,096 windows at most, however short it is.
 FEWEST_CHOICES, MOST_CHOICES, MOST_BLANKS = 2, 64, 64
+CLOZE_TEXT = {"type": "string", "pattern": "^[^#]*#idiom[0-9]*#[^#]*$"}  # others may have several blanks, or none
 
 
 class Blank(NamedTuple):
@@ -49,9 +50,10 @@ class MultipleChoice(Task):
         record({"context": TEXT, "question": TEXT, "choices": array(TEXT, FEWEST_CHOICES, MOST_CHOICES)}),
         record(
             {
-                "context": {"type": "string", "pattern": "^[^#]{0,200}#idiom[0-9]{0,6}#[^#]{0,200}$"},
+                "context": one_of(CLOZE_TEXT, array(CLOZE_TEXT, 1, MOST_BLANKS)),
                 "choices": array(TEXT, FEWEST_CHOICES, MOST_CHOICES),
-            }
+            },
+            {"question": {"type": "string", "nullable": True, "enum": [None]}},
         ),
     )
     sample_inputs = [
