@@ -15,7 +15,7 @@ and line, and what was skipped or repaired is counted and said in one line a fil
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 from ernie_suite.reading import Example, Reader, SplitFile, json_lines
 from ernie_suite.sample_data import WRITERS, make_sample_data
@@ -179,7 +179,7 @@ def load_examples(name: str, split: str, data_dir: Optional[str] = None) -> List
         InputError: the data set is unknown or cannot be had, or a file of it is missing, empty or malformed.
     """
     spec = find_dataset(name)
-    file = split_file(spec, split, data_dir)
+    file = SplitFile(_file_of(spec, split, data_dir), split, load_labels(spec, data_dir), spec.skipped_label)
     try:
         examples = list(spec.read(file))
     except FileNotFoundError:
@@ -192,15 +192,6 @@ def load_examples(name: str, split: str, data_dir: Optional[str] = None) -> List
     if remarks:
         note(f"{file.path}: {remarks}")
     return examples
-
-
-def split_file(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> SplitFile:
-    """The file of a split, for spec.read, which gives its examples one by one; downloaded where it has to be.
-
-    Raises:
-        InputError: it cannot be had, or there is something wrong with the labels beside it.
-    """
-    return SplitFile(_file_of(spec, split, data_dir), split, load_labels(spec, data_dir), spec.skipped_label)
 
 
 def load_answered_examples(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> List[Example]:
@@ -256,3 +247,14 @@ def _download(spec: DatasetSpec, module: str, name: Optional[str], split: str) -
             f"data set {spec.name} cannot be had: paddlenlp.datasets could not download its {split} split ({reason}); "
             f"give your own files in the same format with --data_dir"
         ) from None
+
+
+def stream_examples(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> Iterator[Example]:
+    """The examples of a split one by one, without holding them all; none where data_dir has no such file.
+
+    Raises:
+        InputError: it cannot be had, or a line of it is malformed.
+    """
+    file = SplitFile(_file_of(spec, split, data_dir), split, load_labels(spec, data_dir), spec.skipped_label)
+    if file.path.exists():
+        yield from spec.read(file)
