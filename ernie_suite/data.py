@@ -13,9 +13,10 @@ None where a test split gives none. Every file is checked as it is read; what is
 and line, and what was skipped or repaired is counted and said in one line a file.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 from ernie_suite.reading import Example, Reader, SplitFile, json_lines
 from ernie_suite.sample_data import WRITERS, make_sample_data
@@ -142,6 +143,17 @@ def find_dataset(name: str) -> DatasetSpec:
     return DATASETS[key]
 
 
+def stream_examples(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> Iterator[Example]:
+    """The examples of a split one by one, without holding them all; none where data_dir has no such file.
+
+    Raises:
+        InputError: it cannot be had, or a line of it is malformed.
+    """
+    file = SplitFile(_file_of(spec, split, data_dir), split, load_labels(spec, data_dir), spec.skipped_label)
+    if file.path.exists():
+        yield from spec.read(file)
+
+
 LABEL_FILES = ("labels.txt", "labels.json")
 
 
@@ -247,14 +259,3 @@ def _download(spec: DatasetSpec, module: str, name: Optional[str], split: str) -
             f"data set {spec.name} cannot be had: paddlenlp.datasets could not download its {split} split ({reason}); "
             f"give your own files in the same format with --data_dir"
         ) from None
-
-
-def stream_examples(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> Iterator[Example]:
-    """The examples of a split one by one, without holding them all; none where data_dir has no such file.
-
-    Raises:
-        InputError: it cannot be had, or a line of it is malformed.
-    """
-    file = SplitFile(_file_of(spec, split, data_dir), split, load_labels(spec, data_dir), spec.skipped_label)
-    if file.path.exists():
-        yield from spec.read(file)
