@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Dict, List, Optional, Union
 
+from ernie_inference.answer_options import LONG_TEXTS
 from ernie_inference.errors import InputError
 from ernie_inference.tasks import TASKS
 from ernie_inference.tasks.base import Task
@@ -27,9 +28,11 @@ class InferenceConfig:
     lowercase: bool = True
     dataset: str = ""
     versions: Dict[str, str] = field(default_factory=dict)
+    long_texts: Optional[str] = None
 
     def save(self, folder) -> None:
-        (Path(folder) / INFERENCE_FILE).write_bytes(to_json(asdict(self), indent=2) + b"\n")
+        said = {name: value for name, value in asdict(self).items() if value is not None}
+        (Path(folder) / INFERENCE_FILE).write_bytes(to_json(said, indent=2) + b"\n")
 
     @classmethod
     def load(cls, folder) -> "InferenceConfig":
@@ -56,15 +59,20 @@ class InferenceConfig:
         for name in ("max_seq_length", "doc_stride"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, not a number of tokens")
+        if self.long_texts is not None and not (TASKS[self.task].cuts_long_texts and self.long_texts in LONG_TEXTS):
+            raise ValueError(f"long_texts is {self.long_texts!r}, not one of {', '.join(LONG_TEXTS)} for seq_cls")
 
 
 def load_task(
-    folder: Union[str, Path], max_seq_length: Optional[int] = None, vocab_file: Optional[Union[str, Path]] = None
+    folder: Union[str, Path],
+    max_seq_length: Optional[int] = None,
+    vocab_file: Optional[Union[str, Path]] = None,
+    long_texts: Optional[str] = None,
 ) -> Task:
     """The task of an exported model, from the inference.json and vocab.txt beside it.
 
     Raises:
-        InputError: a file is missing or is not what export writes.
+        InputError: a file is missing or is not what export writes, or the task takes no long_texts.
     """
     config = InferenceConfig.load(folder)
     path = Path(vocab_file or Path(folder) / VOCAB_FILE)
@@ -73,4 +81,6 @@ def load_task(
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be used as the vocabulary ({error}): export the model again") from None
     length = config.max_seq_length if max_seq_length is None else max_seq_length
-    return TASKS[config.task](tokenizer, config.labels, length, config.doc_stride)
+    task = TASKS[config.task](tokenizer, config.labels, length, config.doc_stride)
+    task.read_long_texts(long_texts or config.long_texts)
+    return task

@@ -64,6 +64,7 @@ class ErniePredictor:
         batch_size: Optional[int] = None,
         top_k: Optional[int] = None,
         threshold: Optional[float] = None,
+        long_texts: Optional[str] = None,
     ) -> List[Dict]:
         """The answers to all inputs, in their order. Task.decode says what an answer holds.
 
@@ -73,12 +74,13 @@ class ErniePredictor:
             batch_size: windows a run; by default what the engine was made for (EngineConfig.batch_size).
             top_k: give so many of the likeliest labels, entities or answers, from 1 on, with the confidence of each.
             threshold: from 0 to 1; what the model is less certain of than this is no answer.
+            long_texts: for classification: cut, windows or windows_max; by default as the model was trained.
 
         Raises:
             InputError: an input is not what the task takes, an option is out of its range, or the model computed no
                 numbers.
         """
-        return list(self.predict_iter(inputs, batch_size, top_k, threshold))
+        return list(self.predict_iter(inputs, batch_size, top_k, threshold, long_texts))
 
     def predict_iter(
         self,
@@ -86,14 +88,15 @@ class ErniePredictor:
         batch_size: Optional[int] = None,
         top_k: Optional[int] = None,
         threshold: Optional[float] = None,
+        long_texts: Optional[str] = None,
     ) -> Iterator[Dict]:
         """Like predict, for any number of inputs: reads them as it goes and holds only a few batches.
 
         The next inputs are read and tokenized in a second thread while the engine runs.
         """
         batch_size = self._allowed(batch_size)
-        options = self.task.answer_options(top_k, threshold)
-        groups = self._prepare(as_inputs(inputs), batch_size * self.batches_ahead)
+        options = self.task.answer_options(top_k, threshold, long_texts)
+        groups = self._prepare(as_inputs(inputs), batch_size * self.batches_ahead, options)
         with ThreadPoolExecutor(max_workers=1) as tokenizing:
             group = next(groups, None)
             while group is not None:
@@ -167,6 +170,7 @@ class ErniePredictor:
             "labels": list(task.labels),
             "max_seq_length": task.max_seq_length,
             "doc_stride": task.doc_stride,
+            **({} if task.long_texts is None else {"long_texts": task.long_texts}),
             "backend": config.backend,
             "device": config.device,
             "precision": config.precision,
@@ -186,13 +190,13 @@ class ErniePredictor:
             )
         return batch_size
 
-    def _prepare(self, inputs: Iterable[Any], most_windows: int) -> Iterator[List[Prepared]]:
+    def _prepare(self, inputs: Iterable[Any], most_windows: int, options: AnswerOptions) -> Iterator[List[Prepared]]:
         """Groups of prepared inputs with about `most_windows` windows together."""
         group: List[Prepared] = []
         count = 0
         for number, given in enumerate(inputs, start=1):
             example = self.task.as_example(given, f"input {number}")
-            group.append((example, self.task.windows(example)))
+            group.append((example, self.task.windows(example, options)))
             count += len(group[-1][1])
             if count >= most_windows:
                 yield group
@@ -244,6 +248,7 @@ def load_predictor(
     task_name: Optional[str] = None,
     max_seq_length: Optional[int] = None,
     config_dir: Optional[Union[str, Path]] = None,
+    long_texts: Optional[str] = None,
     **engine_options: Any,
 ) -> ErniePredictor:
     """The predictor of an exported model.
@@ -253,10 +258,12 @@ def load_predictor(
         task_name: what the model is expected to be; by default whatever it is.
         max_seq_length: tokens of one window; by default the length the model was trained with.
         config_dir: the folder of inference.json and vocab.txt; by default the model's own.
+        long_texts: for classification, what becomes of texts longer than one window where predict is not told: cut,
+            windows or windows_max; by default as the model was trained.
         engine_options: fields of EngineConfig (device, backend, precision, num_threads ...).
 
     Raises:
-        InputError: a file is missing or broken, or this machine cannot run the model so.
+        InputError: a file is missing or broken, this machine cannot run the model so, or the task takes no long_texts.
     """
     config = EngineConfig(**engine_options)  # refuses what cannot work before anything is read or made
     engine_class = ENGINES[config.backend]
@@ -265,7 +272,7 @@ def load_predictor(
     for name in (INFERENCE_FILE, VOCAB_FILE):
         if not (folder / name).exists():
             raise InputError(f"{folder / name} is missing: {engine_class.config_advice}")
-    task = load_task(folder, max_seq_length)
+    task = load_task(folder, max_seq_length, long_texts=long_texts)
     if task_name not in (None, task.name):
         raise InputError(f"{model} is a {task.name} model, not {task_name}: give its own task name, or another model")
     config.max_seq_length = task.max_seq_length
