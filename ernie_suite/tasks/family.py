@@ -39,6 +39,32 @@ class UnlabeledText:
         return example
 
 
+def cross_entropy(outputs, labels):
+    """logits [batch, ..., classes] and labels [batch, ...]; IGNORED_LABEL counts for nothing."""
+    logits = outputs[0] if isinstance(outputs, tuple) else outputs
+    return paddle.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED_LABEL)
+
+
+def symmetric_kl(outputs, labels):
+    """How far two passes with different dropout are apart: (KL(P || Q) + KL(Q || P)) / 2, the mean over what has labels
+    (R-Drop, Liang et al. 2021, section 2.1).
+
+    PaddleNLP 2.8.1's RDropLoss is of kl_div, which in Paddle 2.6.2 has a gradient for one of the two passes alone.
+
+    Args:
+        outputs: logits [2 * batch, ..., classes], or several of them, one for each of the labels; the second pass
+            stands after the first one.
+        labels: [2 * batch, ...] each; what has IGNORED_LABEL does not count.
+    """
+    found = []
+    for logits, label in zip(outputs if isinstance(outputs, tuple) else (outputs,), labels):
+        first, second = paddle.nn.functional.log_softmax(logits.astype("float32"), axis=-1).chunk(2)
+        apart = ((first.exp() - second.exp()) * (first - second)).sum(axis=-1) / 2
+        counted = (label.chunk(2)[0] != IGNORED_LABEL).astype("float32")
+        found.append((apart * counted).sum() / counted.sum().clip(min=1))
+    return sum(found) / len(found)
+
+
 @dataclass(frozen=True)
 class TaskFamily:
     """All in which classification, tagging and reading differ, for training and evaluation.
@@ -61,6 +87,7 @@ class TaskFamily:
             from input_ids[offset] on.
         remark: (targets, parts) to why an example teaches less than it should, for a line on the screen; or None.
         criterion: (outputs, labels) to the loss.
+        divergence: (outputs of two passes, labels) to how far these are apart, for R-Drop; None: it has no R-Drop.
 
         metric: (examples, results) to figures by name, each of which becomes a column on the screen.
         best_metric: the one that decides which state is best.
@@ -84,6 +111,7 @@ class TaskFamily:
     write_submission: Callable[[IO[str], List[Example], List[Dict]], None]
     shown: Callable[[Example, Dict], Tuple[str, str, str]]
     unlabeled: Type[UnlabeledText]
+    divergence: Optional[Callable] = None
     default_dataset: Optional[str] = None
     check_labels: Callable[[List[str]], None] = lambda labels: None
     ids: str = "told apart"
@@ -102,9 +130,3 @@ class TaskFamily:
     def head(self) -> str:
         """How the names of PaddleNLP's classes end that have the head of this task: ForSequenceClassification."""
         return self.auto_model.__name__[len("AutoModel") :]
-
-
-def cross_entropy(outputs, labels):
-    """logits [batch, ..., classes] and labels [batch, ...]; IGNORED_LABEL counts for nothing."""
-    logits = outputs[0] if isinstance(outputs, tuple) else outputs
-    return paddle.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED_LABEL)

@@ -5,7 +5,7 @@ import sys
 from typing import IO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from ernie_suite.reading import NO_LABEL, Example, Reader, SplitFile, id_field, json_lines, text_field
-from ernie_suite.tasks.family import TaskFamily, UnlabeledText, cross_entropy
+from ernie_suite.tasks.family import TaskFamily, UnlabeledText, cross_entropy, symmetric_kl
 from ernie_suite.tasks.metric import Metric
 
 from paddlenlp.transformers import AutoModelForSequenceClassification
@@ -159,6 +159,7 @@ SEQ_CLS = TaskFamily(
     targets=classification_targets,
     features=classification_features,
     criterion=cross_entropy,
+    divergence=symmetric_kl,
     metric=accuracy,
     best_metric="accuracy",
     write_submission=write_label_lines,

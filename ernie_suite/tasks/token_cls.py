@@ -5,7 +5,7 @@ from bisect import bisect_right
 from typing import IO, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from ernie_suite.reading import Example, SplitFile
-from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily, UnlabeledText, cross_entropy
+from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily, UnlabeledText, cross_entropy, symmetric_kl
 from ernie_suite.tasks.metric import Metric
 
 import numpy as np
@@ -149,6 +149,7 @@ TOKEN_CLS = TaskFamily(
     targets=tagging_targets,
     features=tagging_features,
     criterion=cross_entropy,
+    divergence=symmetric_kl,
     metric=entity_f1,
     best_metric="f1",
     write_submission=write_tag_columns,
