@@ -204,7 +204,8 @@ def stream_examples(spec: DatasetSpec, split: str, data_dir: Optional[str] = Non
     for file in split_files(spec, split, data_dir):
         if file.path.exists():
             file.first_number = count
-            for count, example in enumerate(spec.read(file), count + 1):
+            for example in spec.read(file):
+                count += 1
                 yield example
 
 
