@@ -35,7 +35,7 @@ from ernie_suite.tasks import TaskFamily
 import numpy as np
 from tqdm import tqdm
 
-from ernie_inference.answer_options import add_answer_flags, answer_options_of
+from ernie_inference.answer_options import CUT, add_answer_flags, answer_options_of
 from ernie_inference.console import Parser, number_from, print_row, run_command
 from ernie_inference.engine_choice import add_engine_flags, engine_of, load_with, without_scores
 from ernie_inference.engines.availability import gpu_is_usable
@@ -73,7 +73,7 @@ def parse_arguments() -> Namespace:
     add_answer_flags(parser)
     args = parser.parse_args()
     args.answer_options = answer_options_of(args)
-    if args.answer_options.given and not args.show:
+    if (args.top_k, args.threshold) != (None, None) and not args.show:
         raise InputError("--top_k and --threshold are for the answers that --show prints: add it; metrics are without")
     if args.calibrate and not args.analyze:
         raise InputError("--calibrate keeps the temperature that --analyze finds: add it")
@@ -92,6 +92,7 @@ def make_predictor(args: Namespace) -> ErniePredictor:
     options: Dict[str, Any] = {
         "task_name": find_dataset(args.task_name).task_name,
         "max_seq_length": args.max_seq_length,
+        "long_texts": args.long_texts,
         "device": args.device,
         "precision": args.precision,
         "num_threads": args.num_threads,
@@ -256,6 +257,7 @@ def report(args: Namespace, predictor: ErniePredictor, count: int, figures: Dict
         split=args.split,
         max_samples=args.max_samples,
         max_seq_length=args.max_seq_length,
+        long_texts=args.long_texts,
         data_dir=args.data_dir,
     )
     content = {
@@ -266,6 +268,7 @@ def report(args: Namespace, predictor: ErniePredictor, count: int, figures: Dict
         "engine": predictor.engine.describe(),
         "batch_size": args.batch_size,
         "max_seq_length": predictor.task.max_seq_length,
+        "long_texts": predictor.task.long_texts or CUT,
         **figures,
     }
     write_json(path, content)

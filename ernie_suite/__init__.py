@@ -14,8 +14,10 @@ called, as what that needs is slow to import):
     runs                    what decides the result of a run, how an interrupted one goes on, and what it leaves
     unlabeled               text without labels for a teacher to answer, mixed with the labelled text
     figures                 where the figures of infer.py go
+    regularisation          what keeps a training on few labels from learning them by heart
     callbacks, trainer      PaddleNLP's Trainer with what is missing there
     compression/            pruning and quantization
+    folds                   k-fold training
     arguments               the flags, their defaults, and what can be wrong with them
     command_line, scripts   flags and config.yml put together; what run_*.py and compress_*.py do
 

@@ -15,6 +15,7 @@ from ernie_suite.tasks.class_weights import BALANCED
 import paddle
 from paddlenlp.trainer import TrainingArguments
 
+from ernie_inference.answer_options import LONG_TEXTS
 from ernie_inference.engines.availability import cuda_problem
 from ernie_inference.errors import InputError
 
@@ -32,6 +33,14 @@ class DataArguments:
     )
     max_seq_length: int = field(default=128, metadata={"help": "most tokens of one model input, [CLS] and [SEP] too"})
     doc_stride: int = field(default=32, metadata={"help": "tokens that neighbouring windows of a long text share"})
+    long_texts: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "classification of what is longer than one window: cut it, or answer all its windows and take the "
+            "mean of their probabilities, or the largest; default: cut",
+            "choices": list(LONG_TEXTS),
+        },
+    )
     max_train_samples: Optional[int] = field(default=None, metadata={"help": "use only so many training examples"})
     max_eval_samples: Optional[int] = field(default=None, metadata={"help": "use only so many dev examples"})
     config: str = field(default=str(CONFIG_FILE), metadata={"help": "hyper-parameters per data set"})
@@ -71,6 +80,15 @@ class FinetuneArguments(TrainingArguments):
         default=None,
         metadata={"help": f"{BALANCED}: in classification the labels of few training examples weigh more in the loss"},
     )
+    rdrop_alpha: Optional[float] = field(
+        default=None, metadata={"help": "R-Drop: weight of how far two passes with different dropout are apart"}
+    )
+    fgm_epsilon: Optional[float] = field(
+        default=None, metadata={"help": "FGM: train on word embeddings that are worse by so much, too"}
+    )
+    num_folds: Optional[int] = field(
+        default=None, metadata={"help": "train so many models, each without a part of the training set, and average"}
+    )
     logging_steps: int = field(default=10, metadata={"help": "show the loss every so many steps"})
     report_to: Optional[List[str]] = field(default_factory=list, metadata={"help": "e.g. visualdl"})
     skip_profile_timer: Optional[bool] = field(default=True, metadata={"help": "no per-step timers"})
@@ -93,7 +111,9 @@ class FinetuneArguments(TrainingArguments):
         check_at_least(self, 1, "per_device_train_batch_size", "per_device_eval_batch_size", "eval_accumulation_steps")
         check_at_least(self, 1, "gradient_accumulation_steps", "eval_steps", "logging_steps", "save_total_limit")
         check_at_least(self, 1, "early_stopping_patience")
+        check_at_least(self, 2, "num_folds")
         check_at_least(self, 0, "warmup_steps", "dataloader_num_workers", "weight_decay", "max_grad_norm", "lr_end")
+        check_at_least(self, 0, "rdrop_alpha", "fgm_epsilon")
         check_above(self, 0, "learning_rate", "num_train_epochs", "adam_epsilon", "power", "num_cycles", "scale_loss")
         check_share(self, "token_dropout", "adam_beta1", "adam_beta2")
         check_share(self, "warmup_ratio", all_of_it=True)

@@ -110,6 +110,9 @@ COMPRESSION_WITHOUT_EFFECT = {
         ("do_train", "do_eval", "do_predict", "do_export"), "--no_pruning and --no_quantization say what is left out"
     ),
     "class_weights": "what is pruned learns the answers of the fine-tuned model, not the labels",
+    **dict.fromkeys(
+        ("rdrop_alpha", "fgm_epsilon", "num_folds"), "it is for fine-tuning; a teacher is learnt from here"
+    ),
 }
 
 # What only the command line can say.
@@ -166,7 +169,8 @@ def config_flags(path: Path, sections: List[str], dataset: str, known: List[str]
 
 
 def follow_the_model(model_args, data_args, args, typed: List[str], trains: bool) -> None:
-    """Without training, what a fine-tuned model brings along comes before config.yml: its folder and its lengths.
+    """Without training, what a fine-tuned model brings along comes before config.yml: its folder, its lengths, and
+    what it does with long texts.
 
     Where no model is named, it is the one that was trained before, in output_dir.
     """
@@ -176,7 +180,7 @@ def follow_the_model(model_args, data_args, args, typed: List[str], trains: bool
     model = Path(model_args.model_name_or_path)
     if not trains and (model / INFERENCE_FILE).exists():
         known = InferenceConfig.load(model)
-        for name in ("max_seq_length", "doc_stride"):
+        for name in ("max_seq_length", "doc_stride", "long_texts"):
             if name not in typed:
                 setattr(data_args, name, getattr(known, name))
         folder = Path(args.output_dir or model)

@@ -14,6 +14,7 @@ Every file is checked as it is read; what is wrong is said with file and line, a
 counted and said in one line a file.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, List, Optional, Tuple
@@ -191,6 +192,21 @@ def find_dataset(name: str) -> DatasetSpec:
     if key not in DATASETS:
         raise InputError(f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}")
     return DATASETS[key]
+
+
+def stream_examples(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> Iterator[Example]:
+    """The examples of a split one by one, without holding them all; none where data_dir has no such file.
+
+    Raises:
+        InputError: it cannot be had, or a line of it is malformed.
+    """
+    count = 0
+    for file in split_files(spec, split, data_dir):
+        if file.path.exists():
+            file.first_number = count
+            for example in spec.read(file):
+                count += 1
+                yield example
 
 
 LABEL_FILES = ("labels.txt", "labels.json")

@@ -13,6 +13,7 @@ def figures_file(
     max_samples: Optional[int] = None,
     max_seq_length: Optional[int] = None,
     data_dir: Optional[str] = None,
+    long_texts: Optional[str] = None,
 ) -> Path:
     """Where infer.py writes what it finds of the model PREFIX on a data set.
 
@@ -21,7 +22,7 @@ def figures_file(
 
     Args:
         engine: backend, device and precision.
-        split, max_samples, max_seq_length, data_dir: infer.py's flags of these names.
+        split, max_samples, max_seq_length, data_dir, long_texts: infer.py's flags of these names.
     """
     parts = [dataset]
     if data_dir is not None:
@@ -33,4 +34,6 @@ def figures_file(
         parts.append(f"first{max_samples}")
     if max_seq_length is not None:
         parts.append(f"{max_seq_length}tokens")
+    if long_texts is not None:
+        parts.append(long_texts)
     return Path(f"{prefix}.{'-'.join(parts)}.{'-'.join(engine)}.json")

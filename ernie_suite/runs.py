@@ -70,6 +70,7 @@ def deciding_settings(trainer) -> Dict:
         "world_size": trainer.args.world_size,
         "max_seq_length": trainer.task.max_seq_length,
         "doc_stride": trainer.task.doc_stride,
+        "long_texts": trainer.task.long_texts,
         "dataset": trainer.inference_config.dataset,
         "labels": list(trainer.task.labels),
         "train_examples": examples_digest(trainer.train_dataset),

@@ -10,6 +10,7 @@ from ernie_suite.compression.flags import CompressionArguments
 from ernie_suite.compression.halves import count_calibration_texts
 from ernie_suite.data import find_dataset, load_examples, load_labels
 from ernie_suite.features import Features
+from ernie_suite.folds import FoldedTrainer
 from ernie_suite.models import (
     MASK_TOKEN,
     check_finetuned,
@@ -98,8 +99,11 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
     tokenizer, wordpiece, lowercase = load_tokenizer(name)
     if args.token_dropout and MASK_TOKEN not in wordpiece.vocab:
         raise InputError(f"--token_dropout {args.token_dropout} needs {MASK_TOKEN}, which {name}'s vocabulary has not")
+    if args.rdrop_alpha and family.divergence is None:
+        raise InputError(f"--rdrop_alpha {args.rdrop_alpha}: there is no R-Drop for {family.name}, leave it out")
     task = family.task_class(wordpiece, labels, data_args.max_seq_length, data_args.doc_stride)
     task.thresholds = thresholds or task.thresholds
+    task.read_long_texts(data_args.long_texts)
     check_writable(args.output_dir)
 
     eval_dataset = Features(family, task, examples["dev"], by_length=True)
@@ -126,9 +130,10 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
         lowercase=lowercase,
         dataset=spec.name,
         versions=versions(),
+        long_texts=data_args.long_texts,
     )
     try:
-        return FinetuneTrainer(
+        return (FoldedTrainer if args.num_folds else FinetuneTrainer)(
             family,
             task,
             config,

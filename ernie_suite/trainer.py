@@ -15,7 +15,7 @@ from ernie_suite.callbacks import EvaluationPoints, Progress, is_metric
 from ernie_suite.data import find_dataset
 from ernie_suite.export import export_static, write_predictions, write_vocab
 from ernie_suite.features import Collator, Features
-from ernie_suite.models import MASK_TOKEN
+from ernie_suite.regularisation import RegularisedTrainer
 from ernie_suite.runs import (
     COMPLETE_FILE,
     PROGRESS_FILE,
@@ -38,7 +38,7 @@ from ernie_suite.tasks.family import TaskFamily
 
 import numpy as np
 import paddle
-from paddlenlp.trainer import EarlyStoppingCallback, IntervalStrategy, ProgressCallback, Trainer
+from paddlenlp.trainer import EarlyStoppingCallback, IntervalStrategy, ProgressCallback
 from paddlenlp.trainer.trainer import (
     OPTIMIZER_NAME,
     PADDLE_WEIGHTS_NAME,
@@ -55,7 +55,7 @@ from ernie_inference.files import Unwritable, publish, write_json
 from ernie_inference.inference_config import InferenceConfig
 
 
-class FinetuneTrainer(Trainer):
+class FinetuneTrainer(RegularisedTrainer):
     """Trainer for one task family; `evaluate` returns the task's own metric.
 
     Args:
@@ -259,22 +259,6 @@ class FinetuneTrainer(Trainer):
             raise self._diverged(f"the loss is {logs['loss']}")
         super().log(logs, **kwargs)
 
-    def training_step(self, model, inputs: Dict):
-        return super().training_step(model, {**inputs, "input_ids": self.drop_tokens(inputs["input_ids"])})
-
-    def drop_tokens(self, input_ids: paddle.Tensor) -> paddle.Tensor:
-        """input_ids [batch, seq_len] with args.token_dropout of its tokens masked, special ones never.
-
-        Against learning a small data set by heart (word dropout, Iyyer et al. 2015, section 2.2).
-        """
-        if not self.args.token_dropout:
-            return input_ids
-        tokenizer = self.task.tokenizer
-        dropped = paddle.rand(input_ids.shape) < self.args.token_dropout
-        for special in (tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id):
-            dropped &= input_ids != special
-        return paddle.where(dropped, paddle.full_like(input_ids, tokenizer.vocab[MASK_TOKEN]), input_ids)
-
     def save_best(self, folder: Path) -> None:
         """The model with its tokenizer and inference.json, each file whole or not there."""
         self.model.config.id2label = dict(enumerate(self.task.labels)) or self.model.config.id2label
@@ -305,12 +289,15 @@ class FinetuneTrainer(Trainer):
         """Write the answers to test_examples in the form CLUE asks for; returns the file."""
         examples = self.test_examples
         spec = find_dataset(self.inference_config.dataset)
-        results = self.predict_results(Features(self.family, self.task, examples, by_length=True, labelled=False))
+        results = self.answer_test(Features(self.family, self.task, examples, by_length=True, labelled=False))
         path = Path(self.args.output_dir) / spec.submission
         if self.args.should_save:
             write_predictions(path, self.family, examples, results)
             print(f"{len(examples):,} predictions of the test split: {path}")
         return path
+
+    def answer_test(self, dataset: Features) -> List[Dict]:
+        return self.predict_results(dataset)
 
     def export(self, prefix: str = "model") -> Path:
         """Write the static model to output_dir/export with vocabulary and inference.json; returns its prefix."""

@@ -11,7 +11,7 @@ from ernie_inference.text_output import one_line
 REPORT = "description.json"
 MOST_CLASSES = 40  # on the screen
 MOST_CHARACTERS = 20
-SHOWN_LENGTHS = tuple(length for length in LENGTHS if length >= 32)
+FIRST_LENGTH = 32  # for which the share of longer texts is shown
 
 
 def print_description(description: Description) -> None:
@@ -40,8 +40,8 @@ def print_description(description: Description) -> None:
                 "max_seq_length": f"{length}{' *' if length == description.suggested else '  '}",
                 **{name: f"{counts.share_longer(length):.1%}" for name, counts in splits.items()},
             }
-            for length in SHOWN_LENGTHS
-            if length >= description.suggested // 4 or length == description.suggested
+            for length in LENGTHS
+            if length >= max(description.suggested // 4, FIRST_LENGTH) or length == description.suggested
         ],
         right=["max_seq_length", *splits],
     )

@@ -11,7 +11,7 @@ from itertools import combinations, islice
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from ernie_suite.annotation.splits import Digests, digest, exact_digest
-from ernie_suite.data import DatasetSpec, load_labels, split_files
+from ernie_suite.data import DatasetSpec, load_labels, stream_examples
 from ernie_suite.reading import Example
 from ernie_suite.tasks.family import TaskFamily
 
@@ -179,19 +179,8 @@ def describe(spec: DatasetSpec, data_dir: Optional[str], wordpiece: Optional[Wor
 
 
 def read_split(spec: DatasetSpec, name: str, data_dir: Optional[str]) -> Iterator[Example]:
-    """The examples of a split one by one; none where there is no such file.
-
-    Raises:
-        InputError: a line cannot be used.
-    """
-    count = 0
-    for file in split_files(spec, name, data_dir):
-        if not file.path.exists():
-            continue
-        file.first_number = count
-        for example in tqdm(spec.read(file), desc=str(file.path), unit=" texts", delay=QUIET_SECONDS, leave=False):
-            count += 1
-            yield example
+    """data.stream_examples, with a progress bar."""
+    return iter(tqdm(stream_examples(spec, name, data_dir), desc=name, unit=" texts", delay=QUIET_SECONDS, leave=False))
 
 
 def stand_before(digests: np.ndarray) -> np.ndarray:

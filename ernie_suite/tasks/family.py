@@ -73,6 +73,26 @@ def soft_cross_entropy(logits, teacher_logits, mask):
     return losses[mask].mean()
 
 
+def symmetric_kl(outputs, labels):
+    """How far two passes with different dropout are apart: (KL(P || Q) + KL(Q || P)) / 2, the mean over what has labels
+    (R-Drop, Liang et al. 2021, section 2.1).
+
+    PaddleNLP 2.8.1's RDropLoss is of kl_div, which in Paddle 2.6.2 has a gradient for one of the two passes alone.
+
+    Args:
+        outputs: logits [2 * batch, ..., classes], or several of them, one for each of the labels; the second pass
+            stands after the first one.
+        labels: [2 * batch, ...] each; what has IGNORED_LABEL does not count.
+    """
+    found = []
+    for logits, label in zip(outputs if isinstance(outputs, tuple) else (outputs,), labels):
+        first, second = F.log_softmax(logits.astype("float32"), axis=-1).chunk(2)
+        apart = ((first.exp() - second.exp()) * (first - second)).sum(axis=-1) / 2
+        counted = (label.chunk(2)[0] != IGNORED_LABEL).astype("float32")
+        found.append((apart * counted).sum() / counted.sum().clip(min=1))
+    return sum(found) / len(found)
+
+
 @dataclass(frozen=True)
 class TaskFamily:
     """All in which classification, tagging, reading and multiple choice differ, for training and evaluation.
@@ -96,6 +116,7 @@ class TaskFamily:
             from input_ids[offset] on.
         remark: (targets, parts) to why an example teaches less than it should, for a line on the screen; or None.
         criterion: (outputs, labels) to the loss; with a third argument, weights, where class_weights are given.
+        divergence: (outputs of two passes, labels) to how far these are apart, for R-Drop; None: it has no R-Drop.
         soft_criterion: (logits, teacher's logits, mask) to the loss of a student; see soft_cross_entropy.
         class_weights: (how many training examples have each label, how many there are) to weights for the criterion.
             The rare weigh more; None where the labels of a task cannot be weighed.
@@ -128,6 +149,7 @@ class TaskFamily:
     write_submission: Callable[[IO[str], List[Example], List[Dict]], None]
     shown: Callable[[Example, Dict], Tuple[str, str, str]]
     unlabeled: Type[UnlabeledText]
+    divergence: Optional[Callable] = None
     default_dataset: Optional[str] = None
     check_labels: Callable[[List[str]], None] = lambda labels: None
     ids: str = "told apart"

@@ -111,6 +111,13 @@ def soft_binary_cross_entropy(logits, teacher_logits, mask):
     return F.binary_cross_entropy_with_logits(logits, taught, reduction="none").sum(axis=-1).mean()
 
 
+def symmetric_binary_kl(outputs, labels):
+    """symmetric_kl of two passes' sigmoid(logits) [2 * batch, labels], the mean over texts and labels, in float32."""
+    logits = (outputs[0] if isinstance(outputs, tuple) else outputs).astype("float32")
+    first, second = logits.chunk(2)
+    return ((F.sigmoid(first) - F.sigmoid(second)) * (first - second)).mean() / 2
+
+
 def weights_by_label(counts: np.ndarray, examples: int) -> np.ndarray:
     """[2, labels]: of each label balanced weights of the examples that have it not and of those that have it."""
     return balanced(np.stack([examples - counts, counts]))
@@ -194,6 +201,7 @@ MULTI_LABEL = replace(
     targets=multi_label_targets,
     features=multi_label_features,
     criterion=binary_cross_entropy,
+    divergence=symmetric_binary_kl,
     soft_criterion=soft_binary_cross_entropy,
     class_weights=weights_by_label,
     fit=fit_thresholds,

@@ -7,7 +7,7 @@ from typing import IO, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ernie_suite.analysis.answers import AnswerAnalysis
 from ernie_suite.reading import Example, SplitFile, id_field, text_field
-from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily, cross_entropy
+from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily, cross_entropy, symmetric_kl
 from ernie_suite.tasks.metric import Metric
 from ernie_suite.tasks.questions import UnlabeledContexts
 
@@ -215,6 +215,7 @@ QA = TaskFamily(
     features=reading_features,
     remark=reading_remark,
     criterion=span_cross_entropy,
+    divergence=symmetric_kl,
     metric=exact_match_f1,
     best_metric="exact_match",
     write_submission=write_answers,

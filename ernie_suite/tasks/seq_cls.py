@@ -7,7 +7,7 @@ from typing import IO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 from ernie_suite.analysis.labels import LabelAnalysis
 from ernie_suite.reading import NO_LABEL, Example, Reader, SplitFile, id_field, json_lines, text_field
 from ernie_suite.tasks.class_weights import balanced
-from ernie_suite.tasks.family import TaskFamily, UnlabeledText, cross_entropy
+from ernie_suite.tasks.family import TaskFamily, UnlabeledText, cross_entropy, symmetric_kl
 from ernie_suite.tasks.metric import Metric
 
 from paddlenlp.transformers import AutoModelForSequenceClassification
@@ -169,6 +169,7 @@ SEQ_CLS = TaskFamily(
     features=classification_features,
     criterion=cross_entropy,
     class_weights=lambda counts, examples: balanced(counts),
+    divergence=symmetric_kl,
     metric=accuracy,
     best_metric="accuracy",
     write_submission=write_label_lines,

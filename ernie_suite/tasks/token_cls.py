@@ -6,7 +6,7 @@ from typing import IO, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from ernie_suite.analysis.entities import EntityAnalysis
 from ernie_suite.reading import Example, SplitFile
-from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily, UnlabeledText, cross_entropy
+from ernie_suite.tasks.family import IGNORED_LABEL, TaskFamily, UnlabeledText, cross_entropy, symmetric_kl
 from ernie_suite.tasks.metric import Metric, micro_f1
 
 from paddlenlp.transformers import AutoModelForTokenClassification
@@ -144,6 +144,7 @@ TOKEN_CLS = TaskFamily(
     targets=tagging_targets,
     features=tagging_features,
     criterion=cross_entropy,
+    divergence=symmetric_kl,
     metric=entity_f1,
     best_metric="f1",
     write_submission=write_tag_columns,

@@ -36,6 +36,8 @@ def test_a_task_comes_back_from_its_files(tmp_path):
         (json.dumps({"task": "seq_cls", "labels": ["a", "b"], "max_seq_length": "many"}), None, "max_seq_length"),
         (json.dumps({"task": "seq_cls", "labels": []}), None, "labels holds 0 names"),
         (json.dumps({"task": ["seq_cls"]}), None, "task"),
+        (json.dumps({"task": "seq_cls", "labels": ["a", "b"], "long_texts": "all"}), None, "long_texts is 'all'"),
+        (json.dumps({"task": "qa", "long_texts": "windows"}), None, "long_texts is 'windows'"),
         ("[" * 100_000, None, "not what export writes"),
     ],
 )

@@ -114,11 +114,17 @@ def test_rows_come_back_as_they_were(tmp_path, rows_per_part, row_group_size):
 
 def test_columns_are_the_fields_of_the_task_or_the_one_that_is_named(tmp_path):
     path = tmp_path / "in.parquet"
-    write_table(path, words=[["中", "国"], []], question=["谁", "何"], context=["甲", "乙"], answer=["x", "y"])
+    choices = [["丙", "丁"], ["戊", "己", "庚"]]
+    write_table(
+        path, words=[["中", "国"], []], question=["谁", "何"], context=["甲", "乙"], choices=choices, answer=["x", "y"]
+    )
     found = Columns(None, "found")
     _, (part,) = rewrite(Parquet, path, QA, found, 5)
     answers = parquet.read_table(pa.BufferReader(part))["found"].to_pylist()
     assert json.loads(answers[1]) == {"seen": {"question": "何", "context": "乙"}}
+    _, (part,) = rewrite(Parquet, path, TASKS["multiple_choice"], found, 5)
+    answers = parquet.read_table(pa.BufferReader(part))["found"].to_pylist()
+    assert json.loads(answers[0])["seen"] == {"context": "甲", "question": "谁", "choices": ["丙", "丁"]}
     _, (part,) = rewrite(Parquet, path, TOKEN_CLS, found._replace(text="words"), 5)
     answers = parquet.read_table(pa.BufferReader(part))["found"].to_pylist()
     assert json.loads(answers[0]) == {"seen": {"tokens": ["中", "国"]}}

@@ -18,7 +18,12 @@ NAMES = {
     "multiple_choice": "exam",
 }  # of the models of `several`
 # Options that one of them has for itself.
-OWN = {"news": {"max_texts": 3}, "ner.v2": {"engine": "onnxruntime"}, "qa-1": {"queue_size": 7}}
+OWN = {
+    "news": {"max_texts": 3},
+    "ner.v2": {"engine": "onnxruntime"},
+    "qa-1": {"queue_size": 7},
+    "exam": {"batch_size": 16},
+}
 
 
 @pytest.fixture

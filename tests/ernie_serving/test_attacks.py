@@ -169,7 +169,7 @@ def test_brackets_in_a_text_are_no_lists(service):
 
 def test_more_keys_than_there_are(service):
     keys = [str(number) for number in range(50_000)]
-    said = "50000 keys, and there are 3: texts, top_k, threshold"
+    said = "50000 keys, and there are 4: texts, top_k, threshold, long_texts"
     assert ask(service, key=keys, value=["0"] * 50_000) == (Code.INVALID, said)
     assert service.post(json.dumps({"key": keys, "value": ["0"] * 50_000}).encode())[1]["err_msg"] == said
 

@@ -118,6 +118,8 @@ def test_the_description_is_of_the_models_that_are_served(operations):
     assert "LOC" in answers["/token_cls/prediction"] and "B-LOC" not in answers["/token_cls/prediction"]
     for name in ("top_k", "threshold"):
         assert name in str(by_path["/qa/prediction"].definition.raw["requestBody"])
+    with_long_texts = [path for path, each in by_path.items() if "long_texts" in str(each.definition.raw)]
+    assert with_long_texts == ["/seq_cls/prediction"]
 
 
 def test_every_task_family_says_what_it_takes():

@@ -144,12 +144,24 @@ def test_options_of_the_answers():
         ({"threshold": -0.1}, "threshold is -0.1: give a number from 0 to 1"),
         ({"threshold": float("inf")}, "threshold is inf: give a number from 0 to 1"),
         ({"threshold": [0.5]}, "threshold is a list: give a number from 0 to 1"),
+        ({"long_texts": "all"}, "long_texts is a str: give one of cut, windows, windows_max"),
+        ({"long_texts": ["cut"]}, "long_texts is a list: give one of cut, windows, windows_max"),
         ({"top-k": 1}, "unknown field top-k"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options, message):
     response = toy_service().answer(lambda: {TEXTS: ["好"], **options})
     assert (response.err_no, response.err_msg) == (Code.INVALID, message)
+
+
+def test_windows_of_a_long_text_count_towards_those_of_a_request():
+    """Windows of 32 tokens hold 30 of a text, of which neighbours share 15."""
+    service, long = toy_service(max_windows=4), "好a" * 60
+    cut = service.answer(lambda: {TEXTS: [long] * 4, "long_texts": "cut"})
+    assert [answer["windows"] for answer in json.loads(cut.value[0])] == [1] * 4
+    refused = service.answer(lambda: {TEXTS: [long], "long_texts": "windows"})
+    assert refused.err_no == Code.TOO_LARGE
+    assert refused.err_msg == "text 1 brings the request to 7 windows, the limit is 4"
 
 
 @pytest.mark.parametrize("number", ["9" * 33, "0." + "9" * 500_000, "1e" + "9" * 400_000, "NaN", "-Infinity"])
@@ -339,8 +351,7 @@ def test_a_system_without_processes_is_asked_again_while_others_serve(monkeypatc
 
 
 def test_grpc_is_the_health_check_of_kubernetes():
-    _, address = reserve("127.0.0.1", 0)
-    server, models = serve(address)
+    server, models = serve(address := reserve("127.0.0.1", 0)[1])
     with grpc.insecure_channel(address) as channel:
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
         assert check(b"") == b"\x08\x01"

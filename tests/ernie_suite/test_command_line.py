@@ -40,7 +40,8 @@ NUMBERS = {
     **dict.fromkeys(("max_seq_length", "max_train_samples", "max_eval_samples"), (0, -1)),
     **dict.fromkeys(("warmup_steps", "dataloader_num_workers", "doc_stride"), (-1,)),
     **dict.fromkeys(("learning_rate", "num_train_epochs", "adam_epsilon"), (0, -1, "nan", "inf")),
-    **dict.fromkeys(("weight_decay", "max_grad_norm"), (-0.1, "nan")),
+    **dict.fromkeys(("weight_decay", "max_grad_norm", "rdrop_alpha", "fgm_epsilon"), (-0.1, "nan")),
+    "num_folds": (1, 0),
     **dict.fromkeys(("token_dropout", "adam_beta1", "adam_beta2"), (-0.1, 1, "nan")),
     "warmup_ratio": (-0.1, 1.1, "nan"),
     "max_steps": (0, -2),
@@ -72,6 +73,7 @@ def test_numbers_at_the_edge_of_what_can_be_meant():
         (["--seed", "1", "--seed=2"], "--seed is given twice"),
         (["--dataset", "iflytek"], "--task_name tnews and --dataset iflytek: these are two data sets"),
         (["tnews"], "unknown argument 'tnews'"),
+        (["--long_texts", "max"], "argument --long_texts: invalid choice: 'max' (choose from 'cut', 'windows',"),
         (["--fp16"], "--fp16 needs a GPU"),
         (["--bf16", "true"], "--bf16 needs a GPU"),
         (["--fp16", "--bf16"], "--fp16 and --bf16: give one of them"),
@@ -197,10 +199,11 @@ def test_wrong_config(tmp_path, content):
 
 
 def test_without_training_a_models_own_lengths_and_folder_count(tmp_path):
-    InferenceConfig("seq_cls", ["0", "1"], max_seq_length=256, doc_stride=7).save(tmp_path)
+    InferenceConfig("seq_cls", ["0", "1"], max_seq_length=256, doc_stride=7, long_texts="windows").save(tmp_path)
     model = ("--task_name", "tnews", "--model_name_or_path", str(tmp_path))
     _, data_args, args = parsed(*model, "--do_eval")
     assert (data_args.max_seq_length, data_args.doc_stride, args.output_dir) == (256, 7, str(tmp_path))
+    assert data_args.long_texts == "windows"
     _, data_args, args = parsed(*model, "--do_export", "--max_seq_length", "64", "--output_dir", "x")
     assert (data_args.max_seq_length, data_args.doc_stride, args.output_dir) == (64, 7, "x")
     _, data_args, args = parsed(*model)  # trains

@@ -41,7 +41,7 @@ def learnt(report, after=0):
 # ---------------------------------------------------------------- going on
 
 
-@pytest.mark.parametrize("arguments", [{}, {"gradient_accumulation_steps": 2}])
+@pytest.mark.parametrize("arguments", [{}, {"gradient_accumulation_steps": 2, "rdrop_alpha": 1.0, "fgm_epsilon": 0.5}])
 def test_a_resumed_run_computes_after_the_kill_what_an_undisturbed_one_does(tmp_path, arguments):
     options = {"eval_steps": 2, "token_dropout": 0.2, "logging_steps": 1, "learning_rate": 1e-2, **arguments}
     killed(tmp_path / "killed", 23, **options)
@@ -114,6 +114,7 @@ DECIDING = {
     "gradient_accumulation_steps": 2, "seed": 8, "weight_decay": 0.1, "warmup_ratio": 0.2, "warmup_steps": 3,
     "lr_scheduler_type": "cosine", "adam_beta1": 0.8, "adam_beta2": 0.9, "adam_epsilon": 1e-6, "max_grad_norm": 2.0,
     "token_dropout": 0.1, "early_stopping_patience": 3, "eval_steps": 4, "dataloader_drop_last": True, "bf16": True,
+    "rdrop_alpha": 1.0, "fgm_epsilon": 0.5, "num_folds": 3,
 }  # fmt: skip
 
 

@@ -46,6 +46,8 @@ def tiny_trainer(
     layers=LAYERS,
     unused_tokens=(),
     dataset=None,
+    long_texts=None,
+    kind=FinetuneTrainer,
     **arguments,
 ) -> FinetuneTrainer:
     """A trainer with a model of random weights, two layers and 32 wide, and a few real examples.
@@ -61,9 +63,12 @@ def tiny_trainer(
     tokens = dict.fromkeys([*SPECIAL, *unused_tokens, *characters])
     vocab = {token: i for i, token in enumerate(tokens)}
     task = family.task_class(WordPiece(vocab), labels, max_seq_length)
+    task.read_long_texts(long_texts)
     args = FinetuneArguments(output_dir=str(output_dir), **{**DEFAULTS, **arguments})
-    config = InferenceConfig(task=task.name, labels=labels, max_seq_length=max_seq_length, dataset=spec.name)
-    return FinetuneTrainer(
+    config = InferenceConfig(
+        task=task.name, labels=labels, max_seq_length=max_seq_length, dataset=spec.name, long_texts=long_texts
+    )
+    return kind(
         family,
         task,
         config,

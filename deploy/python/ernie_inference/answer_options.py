@@ -1,10 +1,14 @@
-"""What of the answers is wanted: how many of the likeliest, and from which confidence on."""
+"""What of the answers is wanted: how many of the likeliest, from which confidence on, and of long texts."""
 
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Union
 
 from ernie_inference.errors import InputError
+
+# What becomes of a text that is longer than one window, where there is one answer for all of it: it is cut, or each of
+# its windows is answered, and a label's probability is the mean, or the largest, of those that the windows give it.
+CUT, WINDOWS, WINDOWS_MAX = LONG_TEXTS = ("cut", "windows", "windows_max")
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,7 @@ class AnswerOptions:
     Attributes:
         top_k: so many of the likeliest labels, entities or answers, from 1 on; where there are fewer, all of them.
         threshold: what the model is less certain of than this, from 0 to 1, is no answer.
+        long_texts: for classification, one of LONG_TEXTS; by default as the model was trained.
 
     Raises:
         InputError: a value is out of its range.
@@ -23,12 +28,15 @@ class AnswerOptions:
 
     top_k: Optional[int] = None
     threshold: Optional[float] = None
+    long_texts: Optional[str] = None
 
     def __post_init__(self):
         if self.top_k is not None and not (_is_number(self.top_k, int) and self.top_k >= 1):
             raise InputError(f"top_k is {_shown(self.top_k)}: give a whole number from 1 on")
         if self.threshold is not None and not (_is_number(self.threshold, (int, float)) and 0 <= self.threshold <= 1):
             raise InputError(f"threshold is {_shown(self.threshold)}: give a number from 0 to 1")
+        if self.long_texts is not None and self.long_texts not in LONG_TEXTS:
+            raise InputError(f"long_texts is {_shown(self.long_texts)}: give one of {', '.join(LONG_TEXTS)}")
 
     @property
     def given(self) -> Dict[str, Any]:
@@ -51,6 +59,12 @@ def add_answer_flags(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--threshold", type=float, help="from 0 to 1: what the model is less certain of than this is no answer"
     )
+    parser.add_argument(
+        "--long_texts",
+        choices=LONG_TEXTS,
+        help="classification of what is longer than one window: cut it, or answer all its windows and take the mean of "
+        "their probabilities, or the largest; default: as the model was trained",
+    )
 
 
 def answer_options_of(args: Namespace) -> AnswerOptions:
@@ -59,7 +73,7 @@ def answer_options_of(args: Namespace) -> AnswerOptions:
     Raises:
         InputError: a value is out of its range.
     """
-    return AnswerOptions(args.top_k, args.threshold)
+    return AnswerOptions(args.top_k, args.threshold, args.long_texts)
 
 
 def _is_number(value: Any, kinds: Union[type, tuple]) -> bool:

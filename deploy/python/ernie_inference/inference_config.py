@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Type, Union
 
+from ernie_inference.answer_options import LONG_TEXTS
 from ernie_inference.errors import InputError
 from ernie_inference.tasks import TASKS, WITH_THRESHOLDS
 from ernie_inference.tasks.base import Task
@@ -36,6 +37,7 @@ class InferenceConfig:
     versions: Dict[str, str] = field(default_factory=dict)
     thresholds: Optional[List[float]] = None
     temperature: Optional[float] = None
+    long_texts: Optional[str] = None
 
     @property
     def task_class(self) -> Type[Task]:
@@ -76,6 +78,8 @@ class InferenceConfig:
         temperature = self.temperature
         if temperature is not None and not (type(temperature) in (int, float) and 0 < temperature < math.inf):
             raise ValueError(f"temperature is {temperature!r}, not a number above 0")
+        if self.long_texts is not None and not (TASKS[self.task].cuts_long_texts and self.long_texts in LONG_TEXTS):
+            raise ValueError(f"long_texts is {self.long_texts!r}, not one of {', '.join(LONG_TEXTS)} for seq_cls")
         if self.thresholds is not None:
             self._check_thresholds(self.thresholds)
 
@@ -89,12 +93,15 @@ class InferenceConfig:
 
 
 def load_task(
-    folder: Union[str, Path], max_seq_length: Optional[int] = None, vocab_file: Optional[Union[str, Path]] = None
+    folder: Union[str, Path],
+    max_seq_length: Optional[int] = None,
+    vocab_file: Optional[Union[str, Path]] = None,
+    long_texts: Optional[str] = None,
 ) -> Task:
     """The task of an exported model, from the inference.json and vocab.txt beside it.
 
     Raises:
-        InputError: a file is missing or is not what export writes.
+        InputError: a file is missing or is not what export writes, or the task takes no long_texts.
     """
     config = InferenceConfig.load(folder)
     path = Path(vocab_file or Path(folder) / VOCAB_FILE)
@@ -105,4 +112,5 @@ def load_task(
     length = config.max_seq_length if max_seq_length is None else max_seq_length
     task = config.task_class(tokenizer, config.labels, length, config.doc_stride)
     task.thresholds = config.thresholds
+    task.read_long_texts(long_texts or config.long_texts)
     return task if config.temperature is None else task.at(config.temperature)

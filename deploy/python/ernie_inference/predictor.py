@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
+from ernie_inference.answer_options import PLAIN, AnswerOptions
 from ernie_inference.batches import pad, plan
 from ernie_inference.engines import ENGINES
 from ernie_inference.engines.backends import ONNX, ONNX_TENSORRT
@@ -65,6 +66,7 @@ class ErniePredictor:
         batch_size: Optional[int] = None,
         top_k: Optional[int] = None,
         threshold: Optional[float] = None,
+        long_texts: Optional[str] = None,
     ) -> List[Dict]:
         """The answers to all inputs, in their order. Task.decode says what an answer holds.
 
@@ -74,12 +76,13 @@ class ErniePredictor:
             batch_size: windows a run; by default what the engine was made for (EngineConfig.batch_size).
             top_k: give so many of the likeliest labels, entities or answers, from 1 on, with the confidence of each.
             threshold: from 0 to 1; what the model is less certain of than this is no answer.
+            long_texts: for classification: cut, windows or windows_max; by default as the model was trained.
 
         Raises:
             InputError: an input is not what the task takes, an option is out of its range, or the model computed no
                 numbers.
         """
-        return list(self.predict_iter(inputs, batch_size, top_k, threshold))
+        return list(self.predict_iter(inputs, batch_size, top_k, threshold, long_texts))
 
     def predict_iter(
         self,
@@ -87,22 +90,26 @@ class ErniePredictor:
         batch_size: Optional[int] = None,
         top_k: Optional[int] = None,
         threshold: Optional[float] = None,
+        long_texts: Optional[str] = None,
     ) -> Iterator[Dict]:
         """Like predict, for any number of inputs: reads them as it goes and holds only a few batches.
 
         The next inputs are read and tokenized in a second thread while the engine runs.
         """
-        options = self.task.answer_options(top_k, threshold)
-        for example, windows, outputs in self.outputs_iter(inputs, batch_size):
+        options = self.task.answer_options(top_k, threshold, long_texts)
+        for example, windows, outputs in self.outputs_iter(inputs, batch_size, options):
             yield self.task.decode(example, windows, outputs, options)
 
     def outputs_iter(
-        self, inputs: Union[Iterable[Any], str, Dict], batch_size: Optional[int] = None
+        self,
+        inputs: Union[Iterable[Any], str, Dict],
+        batch_size: Optional[int] = None,
+        options: AnswerOptions = PLAIN,
     ) -> Iterator[Computed]:
         """What Task.decode makes answers of: each input as an example, its windows, and the model's outputs for each of
         them (views of whole batches: what is kept of them is better copied). Otherwise as predict_iter."""
         batch_size = self._allowed(batch_size)
-        groups = self._prepare(as_inputs(inputs), batch_size * self.batches_ahead)
+        groups = self._prepare(as_inputs(inputs), batch_size * self.batches_ahead, options)
         with ThreadPoolExecutor(max_workers=1) as tokenizing:
             group = next(groups, None)
             while group is not None:
@@ -180,6 +187,7 @@ class ErniePredictor:
             **({} if task.thresholds is None else {"thresholds": list(task.thresholds)}),
             "max_seq_length": task.max_seq_length,
             "doc_stride": task.doc_stride,
+            **({} if task.long_texts is None else {"long_texts": task.long_texts}),
             "backend": config.backend,
             "device": config.device,
             "precision": config.precision,
@@ -200,13 +208,13 @@ class ErniePredictor:
             )
         return batch_size
 
-    def _prepare(self, inputs: Iterable[Any], most_windows: int) -> Iterator[List[Prepared]]:
+    def _prepare(self, inputs: Iterable[Any], most_windows: int, options: AnswerOptions) -> Iterator[List[Prepared]]:
         """Groups of prepared inputs with about `most_windows` windows together."""
         group: List[Prepared] = []
         count = 0
         for number, given in enumerate(inputs, start=1):
             example = self.task.as_example(given, f"input {number}")
-            group.append((example, self.task.windows(example)))
+            group.append((example, self.task.windows(example, options)))
             count += len(group[-1][1])
             if count >= most_windows:
                 yield group
@@ -253,6 +261,7 @@ def load_predictor(
     task_name: Optional[str] = None,
     max_seq_length: Optional[int] = None,
     config_dir: Optional[Union[str, Path]] = None,
+    long_texts: Optional[str] = None,
     **engine_options: Any,
 ) -> ErniePredictor:
     """The predictor of an exported model.
@@ -262,10 +271,12 @@ def load_predictor(
         task_name: what the model is expected to be; by default whatever it is.
         max_seq_length: tokens of one window; by default the length the model was trained with.
         config_dir: the folder of inference.json and vocab.txt; by default the model's own.
+        long_texts: for classification, what becomes of texts longer than one window where predict is not told: cut,
+            windows or windows_max; by default as the model was trained.
         engine_options: fields of EngineConfig (device, backend, precision, num_threads ...).
 
     Raises:
-        InputError: a file is missing or broken, or this machine cannot run the model so.
+        InputError: a file is missing or broken, this machine cannot run the model so, or the task takes no long_texts.
     """
     config = EngineConfig(**engine_options)  # refuses what cannot work before anything is read or made
     engine_class = ENGINES[config.backend]
@@ -274,7 +285,7 @@ def load_predictor(
     for name in (INFERENCE_FILE, VOCAB_FILE):
         if not (folder / name).exists():
             raise InputError(f"{folder / name} is missing: {engine_class.config_advice}")
-    task = load_task(folder, max_seq_length)
+    task = load_task(folder, max_seq_length, long_texts=long_texts)
     if task_name not in (None, task.name):
         raise InputError(f"{model} is a {task.name} model, not {task_name}: give its own task name, or another model")
     config.max_seq_length = task.max_seq_length

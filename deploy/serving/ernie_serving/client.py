@@ -113,7 +113,7 @@ class Client:
 
         Args:
             request_id: under which the service notes the request and all that is sent again of it; empty: a new one.
-            options: top_k and threshold, as ErniePredictor.predict takes them; None is not sent.
+            options: top_k, threshold and long_texts, as ErniePredictor.predict takes them; None is not sent.
 
         Raises:
             RequestError: the service refused the request, could not be reached, or answered something else.

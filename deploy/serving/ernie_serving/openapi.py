@@ -6,6 +6,7 @@ Swagger UI of docs_page.py reads OpenAPI 3.0, not 3.1.
 
 from typing import Any, Dict
 
+from ernie_inference.answer_options import LONG_TEXTS
 from ernie_serving.models import Models
 from ernie_serving.protocol import HTTP_STATUS, MODEL, RESULTS, TEXTS, VERSION, Code
 from ernie_serving.service import Service
@@ -88,6 +89,11 @@ def _prediction(service: Service) -> Dict[str, Any]:
     top_k: Dict[str, Any] = {**INTEGER, "minimum": 1, "nullable": True}
     if task.most_answers is not None:
         top_k["maximum"] = task.most_answers
+    long_texts = {
+        "type": "string", "enum": [*LONG_TEXTS, None], "nullable": True,
+        "description": "a text longer than one window: cut it, or answer all its windows and take the mean of their "
+        "probabilities, or the largest",
+    }  # fmt: skip
     request = {
         "type": "object",
         "required": [TEXTS],
@@ -99,6 +105,7 @@ def _prediction(service: Service) -> Dict[str, Any]:
                 "type": "number", "minimum": 0, "maximum": 1, "nullable": True,
                 "description": "what the model is less certain of than this is no answer",
             },
+            **({"long_texts": long_texts} if task.cuts_long_texts else {}),
         },
         "example": {TEXTS: task.sample_inputs},
     }  # fmt: skip

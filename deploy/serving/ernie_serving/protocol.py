@@ -1,9 +1,9 @@
 """What clients and the service say to each other, over gRPC and over HTTP, and the most that a request may hold.
 
-A request has the field `texts`, a JSON list of inputs in the forms that deploy/python takes, and may have `top_k` and
-`threshold`, which say what of the answers is wanted. Over gRPC each stands, as JSON, in the key and value strings of
-Serving's pipeline protocol; over HTTP it is a key of a JSON body. The answer has `err_no`, `err_msg` and `results`, one
-for each text.
+A request has the field `texts`, a JSON list of inputs in the forms that deploy/python takes, and may have `top_k`,
+`threshold` and `long_texts`, which say what of the answers is wanted. Over gRPC each stands, as JSON, in the key and
+value strings of Serving's pipeline protocol; over HTTP it is a key of a JSON body. The answer has `err_no`, `err_msg`
+and `results`, one for each text.
 
 Nothing that a client sent is evaluated or unpickled here: it is read by json.loads or not at all.
 """
@@ -180,7 +180,7 @@ def read_request(task: Task, fields: Dict[str, Any], limits: Limits, deadline: f
     for number, example in enumerate(examples, start=1):
         if time.monotonic() >= deadline:
             raise Refusal(Code.TIMEOUT, f"no time is left at text {number} of {len(examples)}: send fewer at a time")
-        windows.append(task.windows(example))
+        windows.append(task.windows(example, options))
         count += len(windows[-1])
         if count > limits.windows:
             too_large(f"text {number} brings the request to {count} windows", f"{limits.windows}")

@@ -213,7 +213,9 @@ def test_what_another_task_would_read_is_counted(tmp_path):
     """Labels beside spans, a question beside labels, a second text of some."""
     items = [{"text": text, "cats": ["a"], "entities": [[0, 1, "A"]]} for text in "一二三四"]
     converted = convert_items(tmp_path, *items, task_name="token_cls")
-    assert [count for count, _ in converted.changes.counts.values()] == [4] and "labels left out" in converted.changes.lines()[0]
+    assert [count for count, _ in converted.changes.counts.values()] == [
+        4
+    ] and "labels left out" in converted.changes.lines()[0]
     items = [*labelled("一二三四"), {"text": "五", "label": ["a"], "question": "六？", "sentence2": "七"}]
     (tmp_path / "other").mkdir()
     said = convert_items(tmp_path / "other", *items).changes.lines()

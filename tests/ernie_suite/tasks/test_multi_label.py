@@ -14,6 +14,7 @@ from ernie_suite.tasks.multi_label import (
     fit_thresholds,
     multi_hot,
     soft_binary_cross_entropy,
+    symmetric_binary_kl,
 )
 from ernie_suite.tasks.seq_cls import SEQ_CLS
 from ernie_suite.tasks.token_cls import TOKEN_CLS
@@ -146,6 +147,14 @@ def test_a_student_that_answers_as_its_teacher_has_the_least_loss():
 
 
 # ---------------------------------------------------------------- class weights
+
+
+def test_two_passes_are_apart_by_the_symmetric_kl_of_each_label():
+    logits = np.random.default_rng(3).normal(size=(2, 4, 5)).astype("float32")
+    p, q = 1 / (1 + np.exp(-logits))
+    both_ways = sum((a - b) * np.log(a / b) for a, b in ((p, q), (1 - p, 1 - q)))
+    found = symmetric_binary_kl(paddle.to_tensor(np.concatenate(logits)), None)
+    assert float(found) == pytest.approx(both_ways.mean() / 2, rel=1e-5)
 
 
 def test_balanced_weights_are_those_of_scikit_learn():

@@ -100,6 +100,7 @@ class Task:
         forms: that an input may have, for people.
         input_schema: the same for programs, a schema of OpenAPI 3.0.
         sample_inputs: what a command answers that is given no others.
+        cuts_long_texts: whether it reads one window of a text unless it is told otherwise (long_texts).
         has_labels: whether the model's outputs are classes, which have names.
         most_answers: the most that top_k may ask for; None where there are only so many anyway.
         min_seq_length: the fewest tokens of a window that leave room for text.
@@ -119,6 +120,7 @@ class Task:
     forms: ClassVar[str]
     input_schema: ClassVar[Dict[str, Any]]
     sample_inputs: ClassVar[List[Any]]
+    cuts_long_texts: ClassVar[bool] = False
     has_labels: ClassVar[bool] = True
     most_answers: ClassVar[Optional[int]] = None
     min_seq_length: ClassVar[int] = 8
@@ -134,6 +136,16 @@ class Task:
         self.labels = list(labels)
         self.max_seq_length = max_seq_length
         self.doc_stride = doc_stride
+        self.long_texts: Optional[str] = None
+
+    def read_long_texts(self, long_texts: Optional[str]) -> None:
+        """Say what becomes of a text of several windows where AnswerOptions do not: one of LONG_TEXTS; None is CUT, and
+        answers do not speak of it.
+
+        Raises:
+            InputError: it is none of them, or the task does not take any.
+        """
+        self.long_texts = self.answer_options(long_texts=long_texts).long_texts
 
     def at(self: AnyTask, temperature: float) -> AnyTask:
         """The same task with another temperature."""
@@ -174,13 +186,17 @@ class Task:
         return {name: example[name] for name in cls.fields if name in example}
 
     @classmethod
-    def answer_options(cls, top_k: Optional[int] = None, threshold: Optional[float] = None) -> AnswerOptions:
+    def answer_options(
+        cls, top_k: Optional[int] = None, threshold: Optional[float] = None, long_texts: Optional[str] = None
+    ) -> AnswerOptions:
         """AnswerOptions of this task family.
 
         Raises:
-            InputError: a value is out of its range, or top_k is more than the family gives.
+            InputError: a value is out of its range, top_k is more than the family gives, or it takes no long_texts.
         """
-        options = AnswerOptions(top_k, threshold)
+        options = AnswerOptions(top_k, threshold, long_texts)
+        if options.long_texts is not None and not cls.cuts_long_texts:
+            raise InputError(f"long_texts is {options.long_texts}: that is for classification, {cls.name} takes none")
         if cls.most_answers is not None and (options.top_k or 0) > cls.most_answers:
             raise InputError(f"top_k is {options.top_k}: {cls.name} gives at most {cls.most_answers} answers")
         return options
@@ -190,17 +206,16 @@ class Task:
         """An answer as lines for people, in the form that the reference implementation prints."""
         raise NotImplementedError
 
-    def windows(self, example: Dict) -> List[Window]:
+    def windows(self, example: Dict, options: AnswerOptions = PLAIN) -> List[Window]:
         """The model inputs of one example: at least one, also for an empty text."""
-        return [
-            self._window(encoded, part)
-            for encoded in self.encodings(example)
-            for part in self.parts(len(encoded.head), len(encoded.tokens.ids))
-        ]
+        return [window for encoded in self.encodings(example) for window in self._windows_of(encoded)]
 
     def encodings(self, example: Dict) -> List[Encoded]:
         """The tokens of one example: once, or once for each of its choices."""
         return [self.encode(example)]
+
+    def _windows_of(self, encoded: Encoded) -> List[Window]:
+        return [self._window(encoded, part) for part in self.parts(len(encoded.head), len(encoded.tokens.ids))]
 
     def encode(self, example: Dict) -> Encoded:
         """The tokens of one example, as many as its windows need."""

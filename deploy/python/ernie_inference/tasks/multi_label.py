@@ -6,7 +6,7 @@ import numpy as np
 
 from ernie_inference.answer_options import PLAIN, AnswerOptions
 from ernie_inference.tasks.base import Window
-from ernie_inference.tasks.schemas import FLAG, SHARE, array, one_of_names, record
+from ernie_inference.tasks.schemas import COUNT, FLAG, SHARE, array, one_of_names, record
 from ernie_inference.tasks.seq_cls import SequenceClassification, best_first
 from ernie_inference.wordpiece import WordPiece
 
@@ -46,13 +46,15 @@ class MultiLabelClassification(SequenceClassification):
         thresholds = self.thresholds if options.threshold is None else [options.threshold] * len(self.labels)
         given = [i for i, threshold in enumerate(thresholds) if probabilities[i] >= threshold]
         answer = {"labels": self._named(given, probabilities), "truncated": windows[0].truncated}
+        if self.long_texts_for(options) is not None:
+            answer["windows"] = len(windows)
         if options.top_k is not None:
             answer["scores"] = self._named(best_first(probabilities, options.top_k), probabilities)
         return answer
 
     def answer_schema(self) -> Dict[str, Any]:
         labels = array(record({"label": one_of_names(self.labels), "confidence": SHARE}))
-        return record({"labels": labels, "truncated": FLAG}, {"scores": labels})
+        return record({"labels": labels, "truncated": FLAG}, {"windows": COUNT, "scores": labels})
 
     def choices(self, window: Window, outputs: Tuple[np.ndarray, ...]) -> List[int]:
         """One number for the whole set of labels: engines that agree give the same set."""

@@ -1,22 +1,46 @@
 """Classification of a text, or of a pair of texts."""
 
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from ernie_inference.answer_options import PLAIN, AnswerOptions
+from ernie_inference.answer_options import CUT, PLAIN, WINDOWS, WINDOWS_MAX, AnswerOptions
 from ernie_inference.tasks.base import Encoded, Task, Window, finite, softmax
-from ernie_inference.tasks.schemas import FLAG, SHARE, TEXT, TEXT_PAIR, array, nullable, one_of, one_of_names, record
+from ernie_inference.tasks.schemas import (
+    COUNT,
+    FLAG,
+    SHARE,
+    TEXT,
+    TEXT_PAIR,
+    array,
+    nullable,
+    one_of,
+    one_of_names,
+    record,
+)
 from ernie_inference.wordpiece import Tokens
+
+# A text's probabilities [num_labels] from those of its windows [windows, num_labels]. The largest ones are not scaled
+# to a sum of 1: each is what the window gave it in which the label is the most certain.
+POOLING: Dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    CUT: lambda probabilities: probabilities[0],
+    WINDOWS: lambda probabilities: probabilities.mean(axis=0),
+    WINDOWS_MAX: lambda probabilities: probabilities.max(axis=0),
+}
 
 
 class SequenceClassification(Task):
-    """Classify a text, or a pair of texts. Example: {"text": str, "text_pair": str or None}."""
+    """Classify a text, or a pair of texts. Example: {"text": str, "text_pair": str or None}.
+
+    What is longer than one window is cut, or read by windows: all of a single text; of a pair all of the second text,
+    with the first one, or what has room of it in half a window, before each part.
+    """
 
     name = "seq_cls"
     fields = ("text", "text_pair")
     forms = 'a text, a pair of texts, or {"text": ..., "text_pair": ...}'
     input_schema = one_of(TEXT, TEXT_PAIR, record({"text": TEXT}, {"text_pair": nullable(TEXT)}))
+    cuts_long_texts = True
     sample_inputs = [
         "房间宽敞明亮，早餐也很丰富，下次出差还会住这里。",
         "等了一个小时才上菜，鱼还是凉的，不会再来了。",
@@ -37,24 +61,36 @@ class SequenceClassification(Task):
     def describe(cls, answer: Dict) -> List[str]:
         """A client of a service knows the task, and by the answer alone whether the model gives several labels."""
         truncated = "   (the text was truncated)" if answer["truncated"] else ""
+        windows = f"   windows: {answer['windows']}" if "windows" in answer else ""
         if "labels" in answer:
             given = [f"{each['label']} {each['confidence']:.4f}" for each in answer["labels"]]
-            lines = [f"labels: {', '.join(given) or 'none'}{truncated}"]
+            lines = [f"labels: {', '.join(given) or 'none'}{windows}{truncated}"]
         else:
             label = "none" if answer["label"] is None else answer["label"]
-            lines = [f"label: {label}   confidence: {answer['confidence']:.4f}{truncated}"]
+            lines = [f"label: {label}   confidence: {answer['confidence']:.4f}{windows}{truncated}"]
         lines += [f"    {each['label']}   {each['confidence']:.4f}" for each in answer.get("scores", [])]
         return ["seq cls result:", *lines]
 
-    def encode(self, example: Dict) -> Encoded:
-        """Cut to one window, of two texts the longer one until both fit ("longest_first")."""
+    def long_texts_for(self, options: AnswerOptions) -> Optional[str]:
+        """What becomes of long texts, where anybody has said it: the options, or who trained the model."""
+        return options.long_texts or self.long_texts
+
+    def windows(self, example: Dict, options: AnswerOptions = PLAIN) -> List[Window]:
+        return self._windows_of(self.encode(example, options))
+
+    def encode(self, example: Dict, options: AnswerOptions = PLAIN) -> Encoded:
+        """All of the text, or what has room in one window: of two texts the longer one is cut until both fit
+        ("longest_first")."""
+        cuts = (self.long_texts_for(options) or CUT) == CUT
         if example.get("text_pair") is None:
-            return self._cut([], self.tokenizer.encode(example["text"], most=self.max_seq_length - 1))
+            text = self.tokenizer.encode(example["text"], most=self.max_seq_length - 1 if cuts else None)
+            return self._encoded([], text, cuts)
         room = self.max_seq_length - 3
-        first, second = (self.tokenizer.encode(example[name], most=room + 1) for name in ("text", "text_pair"))
+        first = self.tokenizer.encode(example["text"], most=room + 1)
+        second = self.tokenizer.encode(example["text_pair"], most=room + 1 if cuts else None)
         keep = max(room - len(second.ids), room // 2)
         kept = first.ids[:keep] or [self.tokenizer.unk_id]  # an empty first text is still a text
-        return self._cut(kept, second, len(first.ids) > len(kept))
+        return self._encoded(kept, second, cuts, len(first.ids) > len(kept))
 
     def decode(
         self,
@@ -63,10 +99,11 @@ class SequenceClassification(Task):
         outputs: List[Tuple[np.ndarray, ...]],
         options: AnswerOptions = PLAIN,
     ) -> Dict:
-        """outputs: ((logits [num_labels],),). Returns {"label", "confidence" 0 to 1, "truncated"}.
+        """outputs: one (logits [num_labels],) a window. Returns {"label", "confidence" 0 to 1, "truncated"}.
 
         With top_k there is "scores" too, the likeliest labels: [{"label", "confidence"}], the first one the best. Below
-        the threshold, the label is None; confidence, and scores, are what they are without it.
+        the threshold, the label is None; confidence, and scores, are what they are without it. Where it was said what
+        becomes of long texts, there is "windows" too: how many were answered.
         """
         probabilities = self.pooled(lambda logits: softmax(logits / self.temperature), outputs, options)
         best = int(probabilities.argmax())
@@ -76,17 +113,11 @@ class SequenceClassification(Task):
             "confidence": confidence,
             "truncated": windows[0].truncated,
         }
+        if self.long_texts_for(options) is not None:
+            answer["windows"] = len(windows)
         if options.top_k is not None:
             answer["scores"] = self._named(best_first(probabilities, options.top_k), probabilities)
         return answer
-
-    def answer_schema(self) -> Dict[str, Any]:
-        label = one_of_names(self.labels)
-        scores = array(record({"label": label, "confidence": SHARE}))
-        return record({"label": nullable(label), "confidence": SHARE, "truncated": FLAG}, {"scores": scores})
-
-    def choices(self, window: Window, outputs: Tuple[np.ndarray, ...]) -> List[int]:
-        return [int(outputs[0].argmax())]
 
     def pooled(
         self,
@@ -94,16 +125,33 @@ class SequenceClassification(Task):
         outputs: List[Tuple[np.ndarray, ...]],
         options: AnswerOptions,
     ) -> np.ndarray:
-        """The probability of each label for the text, [num_labels]; to_probabilities takes logits of that shape."""
-        return to_probabilities(finite(outputs[0][0]))
+        """The probability of each label for the whole text, [num_labels].
+
+        Args:
+            to_probabilities: of logits [windows, num_labels] those of each window.
+            outputs: one (logits [num_labels],) a window.
+        """
+        logits = finite(np.stack([of_window[0] for of_window in outputs]))
+        return POOLING[self.long_texts_for(options) or CUT](to_probabilities(logits))
+
+    def answer_schema(self) -> Dict[str, Any]:
+        label = one_of_names(self.labels)
+        scores = array(record({"label": label, "confidence": SHARE}))
+        required = {"label": nullable(label), "confidence": SHARE, "truncated": FLAG}
+        return record(required, {"windows": COUNT, "scores": scores})
+
+    def choices(self, window: Window, outputs: Tuple[np.ndarray, ...]) -> List[int]:
+        return [int(outputs[0].argmax())]
 
     def _named(self, numbers: List[int], probabilities: np.ndarray) -> List[Dict[str, Any]]:
         """Labels by their numbers, with their probabilities."""
         return [{"label": self.labels[i], "confidence": float(probabilities[i])} for i in numbers]
 
-    def _cut(self, first: List[int], text: Tokens, truncated: bool = False) -> Encoded:
-        """An example of one window: as much of the text as has room there behind the first one, if there is one."""
+    def _encoded(self, first: List[int], text: Tokens, cuts: bool, truncated: bool = False) -> Encoded:
+        """An example: all of the text, or as much as has room in one window behind the first one, if there is one."""
         head = self._head(first)
+        if not cuts:
+            return Encoded(head, text, truncated)
         room = self.max_seq_length - len(head) - 1
         return Encoded(head, Tokens(*(numbers[:room] for numbers in text)), truncated or len(text.ids) > room)
 
