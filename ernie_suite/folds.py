@@ -9,7 +9,7 @@ those of the mean of their logits.
 import copy
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict, Iterator, List, Tuple
 
 from ernie_suite.compression.halves import comparable, groups_by_text
 from ernie_suite.features import Features
@@ -98,9 +98,7 @@ class FoldedTrainer(FinetuneTrainer):
         Raises:
             InputError: they have not been trained.
         """
-        missing = [member for member in self._members if not (member / PADDLE_WEIGHTS_NAME).exists()]
-        if missing:
-            raise InputError(f"{missing[0]} holds no model: train the folds first, with --do_train")
+        self._check_members()
         own = {name: value.numpy() for name, value in self.model.state_dict().items()}
         total: Tuple[np.ndarray, ...] = ()
         for member in self._members:
@@ -110,6 +108,30 @@ class FoldedTrainer(FinetuneTrainer):
             total = tuple(before + new for before, new in zip(total, logits)) if total else logits
         self.model.set_state_dict(own)
         return tuple(logits / len(self._members) for logits in total)
+
+    def models_of_folds(self, examples: List[Example]) -> Iterator[np.ndarray]:
+        """The numbers of the training examples of each fold in turn, while the model is the one that has not seen them.
+
+        Args:
+            examples: the training set.
+
+        Raises:
+            InputError: the models of the folds have not been trained.
+        """
+        self._check_members()
+        own = {name: value.numpy() for name, value in self.model.state_dict().items()}
+        try:
+            folds = split_into_folds(examples, self.family, self.args.num_folds, self.args.seed)
+            for member, held_out in zip(self._members, folds):
+                self._load_weights(member)
+                yield held_out
+        finally:
+            self.model.set_state_dict(own)
+
+    def _check_members(self) -> None:
+        missing = [member for member in self._members if not (member / PADDLE_WEIGHTS_NAME).exists()]
+        if missing:
+            raise InputError(f"{missing[0]} holds no model: train the folds first, with --do_train")
 
     def answer_test(self, dataset: Features) -> List[Dict]:
         """The answers by the mean of the logits of all folds."""

@@ -45,7 +45,8 @@ def analyze(
 
     Args:
         computed: of each example, as ErniePredictor.outputs_iter and trained.outputs_of give it; read as it goes.
-        order: the numbers of the examples in which `computed` has them, where that is not their own order.
+        order: the numbers of the examples in which `computed` has them, where that is not their own order; it may be
+            filled as `computed` goes.
 
     Raises:
         InputError: the family has no analysis.
@@ -54,7 +55,9 @@ def analyze(
     assert family.analysis is not None
     analysis = family.analysis(family, task)
     results: List[Dict] = [{}] * len(examples)
-    for number, of_example in zip(count() if order is None else order, computed):
+    numbers = iter(count() if order is None else order)
+    for of_example in computed:
+        number = next(numbers)
         results[number] = analysis.add(number, *of_example)
     return Analyzed(results, analysis.report(examples))
 

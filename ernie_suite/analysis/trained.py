@@ -7,6 +7,7 @@ from ernie_suite.analysis.flags import AnalysisArguments
 from ernie_suite.analysis.run import analyze, described_temperature, header, temperature_of, write_report
 from ernie_suite.data import find_dataset, load_answered_examples
 from ernie_suite.features import Features
+from ernie_suite.folds import FoldedTrainer
 from ernie_suite.reading import Example
 from ernie_suite.runs import ANALYSIS_FOLDER
 from ernie_suite.trainer import FinetuneTrainer
@@ -14,6 +15,10 @@ from ernie_suite.trainer import FinetuneTrainer
 from ernie_inference.tasks.base import Computed
 
 AT_ONCE = 4096  # examples whose logits are held at once
+OUT_OF_FOLD = {
+    "zh": "每个样本都由没有学过它的模型回答（交叉验证）。",
+    "en": "Each example is answered by a model that was trained without it (cross-validation).",
+}
 
 
 def analyze_trained(trainer: FinetuneTrainer, data_args: Any, arguments: AnalysisArguments) -> None:
@@ -22,12 +27,19 @@ def analyze_trained(trainer: FinetuneTrainer, data_args: Any, arguments: Analysi
     split, family = arguments.analyze, trainer.family
     assert split is not None
     examples = examples_of(trainer, split, data_args)
-    results, found = analyze(family, trainer.task, examples, outputs_of(trainer, examples))
+    if split == "train" and isinstance(trainer, FoldedTrainer):
+        order: List[int] = []
+        results, found = analyze(family, trainer.task, examples, outputs_out_of_fold(trainer, examples, order), order)
+        remark = {"remark": OUT_OF_FOLD}
+    else:
+        results, found = analyze(family, trainer.task, examples, outputs_of(trainer, examples))
+        remark = {}
     head = header(
         trainer.inference_config.dataset,
         split,
         len(examples),
         family.metric(examples, results),
+        **remark,
         model=str(trainer.args.output_dir),
         data_dir=data_args.data_dir,
     )
@@ -56,3 +68,14 @@ def outputs_of(trainer: FinetuneTrainer, examples: List[Example]) -> Iterator[Co
         some = examples[begin : begin + AT_ONCE]
         dataset = Features(trainer.family, trainer.task, some, by_length=True, labelled=False)
         yield from dataset.outputs_of_examples(trainer.predict_logits(dataset))
+
+
+def outputs_out_of_fold(trainer: FoldedTrainer, examples: List[Example], order: List[int]) -> Iterator[Computed]:
+    """The same of training examples, each by the model that was trained without it.
+
+    Args:
+        order: gets the number of each example before it comes.
+    """
+    for held_out in trainer.models_of_folds(examples):
+        order += held_out.tolist()
+        yield from outputs_of(trainer, [examples[number] for number in held_out])
