@@ -9,7 +9,7 @@ import numpy as np
 
 BINS = 15  # as Guo et al. 2017 have them
 SAMPLE = 1000  # answers that a temperature is fitted on, and as many that it is shown on
-FEWEST = 20  # answers in each of the two, for a temperature to be fitted
+FEWEST = 50  # answers in each of the two, for a temperature to be fitted
 RANGE = (0.05, 20.0)  # of temperatures
 TINY = 1e-12
 
