@@ -11,7 +11,7 @@ import numpy as np
 from ernie_inference.text_output import one_line
 
 MOST_CLASSES = 20  # of a picture of a confusion matrix
-MOST_CHARACTERS = 12  # of a label in it
+MOST_CHARACTERS = 16  # of a label in it
 # Wherever the page is read, one of these has Chinese characters.
 FONTS = [
     *("Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Microsoft YaHei", "WenQuanYi Micro Hei"),
