@@ -210,7 +210,7 @@ class MultipleChoice(Task):
         """
         choices = example["choices"]
         scores = finite(np.array([score for (score,) in outputs], dtype=np.float64)).reshape(-1, len(choices))
-        shares = log_softmax(scores)
+        shares = log_softmax(scores / self.temperature)
         picks = best_assignment(shares) if len(shares) <= len(choices) else shares.argmax(axis=1).tolist()
         found = [_choice(choices, *pair, options) for pair in zip(np.exp(shares), picks)]
         truncated = any(window.truncated for window in windows)
