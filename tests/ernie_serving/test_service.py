@@ -145,7 +145,6 @@ def test_options_of_the_answers():
         ({"threshold": float("inf")}, "threshold is inf: give a number from 0 to 1"),
         ({"threshold": [0.5]}, "threshold is a list: give a number from 0 to 1"),
         ({"long_texts": "all"}, "long_texts is a str: give one of cut, windows, windows_max"),
-        ({"long_texts": ["cut"]}, "long_texts is a list: give one of cut, windows, windows_max"),
         ({"top-k": 1}, "unknown field top-k"),
     ],
 )
