@@ -73,7 +73,7 @@ def test_memory_does_not_grow_with_the_texts(tmp_path, monkeypatch):
     """Some tens of bytes a text are kept, of about 600 that a text has; beside blocks of the file, here small ones."""
     monkeypatch.setattr(items_module, "BLOCK", 1 << 14)
     peaks = {"convert": [], "describe": []}
-    counts = (500, 4500)
+    counts = (300, 2300)
     for count in counts:
         export, folder = tmp_path / f"{count}.json", tmp_path / str(count)
         write_export(export, count)
