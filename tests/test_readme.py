@@ -161,9 +161,14 @@ def test_links_to_sections_lead_to_one(document):
 
 # ---------------------------------------------------------------- and runs
 
-STAND_INS = {"tnews": "sample_reviews", "msra_ner": "sample_people_daily", "cmrc2018": "sample_reading"}
+STAND_INS = {
+    "tnews": "sample_reviews",
+    "iflytek": "sample_reviews",
+    "msra_ner": "sample_people_daily",
+    "cmrc2018": "sample_reading",
+}
 FOLDERS = {
-    "seq_cls": ("TNEWS", "SAMPLE_REVIEWS", "DEMO", "MINE"),
+    "seq_cls": ("TNEWS", "IFLYTEK", "SAMPLE_REVIEWS", "DEMO", "MINE"),
     "token_cls": ("MSRA_NER", "SAMPLE_PEOPLE_DAILY"),
     "qa": ("CMRC2018", "SAMPLE_READING"),
 }

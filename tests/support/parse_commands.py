@@ -17,7 +17,7 @@ from typing import List, Optional
 
 ROOT = Path(__file__).resolve().parents[2]
 # Scripts that give flags they do not know to the run scripts.
-PASS_ON = ("benchmarks/reproduce.py", "benchmarks/pruning_quality.py")
+PASS_ON = ("benchmarks/reproduce.py", "benchmarks/pruning_quality.py", "benchmarks/few_labels.py")
 original = argparse.ArgumentParser.parse_known_args
 start_process = subprocess.Popen.__init__
 
