@@ -162,10 +162,15 @@ def test_links_to_sections_lead_to_one(document):
 
 # ---------------------------------------------------------------- and runs
 
-STAND_INS = {"tnews": "sample_reviews", "msra_ner": "sample_people_daily", "cmrc2018": "sample_reading"}
-STAND_INS["c3"] = "sample_choice"
+STAND_INS = {
+    "tnews": "sample_reviews",
+    "iflytek": "sample_reviews",
+    "msra_ner": "sample_people_daily",
+    "cmrc2018": "sample_reading",
+    "c3": "sample_choice",
+}
 FOLDERS = {
-    "seq_cls": ("TNEWS", "SAMPLE_REVIEWS", "DEMO", "MINE"),
+    "seq_cls": ("TNEWS", "IFLYTEK", "SAMPLE_REVIEWS", "DEMO", "MINE"),
     "token_cls": ("MSRA_NER", "SAMPLE_PEOPLE_DAILY"),
     "qa": ("CMRC2018", "SAMPLE_READING"),
     "multiple_choice": ("C3", "SAMPLE_CHOICE"),
