@@ -82,9 +82,10 @@ class FoldedTrainer(FinetuneTrainer):
             rows.append(self._row(member.name, len(held_out), "held out", scores[-1]))
         out_of_fold = self.metric(examples, answers)
         rows.append(self._row("all of them", len(examples), "out of fold", out_of_fold))
+        self.model.set_state_dict(mean_weights([member / PADDLE_WEIGHTS_NAME for member in self._members]))
+        self.fit_answers()
         averaged = self.metric(self.eval_examples, self.eval_dataset.results(self.mean_logits(self.eval_dataset)))
         rows.append(self._row("mean of logits", len(self.eval_examples), "dev", averaged))
-        self.model.set_state_dict(mean_weights([member / PADDLE_WEIGHTS_NAME for member in self._members]))
         if self.args.should_save:
             print_table(rows)
             self.save_best(folder)
@@ -157,6 +158,7 @@ class FoldedTrainer(FinetuneTrainer):
             tokenizer=self.tokenizer,
             train_dataset=Features(self.family, self.task, [examples[i] for i in others]),
             eval_dataset=Features(self.family, self.task, [examples[i] for i in held_out], by_length=True),
+            class_weights=self.class_weights,
         )
 
     def _row(self, model: str, count: int, kind: str, figures: Dict[str, float]) -> Dict[str, str]:

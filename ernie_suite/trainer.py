@@ -85,12 +85,11 @@ class FinetuneTrainer(RegularisedTrainer):
         super().__init__(args=args, criterion=criterion, data_collator=collator, **kwargs)
         self.family, self.task, self.origin, self._inference_config = family, task, origin, inference_config
         self.fits_answers = False  # whenever the dev set is answered; see TaskFamily.fit
-        self.metric, self.test_examples = family.metric, test_examples
+        self.metric, self.test_examples, self.class_weights = family.metric, test_examples, class_weights
         self.remove_callback(ProgressCallback)
-        for callback in (Progress, EvaluationPoints):
-            self.add_callback(callback)
         self.early_stopping = EarlyStoppingCallback(args.early_stopping_patience or sys.maxsize)
-        self.add_callback(self.early_stopping)
+        for callback in (Progress, EvaluationPoints, self.early_stopping):
+            self.add_callback(callback)
 
     @property
     def inference_config(self) -> InferenceConfig:
@@ -129,6 +128,13 @@ class FinetuneTrainer(RegularisedTrainer):
         if self.fits_answers and self.family.fit:
             self.family.fit(self.task, dataset.examples, partial(dataset.iter_results, predictions))
         return dataset.results(predictions)
+
+    def fit_answers(self) -> None:
+        """Fit to the dev set what the task has beside the weights of the model, as it is now; see TaskFamily.fit."""
+        self.fits_answers = self.family.fit is not None
+        if self.fits_answers:
+            self.predict_results(self.eval_dataset)
+        self.fits_answers = False
 
     def predict_logits(self, dataset: Features, metric_key_prefix: str = "eval") -> Tuple[np.ndarray, ...]:
         """One array [len(dataset), ...] for each output of the model."""
@@ -197,9 +203,7 @@ class FinetuneTrainer(RegularisedTrainer):
             write_json(folder / SETTINGS_FILE, settings)
         self.fits_answers = self.family.fit is not None
         self._train(found.checkpoint)
-        if self.fits_answers:
-            self.predict_results(self.eval_dataset)  # to the best state, which need not be the last one
-        self.fits_answers = False
+        self.fit_answers()  # to the best state, which need not be the last one
         if self.args.should_save:
             report = self._report()
             self.save_best(folder)

@@ -7,6 +7,7 @@ from ernie_suite.compression.halves import comparable
 from ernie_suite.features import Features
 from ernie_suite.folds import FoldedTrainer, mean_weights, split_into_folds
 from ernie_suite.runs import resumable_checkpoints
+from ernie_suite.tasks.multi_label import MULTI_LABEL
 from ernie_suite.tasks.seq_cls import SEQ_CLS
 
 import numpy as np
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ernie_inference.errors import InputError
+from ernie_inference.inference_config import InferenceConfig
 from tests.support.runs import KillBefore, Killed, trainer_in
 from tests.support.trainers import weights
 
@@ -147,3 +149,21 @@ def test_the_mean_of_weights_keeps_their_types(tmp_path):
         "a": ("float32", [1.5, 1.5]),
         "b": ("float16", [1.5, 1.5]),
     }
+
+
+def test_folds_are_weighed_as_one_training_is_and_thresholds_are_the_averaged_models(tmp_path):
+    trainer = trainer_in(
+        tmp_path / "model",
+        family=MULTI_LABEL,
+        dataset="sample_entity_types",
+        kind=FoldedTrainer,
+        num_folds=2,
+        max_steps=4,
+    )
+    trainer.class_weights = np.ones((2, 3), dtype=np.float32)
+    trainer.finetune()
+    assert trainer._trainer_of(tmp_path / "fold", np.arange(3)).class_weights is trainer.class_weights
+    found = InferenceConfig.load(tmp_path / "model").thresholds
+    trainer.task.thresholds = None
+    trainer.fit_answers()
+    assert found == trainer.task.thresholds
