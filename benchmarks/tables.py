@@ -155,6 +155,8 @@ def clue_table(measured: Mapping[str, Scores]) -> Table:
         for model in [*published.CLUE, *(model for model in measured if model not in published.CLUE)]
     }
     of_the_table = [column for column in published.CLUE[published.COMPRESSED_MODEL] if column != AVERAGE]
+    for _, line, _ in rows.values():  # also of a model that the table does not have
+        line.missing = dict.fromkeys(of_the_table, NOT_RUN)
     notes = [
         f"{AVERAGE} is over CLUE's ten data sets; {AVERAGE_OF_MEASURED} is over those measured, in both lines.",
         "CMRC2018 is exact match / F1, MSRA_NER precision / recall / F1; averages take exact match, and F1.",
