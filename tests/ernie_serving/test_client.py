@@ -223,7 +223,7 @@ def test_every_flag_is_looked_at():
         [sys.executable, "deploy/serving/seq_cls_rpc_client.py", "--help"], cwd=ROOT, capture_output=True, text=True
     ).stdout
     flags = set(re.findall(r"--([a-z_]+)", said.partition("options:")[2] or said.partition("optional arguments:")[2]))
-    assert flags - {"help", "dataset", "texts", "split", "tls"} == {*TEXT_FLAGS, *NUMBER_FLAGS}
+    assert flags - {"help", "dataset", "texts", "split", "tls", "long_texts"} == {*TEXT_FLAGS, *NUMBER_FLAGS}
 
 
 @pytest.mark.parametrize("flag", TEXT_FLAGS)
