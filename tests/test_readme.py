@@ -242,7 +242,7 @@ def test_it_runs(workplace, command):
         done = subprocess.run([program, *words[1:]], capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
         return
-    limits = ["--max_samples", "64"] if words[1] == "infer.py" else []
+    limits = ["--max_samples", "128"] if words[1] == "infer.py" else []
     assert run_here(*words[1:], *limits).stdout
 
 
