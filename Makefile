@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
 MANIFESTS := $(filter-out %/kustomization.yml %/service.yml,$(wildcard deploy/serving/kubernetes/*.yml deploy/serving/kubernetes/*/*.yml))
 quality: $(READY)
