@@ -155,7 +155,7 @@ class Tally:
     def __init__(self):
         self.counts: Counter = Counter(sent=0, answered=0, refused=0, lost=0, wrong=0, texts=0)
         self.seconds: List[float] = []
-        self.problems: List[str] = []  # the first of those lost or wrong, for people
+        self.problems: List[str] = []  # the first different ones of those lost or wrong, for people
         self._lock = threading.Lock()
 
     def add(self, fate: str, problem: str, texts: int = 0, wrong: int = 0, seconds: Optional[float] = None) -> None:
@@ -166,7 +166,7 @@ class Tally:
             self.counts["wrong"] += wrong
             if seconds is not None:
                 self.seconds.append(seconds)
-            if problem and len(self.problems) < 10:
+            if problem and problem not in self.problems and len(self.problems) < 10:
                 self.problems.append(problem)
 
     def facts(self, seconds: float) -> Dict[str, Any]:
