@@ -11,11 +11,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Dict, Iterator, List, Tuple
 
-from ernie_suite.compression.halves import comparable, groups_by_text
+from ernie_suite.compression.halves import groups_by_text
 from ernie_suite.features import Features
 from ernie_suite.reading import Example
 from ernie_suite.runs import model_identity, settings_of_run, update_results
 from ernie_suite.tasks.family import TaskFamily
+from ernie_suite.texts import comparable
 from ernie_suite.trainer import FinetuneTrainer
 
 import numpy as np
@@ -99,15 +100,10 @@ class FoldedTrainer(FinetuneTrainer):
         Raises:
             InputError: they have not been trained.
         """
-        self._check_members()
-        own = {name: value.numpy() for name, value in self.model.state_dict().items()}
         total: Tuple[np.ndarray, ...] = ()
-        for member in self._members:
-            self._load_weights(member)
-            logits = self.evaluation_loop(self.get_eval_dataloader(dataset), "Prediction", False).predictions
-            logits = logits if isinstance(logits, tuple) else (logits,)
+        for _ in self._each_model():
+            logits = self.predict_logits(dataset)
             total = tuple(before + new for before, new in zip(total, logits)) if total else logits
-        self.model.set_state_dict(own)
         return tuple(logits / len(self._members) for logits in total)
 
     def models_of_folds(self, examples: List[Example]) -> Iterator[np.ndarray]:
@@ -119,20 +115,22 @@ class FoldedTrainer(FinetuneTrainer):
         Raises:
             InputError: the models of the folds have not been trained.
         """
-        self._check_members()
-        own = {name: value.numpy() for name, value in self.model.state_dict().items()}
-        try:
-            folds = split_into_folds(examples, self.family, self.args.num_folds, self.args.seed)
-            for member, held_out in zip(self._members, folds):
-                self._load_weights(member)
-                yield held_out
-        finally:
-            self.model.set_state_dict(own)
+        folds = split_into_folds(examples, self.family, self.args.num_folds, self.args.seed)
+        for _, held_out in zip(self._each_model(), folds):
+            yield held_out
 
-    def _check_members(self) -> None:
+    def _each_model(self) -> Iterator[Path]:
+        """The folder of each fold in turn, while the model has its weights; afterwards it has its own again."""
         missing = [member for member in self._members if not (member / PADDLE_WEIGHTS_NAME).exists()]
         if missing:
             raise InputError(f"{missing[0]} holds no model: train the folds first, with --do_train")
+        own = {name: value.numpy() for name, value in self.model.state_dict().items()}
+        try:
+            for member in self._members:
+                self._load_weights(member)
+                yield member
+        finally:
+            self.model.set_state_dict(own)
 
     def answer_test(self, dataset: Features) -> List[Dict]:
         """The answers by the mean of the logits of all folds."""
