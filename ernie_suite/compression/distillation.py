@@ -164,7 +164,7 @@ def _take_step(trainer, students: Students, batches: List[Dict], step: int) -> f
             mean += float(loss) / len(students.names)
             (trainer.scaler.scale(loss) if trainer.do_grad_scaling else loss).backward()
     if not math.isfinite(mean):
-        raise InputError(f"the loss of pruning is {mean} after {step} steps: give a smaller --learning_rate")
+        raise InputError(f"the loss of the distillation is {mean} after {step} steps: give a smaller --learning_rate")
     if trainer.args.world_size > 1:
         fused_allreduce_gradients(list(students.model.parameters()), None)
     if trainer.do_grad_scaling:
@@ -227,7 +227,7 @@ def _restore(trainer, model: nn.Layer, work: WorkFolder) -> TrainingProgress:
     trainer.optimizer.set_state_dict(_renamed(state["optimizer"], state["parameters"], names))
     if trainer.do_grad_scaling:
         trainer.scaler.load_state_dict(state["scaler"])
-    say(f"pruning goes on from step {state['step']}")
+    say(f"distillation goes on from step {state['step']}")
     best = {name: Best(**values) for name, values in state["best"].items()}
     return TrainingProgress(state["step"], state["without_better"], best)
 

@@ -1,4 +1,4 @@
-"""The state that an interrupted training of pruning goes on from."""
+"""The state that an interrupted distillation goes on from."""
 
 import hashlib
 import json
@@ -40,14 +40,14 @@ class WorkFolder:
         """The state of an interrupted training with the same settings; None when there is none. Says what it leaves."""
         for other in sorted(set(self.folder.glob("training-*.pdparams")) - {self.file}):
             changed = what_changed(read_json(self._settings_of(other)), self.settings)
-            say(f"an interrupted pruning with other settings ({changed}) is kept in {other}; this one starts anew")
+            say(f"an interrupted distillation with other settings ({changed}) is kept in {other}; this one starts anew")
         if not self.file.exists():
             return None
         try:
             return paddle.load(str(self.file))
         except Exception as error:  # whatever Paddle makes of a damaged file
             reason = " ".join(str(error).split())[:100]
-            say(f"{self.file} cannot be read ({reason}): the pruning starts anew")
+            say(f"{self.file} cannot be read ({reason}): the distillation starts anew")
             return None
 
     def remove(self) -> None:

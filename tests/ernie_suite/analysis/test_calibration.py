@@ -73,6 +73,14 @@ def test_a_text_is_in_one_half_and_the_halves_are_alike():
     assert half_of("\ud83d") in (0, 1)
 
 
+def test_the_sample_is_drawn_evenly_from_all_answers():
+    calibration, count = Calibration(), 20 * SAMPLE
+    for number in range(count):
+        calibration.add("one text", True, 0.5, lambda number=number: lambda temperature: number)
+    sample = [answer.confidence(1.0) for answer in calibration._halves[half_of("one text")]]
+    assert len(sample) == SAMPLE and np.histogram(sample, bins=4, range=(0, count))[0].min() > 0.2 * SAMPLE
+
+
 def test_without_enough_answers_there_is_no_temperature():
     few = overconfident(FEWEST, 2.0).report()["scaling"]
     assert few == {"temperature": None, "reason": f"fewer than {FEWEST} answers in one of the halves"}

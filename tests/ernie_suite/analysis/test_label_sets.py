@@ -1,5 +1,6 @@
 """Texts with several labels: figures of each label, the surest wrong decisions, and labels that were flipped."""
 
+from ernie_suite.analysis.base import SHOWN
 from ernie_suite.analysis.label_sets import BOTH, INVENTED, MISSED, RIGHT, LabelSetAnalysis
 from ernie_suite.analysis.page import render_page
 from ernie_suite.analysis.run import header, temperature_of
@@ -20,7 +21,8 @@ WINDOW = Window([1, 2], [0, 0], 1, 0, [], [])
 
 @pytest.fixture(scope="module")
 def analyzed():
-    """Examples, answers, report, and the places (example, label) of flipped labels, of a model that is mostly right."""
+    """Examples, answers, report, the places (example, label) of flipped labels, and the logits of a model that is mostly
+    right."""
     random = np.random.default_rng(3)
     truth = random.random((TEXTS, len(LABELS))) < 0.3
     logits = (np.where(truth, 3.0, -3.0) + random.normal(size=truth.shape) * 2).astype(np.float32)
@@ -35,11 +37,11 @@ def analyzed():
     analysis = LabelSetAnalysis(MULTI_LABEL, task)
     answers = [analysis.add(i, example, [WINDOW], [(logits[i],)]) for i, example in enumerate(examples)]
     places = {(int(place) // len(LABELS) + 1, LABELS[place % len(LABELS)]) for place in flipped}
-    return examples, answers, analysis.report(examples), places
+    return examples, answers, analysis.report(examples), places, logits
 
 
 def test_figures_are_scikit_learns_and_the_metrics(analyzed):
-    examples, answers, report, _ = analyzed
+    examples, answers, report, _, _ = analyzed
     given = np.array([[label in example["labels"] for label in LABELS] for example in examples])
     found = np.array(
         [[label in [each["label"] for each in answer["labels"]] for label in LABELS] for answer in answers]
@@ -58,7 +60,7 @@ def test_figures_are_scikit_learns_and_the_metrics(analyzed):
 
 
 def test_the_suspects_are_mostly_those_that_were_flipped(analyzed):
-    _, _, report, places = analyzed
+    _, _, report, places, _ = analyzed
     suspects = report["suspects"]["labels"]
     found = [(row["example"], row["predicted"][2:]) in places for row in suspects]
     assert len(found) >= FLIPPED // 2 and sum(found[: FLIPPED // 2]) > 0.8 * (FLIPPED // 2)
@@ -68,8 +70,23 @@ def test_the_suspects_are_mostly_those_that_were_flipped(analyzed):
     assert sure == sorted(sure, reverse=True) and {row["kind"] for row in report["mistakes"]} == {MISSED, INVENTED}
 
 
+def test_suspects_are_those_that_confident_learning_names(analyzed):
+    """By the definition, for each label alone: what contradicts it is as probable as where it is given, on average."""
+    examples, _, report, _, logits = analyzed
+    given = np.array([[label in example["labels"] for label in LABELS] for example in examples])
+    has = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    stated = np.where(given, has, 1 - has)
+    mean_of = {kind: np.array([stated[given[:, i] == kind, i].mean() for i in range(len(LABELS))]) for kind in (0, 1)}
+    is_suspect = (stated < 0.5) & (1 - stated >= np.where(given, mean_of[0], mean_of[1]))
+    wanted = sorted((stated[place], place[0] + 1) for place in zip(*np.nonzero(is_suspect)))[:SHOWN]
+    assert 0 < len(wanted) < (stated < 0.5).sum()
+    rows = report["suspects"]["labels"]
+    assert [row["example"] for row in rows] == [example for _, example in wanted]
+    assert [row["margin"] for row in rows] == pytest.approx([2 * value - 1 for value, _ in wanted], abs=1e-4)
+
+
 def test_no_temperature_is_fitted_beside_thresholds(analyzed):
-    _, answers, report, _ = analyzed
+    _, answers, report, _, _ = analyzed
     assert report["calibration"]["answers"] == sum(len(answer["labels"]) for answer in answers)
     with pytest.raises(InputError, match="no temperature can be fitted: a text has the labels whose"):
         temperature_of(report)

@@ -216,7 +216,7 @@ def test_early_stopping_ends_after_evaluations_without_a_better_one(students_of,
 def test_a_loss_that_is_no_number_is_said(students_of):
     trainer, students = students_of()
     students.model.classifier.weight.set_value(students.model.classifier.weight * float("inf"))
-    with pytest.raises(InputError, match="the loss of pruning is nan after 0 steps: give a smaller --learning_rate"):
+    with pytest.raises(InputError, match="the loss of the distillation is nan after 0 steps: give a smaller --learning_rate"):
         train(trainer, students)
 
 
@@ -259,7 +259,7 @@ def test_a_killed_run_goes_on_to_the_same_result(tmp_path):
     shutil.rmtree(killed / "inference")  # as one does who starts anew
 
     again = subprocess.run([*command, str(whole)], env=environment, capture_output=True, text=True, check=True)
-    assert again.stdout.count("pruning goes on from step") == 1
+    assert again.stdout.count("distillation goes on from step") == 1
     for model in ("0.5/float32", "0.75/float32", "inference/infer"):
         assert exported_parameters(killed / model) == exported_parameters(whole / model), model
     assert not list(output_dir.glob("compress_state-*"))

@@ -300,7 +300,7 @@ def test_harmless_flags_go_on_with_an_interrupted_pruning_to_the_same_result(tmp
     flags = {"per_device_eval_batch_size": 3, "logging_steps": 2, "dataloader_num_workers": 2}
     flags.update(report_to=["visualdl"], logging_dir=str(tmp_path / "logs"))
     compress(longer(tmp_path / "state", **flags), tmp_path / "out")
-    assert "pruning goes on from step 2" in capsys.readouterr().out
+    assert "distillation goes on from step 2" in capsys.readouterr().out
     compress(longer(tmp_path / "whole_state"), tmp_path / "whole", quantization=False)
     assert is_like(tmp_path / "out" / "0.75/float32", tmp_path / "whole" / "0.75/float32")
 
@@ -312,7 +312,7 @@ def test_a_state_of_other_settings_is_kept_and_said_with_what_changed(tmp_path, 
     (line,) = [line for line in printed.splitlines() if "starts anew" in line]
     assert "(weight_decay 0.0 -> 0.5)" in line and "goes on from" not in printed
     compress(longer(tmp_path / "state"), tmp_path / "out")
-    assert "pruning goes on from step 2" in capsys.readouterr().out
+    assert "distillation goes on from step 2" in capsys.readouterr().out
     assert not list((tmp_path / "state").glob("compress_state-*"))
 
 
@@ -322,7 +322,7 @@ def test_a_command_that_has_nothing_to_prune_leaves_another_ones_state(tmp_path,
     compress(longer(tmp_path / "state"), tmp_path / "out", quantization=False)
     capsys.readouterr()
     compress(longer(tmp_path / "state", weight_decay=0.5), tmp_path / "out")
-    assert "pruning goes on from step 2" in capsys.readouterr().out
+    assert "distillation goes on from step 2" in capsys.readouterr().out
 
 
 def test_a_damaged_state_starts_anew(tmp_path, capsys):
@@ -337,7 +337,7 @@ def test_quantizing_in_between_leaves_an_interrupted_pruning_its_state(tmp_path,
     interrupted(tmp_path / "state", tmp_path / "out")
     compress(longer(tmp_path / "state"), tmp_path / "out", pruning=False)
     compress(longer(tmp_path / "state"), tmp_path / "out")
-    assert "pruning goes on from step 2" in capsys.readouterr().out
+    assert "distillation goes on from step 2" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- refused

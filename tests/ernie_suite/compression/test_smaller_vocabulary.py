@@ -221,7 +221,7 @@ def test_an_interrupted_run_goes_on(made, tmp_path, capsys):
     with pytest.raises(Killed):
         compress("state", "out", killed_at=2)
     rows = rows_of(compress("state", "out"))
-    assert "pruning goes on from step 2" in capsys.readouterr().out
+    assert "distillation goes on from step 2" in capsys.readouterr().out
     (pruned,) = [model for model in rows if rows[model]["width"]]
     assert rows.keys() == {"inference/infer", pruned, pruned.replace("0.75/", "")} and pruned.startswith("vocab")
     assert not list((tmp_path / "state").glob("compress_state-*"))
