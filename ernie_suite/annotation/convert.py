@@ -16,6 +16,7 @@ from ernie_suite.annotation.forms import FORMS, PAIRS, Form
 from ernie_suite.annotation.records import Changes, ReadOptions, Record, Source
 from ernie_suite.annotation.spans import LONGEST
 from ernie_suite.annotation.splits import SPLITS, Digests, Shares, assign, digest, exact_digest, groups_of
+from ernie_suite.texts import without_punctuation
 
 import numpy as np
 from tqdm import tqdm
@@ -171,7 +172,7 @@ class _Kept:
         texts = form.texts(record)
         self.columns = len(texts)
         self.count += 1
-        self.asked.extend([digest(form.asked(record))])
+        self.asked.extend([exact_digest(without_punctuation(form.asked(record)))])
         self.answers.extend([exact_digest(form.answer(example))])
         self.texts.extend(map(digest, texts))
         for label in labels:

@@ -264,6 +264,16 @@ def test_duplicates_can_be_dropped(tmp_path):
     assert [item["example"]["sentence"] for item in listed(tmp_path)] == ["三", "二", "一"]
 
 
+def test_texts_that_differ_in_a_symbol_are_two(tmp_path):
+    """In one split, as they are almost the same; but none is dropped, and their answers do not contradict."""
+    items = labelled(["涨3%", "涨 3％！", "跌3%", "好😀", "好😞", "C++", "C"], "aabbabab")
+    converted = convert_items(tmp_path, *items, duplicates=DROP, shares=Shares(0.2, 0))
+    assert sum(converted.examples.values()) == 6 and (converted.duplicates, converted.contradictions) == (1, 0)
+    assert [item["example"]["sentence"] for item in listed(tmp_path)] == ["涨 3％！"]
+    split = {e["text"]: split for split in ("train", "dev") for e in examples_of(tmp_path, "tnews", split)}
+    assert split["好😀"] == split["好😞"] and split["C++"] == split["C"]
+
+
 def test_what_the_columns_cannot_hold_becomes_a_space(tmp_path):
     items = [
         {"text": "一\t二\n\x02北京", "label": [[5, 7, "LOC"]]},
