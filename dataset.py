@@ -65,7 +65,8 @@ def add_convert(parser) -> None:
     parser.add_argument("--label_column", type=filled(str), help="likewise of the labels, spans or answers")
     parser.add_argument("--label_separator", help='between the labels of one cell of a table, e.g. "#"')
     parser.add_argument("--from_name", type=filled(str), help="the control of Label Studio whose results count")
-    parser.add_argument("--offsets", choices=list(UNITS), default="code_points", help="what positions of spans count")
+    parser.add_argument("--offsets", choices=list(UNITS), help="what positions of spans count; default: "
+                        "utf16 in doccano's exports, else code_points")  # fmt: skip
 
 
 def run_convert(args: Namespace) -> None:
@@ -104,6 +105,8 @@ def add_describe(parser) -> None:
 
 def run_describe(args: Namespace) -> None:
     spec = find_dataset(args.task_name)
+    if args.data_dir is not None and not Path(args.data_dir).is_dir():
+        raise InputError(f"{args.data_dir} is no folder: give that of your files with --data_dir")
     folder = args.output_dir or default_folder(args.data_dir, spec.name)
     check_writable(folder)
     description = describe(spec, args.data_dir, find_vocabulary(args.model_name_or_path, args.vocab_file))
@@ -132,7 +135,7 @@ def run_preannotate(args: Namespace) -> None:
         f"wrote {done.texts:,} texts to {args.output_file}, {done.empty:,} without an answer: {labels or 'no labels'}"
     )
     if done.config:
-        print(f"a labeling configuration that takes them: {done.config}")
+        print(f"a labeling configuration that takes them: {one_line(done.config)}")
 
 
 COMMANDS = {"convert": run_convert, "describe": run_describe, "preannotate": run_preannotate}

@@ -14,6 +14,7 @@ Every file is checked as it is read; what is wrong is said with file and line, a
 counted and said in one line a file.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from ernie_suite.tasks.seq_cls import (
     SEQ_CLS,
     classification_reader,
     keywords_and_abstract,
+    label_text,
     marked_pronoun,
     sentence,
     sentence_pair,
@@ -227,10 +229,15 @@ def load_labels(spec: DatasetSpec, data_dir: Optional[str] = None) -> List[str]:
     if path is None:
         return list(spec.labels)
     if path.suffix == ".json":
-        labels = [str(item.get("label", "")) for _, item in json_lines(path)]
+        labels = [label_text(item.get("label", "")) for _, item in json_lines(path)]
     else:
         labels = [line.strip() for line in read_text(path).split("\n") if line.strip()]
-    if len(labels) < 2 or len(set(labels)) != len(labels) or "" in labels:
+    if "" in labels:
+        raise InputError(f"{path}: line {labels.index('') + 1} has no label: give one, or take the line out")
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        raise InputError(f"{path}: the label {twice[0]!r} is there twice: give each once, {len(twice)} are not")
+    if len(labels) < 2:
         raise InputError(f"{path}: at least two different labels are needed, found {labels}")
     try:
         spec.family.check_labels(labels)

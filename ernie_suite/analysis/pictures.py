@@ -4,7 +4,8 @@ import base64
 import io
 import logging
 import warnings
-from typing import Any, Dict, List
+from collections import Counter
+from typing import Any, Dict, List, Mapping, Set, Tuple
 
 import numpy as np
 
@@ -24,42 +25,41 @@ def draw_confusion(matrix: Dict[str, Any]) -> Dict[str, Any]:
     """The confusion matrix: {"picture", "shown", "classes"}, how many classes it shows and how many there are, and, if
     it shows all, "labels" and "rows" of counts too. Of many classes the picture has those that are confused the most.
     """
-    size = len(matrix["labels"])
-    counts = np.zeros((size, size), dtype=np.int64)
-    for given, found, number in matrix["counts"]:
-        counts[given, found] = number
-    occurs = counts.sum(axis=0) + counts.sum(axis=1) > 0
-    shown = most_confused(counts) if occurs.sum() > MOST_CLASSES else np.flatnonzero(occurs).tolist()
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    all_counts = {(given, found): number for given, found, number in matrix["counts"] if number}
+    support: Counter = Counter()
+    for (given, _), number in all_counts.items():
+        support[given] += number
+    occurs = sorted({number for pair in all_counts for number in pair})
+    shown = most_confused(all_counts) if len(occurs) > MOST_CLASSES else occurs
+    counts = np.array([[all_counts.get((given, found), 0) for found in shown] for given in shown], dtype=np.int64)
+    counts = counts.reshape(len(shown), len(shown))
+    shares = counts / np.maximum([[support[given]] for given in shown] or 1, 1)
     names = [one_line(matrix["labels"][number], MOST_CHARACTERS) for number in shown]
     figure = _figure(1.8 + 0.42 * len(shown), 1.2 + 0.34 * len(shown))
     panel = figure.add_subplot()
-    panel.imshow(shares[np.ix_(shown, shown)], cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for row, given in enumerate(shown):
-        for column, found in enumerate(shown):
-            if counts[given, found]:
-                colour = "white" if shares[given, found] > 0.5 else "black"
-                panel.text(column, row, f"{counts[given, found]}", color=colour, ha="center", va="center", fontsize=8)
+    panel.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for row, column in np.argwhere(counts):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        panel.text(column, row, f"{counts[row, column]}", color=colour, ha="center", va="center", fontsize=8)
     ticks = range(len(shown))
     panel.set_xticks(ticks, names, rotation=60, ha="right", rotation_mode="anchor", parse_math=False)
     panel.set_yticks(ticks, names, parse_math=False)
     panel.set_xlabel("模型的回答 predicted")
     panel.set_ylabel("标注 label")
-    part = {"picture": _address(figure), "shown": len(shown), "classes": int(occurs.sum())}
-    if len(shown) < occurs.sum():
+    part = {"picture": _address(figure), "shown": len(shown), "classes": len(occurs)}
+    if len(shown) < len(occurs):
         return part
-    return {**part, "labels": [matrix["labels"][i] for i in shown], "rows": counts[np.ix_(shown, shown)].tolist()}
+    return {**part, "labels": [matrix["labels"][i] for i in shown], "rows": counts.tolist()}
 
 
-def most_confused(counts: np.ndarray) -> List[int]:
-    """The classes of the most frequent confusions [label, answer], MOST_CLASSES at most, in their own order."""
-    wrong = counts - np.diag(counts.diagonal())
-    chosen: Dict[int, None] = {}
-    for pair in np.argsort(-wrong, axis=None, kind="stable"):
-        both = [number for number in map(int, divmod(int(pair), len(counts))) if number not in chosen]
-        if len(chosen) + len(both) > MOST_CLASSES or not wrong.flat[pair]:
+def most_confused(counts: Mapping[Tuple[int, int], int]) -> List[int]:
+    """The classes of the most frequent confusions (label, answer), MOST_CLASSES at most, in their own order."""
+    wrong = [pair for pair in sorted(counts, key=lambda pair: (-counts[pair], pair)) if pair[0] != pair[1]]
+    chosen: Set[int] = set()
+    for pair in wrong:
+        if len(chosen.union(pair)) > MOST_CLASSES:
             break
-        chosen.update(dict.fromkeys(both))
+        chosen.update(pair)
     return sorted(chosen)
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import BinaryIO, Dict, Iterator, Optional, Sequence, Tuple, Type
 
 from ernie_suite.annotation.formats import find_format
-from ernie_suite.annotation.forms import FORMS, NO_TEXT, PAIRS, Form
+from ernie_suite.annotation.forms import FORMS, PAIRS, Form
 from ernie_suite.annotation.records import Changes, ReadOptions, Record, Source
 from ernie_suite.annotation.spans import LONGEST
 from ernie_suite.annotation.splits import SPLITS, Digests, Shares, assign, digest, exact_digest, groups_of
+from ernie_suite.texts import without_punctuation
 
 import numpy as np
 from tqdm import tqdm
@@ -28,6 +29,7 @@ from ernie_inference.text_output import ESCAPE, to_json
 KEEP, DROP = DUPLICATES = ("keep", "drop")  # what becomes of a text that stands there again
 DROPPED = len(SPLITS)  # beside the numbers of the splits
 LABELS_FILE, UNLABELED_FILE, CHANGES_FILE, COUNTS_FILE = "labels.txt", "unlabeled.jsonl", "changes.jsonl", "counts.json"
+BESIDE = (LABELS_FILE, UNLABELED_FILE, CHANGES_FILE, COUNTS_FILE)
 SPOOL = "kept.jsonl"
 
 
@@ -87,6 +89,7 @@ def convert(files: Sequence[Path], output_dir: Path, options: ConvertOptions, ov
     if missing is not None:
         raise InputError(f"{missing} is no file: give an export of doccano or Label Studio, a table or CoNLL columns")
     _check_free(output_dir, overwrite)
+    _check_kept(files, output_dir)
     form_class = find_form(files, options)
     with publish(output_dir) as folder:
         converted = _write(files, folder, form_class, options)
@@ -101,6 +104,14 @@ def _check_free(folder: Path, overwrite: bool) -> None:
         raise InputError(
             f"{there[0]} is there already: name another --output_dir, or replace it with --overwrite_output_dir"
         )
+
+
+def _check_kept(files: Sequence[Path], folder: Path) -> None:
+    """Raises InputError where a file that is read would be replaced or removed."""
+    ours = {*(f"{name}{form.suffix}" for name in SPLITS for form in FORMS), *BESIDE}
+    for path in files:
+        if path.resolve().parent == folder.resolve() and path.name in ours:
+            raise InputError(f"{path} would be replaced by what is made of it: name another --output_dir")
 
 
 def _remove_what_was_before(folder: Path, converted: Converted) -> None:
@@ -161,7 +172,7 @@ class _Kept:
         texts = form.texts(record)
         self.columns = len(texts)
         self.count += 1
-        self.asked.extend([digest(form.asked(record))])
+        self.asked.extend([exact_digest(without_punctuation(form.asked(record)))])
         self.answers.extend([exact_digest(form.answer(example))])
         self.texts.extend(map(digest, texts))
         for label in labels:
@@ -217,8 +228,9 @@ def _read(
         for record in tqdm(
             _records(path, options, form.changes), desc=str(path), unit=" texts", delay=QUIET_SECONDS, leave=False
         ):
-            if not record.text.strip():
-                form.changes.add(NO_TEXT, record.place, id=record.id)
+            emptiness = form.emptiness(record)
+            if emptiness is not None:
+                form.changes.add(emptiness, record.place, id=record.id)
                 continue
             example = form.example(record)
             if example is None:

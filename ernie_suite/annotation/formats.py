@@ -10,7 +10,7 @@ from typing import Callable, Iterable, Iterator, List, Optional
 
 from ernie_suite.annotation.columns import DOCUMENT, is_tag, read_columns, split_line
 from ernie_suite.annotation.doccano import read_doccano, write_doccano
-from ernie_suite.annotation.items import first_character, json_items
+from ernie_suite.annotation.items import first_character, json_items, open_utf8
 from ernie_suite.annotation.label_studio import labeling_config, read_min, read_tasks, write_tasks
 from ernie_suite.annotation.prelabels import Names, Prelabel
 from ernie_suite.annotation.records import Record, Source
@@ -51,6 +51,17 @@ class Format:
     read: Callable[[Source], Iterator[Record]]
     write: Optional[Callable[[Iterator[Prelabel], Names], Iterator[bytes]]] = None
     config: Optional[Callable[[Iterable[str], bool, Names], str]] = None
+
+
+LONGEST_LINE = 200  # characters of a line of columns that is looked for
+
+
+def _begins_with_tags(path: Path) -> bool:
+    """Whether the first line is a bracket with its tag, and no JSON; it is read no further than that takes."""
+    with open_utf8(path) as file:
+        lines = iter(lambda: file.readline(LONGEST_LINE), "")
+        first = next((line for line in lines if line.strip()), "").rstrip("\n")
+    return first[-1:] not in tuple('[]{},"') and _has_tags(Head([first], None))
 
 
 def _is_task(head: Head) -> bool:
@@ -97,7 +108,7 @@ def find_format(path: Path, name: Optional[str] = None) -> Format:
     char = first_character(path)
     if not char:
         raise InputError(f"{path} is empty: give an export that holds texts")
-    if char in "[{":
+    if char in "[{" and not _begins_with_tags(path):
         _, item = next(json_items(path), ("", None))
         if item is None:
             raise InputError(f"{path} holds no items: give an export that holds texts")

@@ -13,11 +13,14 @@ from ernie_suite.annotation.spans import LONGEST, fit_spans, tags_of
 from ernie_suite.tasks.qa import nearest
 
 from ernie_inference.errors import InputError
-from ernie_inference.text_output import to_json
+from ernie_inference.text_output import ESCAPE, to_json
 
 Example = Dict[str, Any]
 SEVERAL_LABELS = "multi_label"  # the data set whose lines have a list of labels
 BREAKING = re.compile("[\t\n\r\x02]")  # what separates columns, lines and tokens
+UNSEEN = re.compile("[\x00-\x1f\x7f\ufeff]")  # which a label cannot have as a line of labels.txt, or nobody sees there
+CHANGED_LABELS = "labels with white space more than they need, or characters that nobody sees, taken without them"
+NO_QUESTION = "questions left out, as they are empty"
 NO_TEXT = "texts left out, as they are empty"
 
 
@@ -52,6 +55,10 @@ class Form:
     def is_annotated(self, record: Record) -> bool:
         """Whether a record says something that this task can use; what is unclear without the task does not count."""
         raise NotImplementedError
+
+    def emptiness(self, record: Record) -> Optional[str]:
+        """Why a record is none that anything could be said of, for Changes; None where it is one."""
+        return None if all(text.strip() for text in self.texts(record)) else NO_TEXT
 
     def example(self, record: Record) -> Optional[Example]:
         """The content of a record in the data set's format; None where it has no answer.
@@ -236,6 +243,10 @@ class Reading(Form):
         """Whether what looks like labels are answers that were typed."""
         return bool(record.labels) and all(label in record.text for label in record.labels or [])
 
+    def emptiness(self, record: Record) -> Optional[str]:
+        is_blank = record.question is not None and not record.question.strip()
+        return super().emptiness(record) or (NO_QUESTION if is_blank else None)
+
     def example(self, record: Record) -> Optional[Example]:
         if record.question is None:
             raise InputError(f"{record.place}: there is no question: name its field with --question_column")
@@ -295,11 +306,11 @@ PAIRS: Dict[Type[Form], Type[Form]] = {Classification: PairClassification}  # wh
 
 def one_line_label(label: str, place: str, changes: Changes) -> str:
     """A label as a line of labels.txt; empty where there is nothing in it."""
-    short = " ".join(BREAKING.sub(" ", label).split())
+    short = " ".join(UNSEEN.sub(" ", label).split()).encode("utf-8", ESCAPE).decode("utf-8")
     if not short:
         changes.add("labels left out, as they are empty", place)
     elif short != label:
-        changes.add("labels with white space at their edges or line ends, taken without them", place, label=label)
+        changes.add(CHANGED_LABELS, place, label=label, taken=short)
     return short
 
 

@@ -4,7 +4,7 @@ Of a task with several annotations one counts: the ground truth, else the first 
 were imported are no annotations.
 """
 
-from typing import Any, Dict, Iterable, Iterator, List, Set
+from typing import Any, Dict, Iterable, Iterator, Set
 from xml.sax.saxutils import quoteattr
 
 from ernie_suite.annotation.items import json_items
@@ -49,7 +49,7 @@ def read_tasks(source: Source) -> Iterator[Record]:
         record.id = the_id(task)
         annotation = _annotation_of(task, record, source)
         if annotation is not None:
-            _add_results(record, annotation.get("result") or [], controls, source)
+            _add_results(record, annotation.get("result"), controls, source)
         yield record
 
 
@@ -79,10 +79,12 @@ def _annotation_of(task: Dict, record: Record, source: Source):
     return done[0] if done else None
 
 
-def _add_results(record: Record, results: List, controls: Set[str], source: Source) -> None:
+def _add_results(record: Record, results: Any, controls: Set[str], source: Source) -> None:
     """Add the results of an annotation; `controls` are those of the tasks before."""
     record.labels, record.spans = [], []
-    for result in results:
+    if not isinstance(results, (list, type(None))):
+        raise InputError(f"{record.place}: the 'result' of an annotation is {shown(results)}, and a list is expected")
+    for result in results or []:
         kind = result.get("type") if isinstance(result, dict) else None
         value = result.get("value") if kind in KINDS else None
         if not isinstance(value, dict):
@@ -147,6 +149,8 @@ def write_tasks(prelabels: Iterator[Prelabel], names: Names) -> Iterator[bytes]:
     """An array of tasks with predictions, which Label Studio imports."""
     yield b"[\n"
     for number, prelabel in enumerate(prelabels):
+        if names.text in prelabel.beside:
+            raise InputError(f"text {number + 1} has a field {names.text!r} already: name another --text_column")
         task: Dict[str, Any] = {"data": {**prelabel.beside, names.text: prelabel.text}}
         if not prelabel.is_empty or prelabel.score is not None:
             prediction: Dict[str, Any] = {"model_version": names.model_version}

@@ -1,5 +1,6 @@
 """Answers of a model, as deploy/python writes them for a whole file, as pre-annotations for people to correct."""
 
+import math
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Dict, Iterator, NamedTuple, Sequence, Tuple, Type
@@ -30,6 +31,8 @@ class Kind(NamedTuple):
 def of_label(example: Dict, answer: Dict) -> Prelabel:
     beside = {name: value for name, value in example.items() if name != "text" and value is not None}
     labels = answer["labels"] if "labels" in answer else [answer["label"]]
+    if not isinstance(labels, list):
+        raise ValueError(f"{labels!r} is no list of labels")
     sure = [label["confidence"] for label in labels if isinstance(label, dict)]
     names = [label["label"] if isinstance(label, dict) else label for label in labels if label is not None]
     return Prelabel(example["text"], beside, names, score=answer.get("confidence", min(sure, default=None)))
@@ -82,6 +85,16 @@ def check_part(text: str, span: Span, part: str) -> None:
     """Raises ValueError where a span of a text is not the part that the answer says."""
     if not 0 <= span.start < span.end <= len(text) or text[span.start : span.end] != part:
         raise ValueError(f"{part!r} does not stand in the text at {span.start}")
+
+
+def check_prelabel(prelabel: Prelabel) -> None:
+    """Raises ValueError where labels are no texts, or scores no numbers."""
+    for label in [*prelabel.labels, *(span.label for span in prelabel.spans)]:
+        if not isinstance(label, str):
+            raise ValueError(f"{label!r} is no label")
+    for score in [*prelabel.scores, *([] if prelabel.score is None else [prelabel.score])]:
+        if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+            raise ValueError(f"{score!r} is no confidence")
 
 
 class Preannotated(NamedTuple):
@@ -150,7 +163,9 @@ def _prelabels(input_file: Path, inputs: BinaryIO, answer_file: Path, answers: B
         text = parse_line(given, input_file, number)[1]
         example = kind.task.as_example(text, f"{input_file}, line {number}")
         try:
-            yield kind.prelabel(example, answer)
+            prelabel = kind.prelabel(example, answer)
+            check_prelabel(prelabel)
+            yield prelabel
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(
                 f"{place}: this is not the answer to line {number} of {input_file} ({error}): give the file that was "

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
+from ernie_suite.annotation.offsets import CODE_POINTS
+
 from ernie_inference.errors import InputError
 from ernie_inference.text_output import one_line, to_json
 
@@ -83,7 +85,7 @@ class ReadOptions:
             Label Studio's data.
         from_name: the control of Label Studio whose results count.
         label_separator: what stands between the labels of one cell, e.g. "#" in doccano's CSV.
-        offsets: what positions of spans count, a key of offsets.UNITS.
+        offsets: what positions of spans count, a key of offsets.UNITS; None: what the tool counts.
     """
 
     text_column: Optional[str] = None
@@ -92,20 +94,24 @@ class ReadOptions:
     label_column: Optional[str] = None
     from_name: Optional[str] = None
     label_separator: Optional[str] = None
-    offsets: str = "code_points"
+    offsets: Optional[str] = None
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file that is being read."""
+    """A file that is being read; `offsets` is what its tool counts, where the options do not say it."""
 
     path: Path
     options: ReadOptions
     changes: Changes
+    offsets: str = CODE_POINTS
 
 
 # Where a text, and what else belongs to it, is looked for where nothing is said; the first that is there counts.
-TEXT_NAMES = ("text", "sentence", "sentence1", "context", "content", "data", "文本", "内容", "句子", "原文", "正文")
+TEXT_NAMES = (
+    *("text", "sentence", "sentence1", "text_a", "context", "content", "data"),
+    *("文本", "内容", "句子", "文本1", "句子1", "原文", "正文"),
+)
 TEXT_PAIR_NAMES = ("text_pair", "sentence2", "text_b", "文本2", "句子2")
 QUESTION_NAMES = ("question", "问题")
 TOOL_LABEL_NAMES = ("label", "labels", "entities", "annotations", "cats")  # of doccano, several of them side by side
@@ -125,16 +131,19 @@ def pick(item: Dict, names: Tuple[str, ...], given: Optional[str], flag: str, pl
     return next((name for name in names if name in item), None)
 
 
+def tool_fields(item: Dict) -> List[str]:
+    """The fields in which tools write annotations."""
+    return [name for name in TOOL_LABEL_NAMES if name in item]
+
+
 def label_fields(item: Dict, options: ReadOptions, place: str) -> List[str]:
     """The fields of an item that hold its annotation.
 
     Raises:
         InputError: the one that the user gave is not there.
     """
-    if options.label_column is None:
-        fields = [name for name in TOOL_LABEL_NAMES if name in item]
-        if fields:
-            return fields
+    if options.label_column is None and tool_fields(item):
+        return tool_fields(item)
     name = pick(item, LABEL_NAMES, options.label_column, "--label_column", place)
     return [] if name is None else [name]
 
@@ -152,7 +161,10 @@ def the_text(item: Dict, options: ReadOptions, place: str) -> Tuple[str, str]:
     """
     name = pick(item, TEXT_NAMES, options.text_column, "--text_column", place)
     if name is None:
-        raise InputError(f"{place}: no text is found; it has {fields_of(item)}: name the field with --text_column")
+        raise InputError(
+            f"{place}: no text is found; it has {fields_of(item)}: name the field with --text_column (of a table, the "
+            "first line has the names)"
+        )
     if not isinstance(item[name], str):
         raise InputError(f"{place}: {name!r} is not a text: name the field of the text with --text_column")
     return name, item[name]

@@ -69,8 +69,9 @@ def groups_of(texts: np.ndarray) -> np.ndarray:
 def assign(groups: np.ndarray, strata: np.ndarray, shares: Shares, seed: int) -> np.ndarray:
     """The split of each example, as its number in SPLITS, uint8 [examples].
 
-    Every split has its share of each stratum, as far as whole groups allow, and train has a group of each, as far as
-    there are enough others. The order of the examples does not matter.
+    Every split has its share of each stratum, as far as whole groups allow. Train has a group of each stratum, and the
+    groups that have more examples than dev or test should, as far as there are enough others. The order of the examples
+    does not matter.
 
     Args:
         groups: of each example, as of groups_of.
@@ -79,18 +80,22 @@ def assign(groups: np.ndarray, strata: np.ndarray, shares: Shares, seed: int) ->
     Raises:
         InputError: there are fewer groups than splits.
     """
-    _, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
+    _, first, numbers, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     count = len(first)
     wanted = [max(1, round(count * share)) if share else 0 for share in shares]
     if count <= sum(wanted):
+        tied = f" ({len(groups):,} examples, but those with a text in common cannot be parted)"
         raise InputError(
-            f"{count} different texts are too few for {sum(map(bool, wanted)) + 1} splits: give more, or a smaller "
-            "--dev_share and --test_share"
+            f"{count} different texts are too few for {sum(map(bool, wanted)) + 1} splits"
+            f"{tied if len(groups) > count else ''}: give more, or a smaller --dev_share and --test_share"
         )
     rng = np.random.default_rng(seed)
     order = np.lexsort((rng.permutation(count), strata[first]))
     is_first = np.diff(strata[first][order], prepend=-1) != 0
-    candidates = order[~is_first] if (~is_first).sum() >= sum(wanted) else order
+    is_large = sizes[order] > max(len(groups) * min(filter(None, shares), default=0), np.median(sizes))
+    # What stays in train, from all that should to nothing.
+    staying = (is_first | is_large, is_large, np.zeros(count, dtype=bool))
+    candidates = order[~next(some for some in staying if (~some).sum() >= sum(wanted))]
     split = np.zeros(count, dtype=np.uint8)
     for number, size in enumerate(wanted, 1):
         rest = candidates[split[candidates] == 0]

@@ -9,6 +9,7 @@ for spans and for several choices.
 
 import csv
 import json
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
@@ -19,7 +20,12 @@ from ernie_suite.annotation.records import Answer, Record, Source, label_fields
 from ernie_inference.errors import InputError
 from ernie_inference.text_files import read_lines
 
+NAMED_SEPARATOR = re.compile('"?sep=(.)"?', re.IGNORECASE)  # above the names, for Excel
 SEPARATORS = ",\t;"  # ; is Excel's where a comma is the decimal mark
+HOLDS_ROWS = (
+    "rows with cells that hold tabs and line ends, taken as they are (if these are rows of their own, a text begins "
+    "with a quote that is not written as three)"
+)
 LARGEST_CELL = 8 << 20  # characters: what is longer is a quote that is not closed
 
 
@@ -30,6 +36,8 @@ def read_table(source: Source) -> Iterator[Record]:
         FileNotFoundError, InputError: the file cannot be read, or a line is not of the table.
     """
     for place, row in table_rows(source.path):
+        if any("\t" in cell and "\n" in cell for cell in row.values()):
+            source.changes.add(HOLDS_ROWS, place, row=row)
         fields = label_fields(row, source.options, place)
         values = {name: cell_value(cell, name in fields, source.options.label_separator) for name, cell in row.items()}
         answers = [values[name] for name in fields if isinstance(values[name], str)]
@@ -67,10 +75,13 @@ def table_rows(path: Path) -> Iterator[Tuple[str, Dict[str, str]]]:
             try:
                 row = next(rows, None)
             except csv.Error as error:
-                raise InputError(f"{place}: not a row of a table ({error}): is a quote not closed?") from None
+                advice = "is it UTF-16? save it as UTF-8" if "NUL" in str(error) else "is a quote not closed?"
+                raise InputError(f"{place}: not a row of a table ({error}): {advice}") from None
             if row is None:
                 return
             if not any(cell.strip() for cell in row):
+                continue
+            if not names and NAMED_SEPARATOR.fullmatch(separator.join(row)):
                 continue
             if not names:
                 names = [name.strip() for name in row]
@@ -85,9 +96,10 @@ def table_rows(path: Path) -> Iterator[Tuple[str, Dict[str, str]]]:
 
 
 def separator_of(path: Path) -> str:
-    """What stands most often in the first line, of SEPARATORS."""
+    """What stands most often in the first line, of SEPARATORS; what the line says, where it is there to say it."""
     first = next((line for line in read_lines(path) if line.strip()), "")
-    return max(SEPARATORS, key=first.count)
+    said = NAMED_SEPARATOR.fullmatch(first.rstrip("\n"))
+    return said[1] if said else max(SEPARATORS, key=first.count)
 
 
 def _check_names(names: List[str], place: str) -> None:

@@ -5,12 +5,13 @@
 {"start": 0, "end": 2, "text": "EU", "labels": ["ORG"]}                          spans of Label Studio
 {"label": 3, "user": 1}   {"label": 3, "label_name": "negative", "user": 1}      labels of doccano before 1.3
 {"response": "Obama", "start_offset": 10, "user": 1}                             answers of doccano's questions
+{"start": 0, "end": 2, "text": "EU", "choices": ["ORG"]}                         choices of a region of Label Studio
 {"text": ["Obama"]}   {"text": "Obama", "user": 1}                               answers that were typed
 """
 
-from typing import Any, Dict
+from typing import Any, Dict, List, Optional
 
-from ernie_suite.annotation.offsets import NOWHERE, locate
+from ernie_suite.annotation.offsets import NOWHERE, Located, locate, locate_unsaid
 from ernie_suite.annotation.records import Answer, Record, Source, Span
 
 from ernie_inference.errors import InputError
@@ -54,25 +55,32 @@ def _add_dict(record: Record, item: Dict, source: Source) -> None:
     if "response" in item:
         if item["response"] != SKIPPED:
             _add_answer(record, item["response"], start)
-    elif "choices" in item:
-        for label in item["choices"]:
-            _add_label(record, label)
-    elif end is not None:
-        labels = item["label"] if "label" in item else item.get("labels")
-        labels = labels if isinstance(labels, list) else [labels]
-        if not labels or labels == [None]:
+    elif end is not None:  # with choices, where they are of a region
+        labels = _listed(next((item[name] for name in ("label", "labels", "choices") if name in item), None))
+        if not any(label not in (None, "") for label in labels):
             source.changes.add("spans left out, as they have no label", record.place, span=[start, end])
-        for label in filter(None, labels):
-            _add_span(record, start, end, label, item.get("text"), source)
+        for label in labels:
+            if label not in (None, ""):
+                _add_span(record, start, end, label, item.get("text"), source)
+    elif "choices" in item:
+        for label in _listed(item["choices"]):
+            _add_label(record, label)
     elif "label" in item:
         if "label_name" not in item and isinstance(item["label"], int):
             source.changes.add(BY_NUMBER, record.place, label=item["label"])
         _add_label(record, item.get("label_name", item["label"]))
     elif "text" in item:
-        for text in item["text"] if isinstance(item["text"], list) else [item["text"]]:
+        for text in _listed(item["text"]):
             _add_answer(record, text, None)
     else:
         raise InputError(f"{record.place}: {shown(item)} is no label, span or answer that is known here")
+
+
+def _listed(value: Any) -> List:
+    """What stands there as a list, by itself, or not at all."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 def _add_label(record: Record, label: Any) -> None:
@@ -99,7 +107,11 @@ def _add_span(record: Record, start: Any, end: Any, label: Any, quoted: Any, sou
     if record.spans is None:
         record.spans = []
     quoted = quoted if isinstance(quoted, str) and quoted else None
-    found = locate(record.text, start, end, quoted, source.options.offsets)
+    unit = source.options.offsets or source.offsets
+    if quoted is None and source.options.offsets is None:
+        found: Optional[Located] = locate_unsaid(record.text, start, end, unit)
+    else:
+        found = locate(record.text, start, end, quoted, unit)
     details = {"span": [start, end, str(label)], "text": record.text[max(start, 0) : max(end, 0)], "own_text": quoted}
     if found is None:
         source.changes.add(NOWHERE, record.place, **details)

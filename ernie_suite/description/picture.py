@@ -10,11 +10,13 @@ import numpy as np
 
 from ernie_inference.console import note
 from ernie_inference.files import publish
+from ernie_inference.text_output import one_line
 
 PICTURE = "description.png"
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 COLOURS = {"train": "#0072B2", "dev": "#D55E00", "test": "#009E73"}
 MOST_CLASSES = 30  # that have a bar
+MOST_CHARACTERS = 24  # of their names
 # Fonts with Chinese characters, as systems come with them; the first that is installed is taken.
 CHINESE_FONTS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN",
@@ -64,7 +66,7 @@ def draw_classes(description: Description, classes: List[str], panel, has_chines
         total = max(sum(counts.classes.values()), 1)
         shares = [100 * counts.classes[label] / total for label in shown]
         panel.barh(places, shares, height=0.8 / len(splits), color=COLOURS[split], label=split)
-    panel.set_yticks(np.arange(len(shown)), names, fontsize=8)
+    panel.set_yticks(np.arange(len(shown)), names, fontsize=8, parse_math=False)
     panel.set_ylim(len(shown) - 0.4, -0.6)
     rest = f" ({len(shown)} of {len(classes)} classes)" if len(classes) > len(shown) else ""
     panel.set_xlabel(f"share of the split in %{rest}", fontsize=9)
@@ -74,7 +76,7 @@ def draw_classes(description: Description, classes: List[str], panel, has_chines
 def bar_names(labels: List[str], has_chinese: bool) -> List[str]:
     """What stands beside the bars: numbers where the labels could not be read in the picture, with a note."""
     if has_chinese or all(ord(char) < 0x2E80 for label in labels for char in label):
-        return [label if len(label) <= 24 else label[:23] + "…" for label in labels]
+        return [one_line(label, MOST_CHARACTERS) for label in labels]
     note(
         "no font with Chinese characters is installed (Noto Sans CJK, say): in the picture classes are numbered in the "
         "order of the table"

@@ -293,10 +293,20 @@ def test_unknown_data_set():
         load_examples("tnewz", "train")
 
 
-@pytest.mark.parametrize("labels", ["好评\n", "好评\n好评\n"])
-def test_own_labels_must_be_two_and_different(tmp_path, labels):
+@pytest.mark.parametrize(
+    ("labels", "message"), [("好评\n", "at least two different"), ("好评\n差评\n好评\n", "'好评' is there twice")]
+)
+def test_own_labels_must_be_two_and_different(tmp_path, labels, message):
     (tmp_path / "labels.txt").write_text(labels, encoding="utf-8")
-    with pytest.raises(InputError, match="at least two different labels"):
+    with pytest.raises(InputError, match=message):
+        load_labels(find_dataset("tnews"), str(tmp_path))
+
+
+def test_labels_of_clues_json_are_what_its_lines_say(tmp_path):
+    (tmp_path / "labels.json").write_text('{"label": true}\n{"label": false}\n', encoding="utf-8")
+    assert load_labels(find_dataset("cluewsc2020"), str(tmp_path)) == ["true", "false"]
+    (tmp_path / "labels.json").write_text('{"label": 1}\n{"labels": 2}\n', encoding="utf-8")
+    with pytest.raises(InputError, match="line 2 has no label"):
         load_labels(find_dataset("tnews"), str(tmp_path))
 
 

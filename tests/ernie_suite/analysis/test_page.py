@@ -2,6 +2,7 @@
 
 import base64
 import re
+import tracemalloc
 from html.parser import HTMLParser
 
 from ernie_suite.analysis.calibration import Calibration
@@ -103,6 +104,16 @@ def test_of_many_classes_those_that_are_confused_are_drawn():
     drawing = base64.b64decode(picture["picture"].partition("base64,")[2]).decode("utf-8")
     shown = set(re.findall(r">(c\d+)<", drawing))
     assert shown == {f"c{number}" for i in range(MOST_CLASSES // 2) for number in (i, i + 50)}
+
+
+def test_ten_thousand_classes_take_no_matrix_of_all_of_them():
+    classes = 10_000
+    counts = {(number, number // 2): 1 + number % 3 for number in range(classes)}
+    tracemalloc.start()
+    picture = draw_confusion(confusion([f"c{number}" for number in range(classes)], counts))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (picture["shown"], picture["classes"]) == (MOST_CLASSES, classes) and most < 100e6
 
 
 def test_a_page_says_where_its_figures_flatter():

@@ -5,7 +5,9 @@ from collections import Counter
 from pathlib import Path
 
 from ernie_suite.annotation.convert import CHANGES_FILE, DROP, ConvertOptions, convert
+from ernie_suite.annotation.forms import NO_QUESTION, NO_TEXT
 from ernie_suite.annotation.records import ReadOptions
+from ernie_suite.annotation.report import print_converted
 from ernie_suite.annotation.spans import BLANK, NESTED, OUT_OF_TEXT, OVERLAPPING, REFUSE, TRIMMED, TWICE
 from ernie_suite.annotation.splits import SPLITS, Shares
 from ernie_suite.data import find_dataset, load_examples, load_labels
@@ -154,6 +156,17 @@ def test_every_class_has_its_share_of_every_split_and_train_has_all(tmp_path):
         assert abs(classes[split]["often"] - 8) <= 1 and abs(classes[split]["seldom"] - 2) <= 1
 
 
+def test_a_group_larger_than_its_split_should_be_is_trained_on(tmp_path):
+    """90 of 190 pairs have one text in common, which is in train whatever the seed."""
+    pairs = [("甲", f"乙{i}") for i in range(90)] + [(f"丙{i}", f"丁{i}") for i in range(100)]
+    rows = "".join(f"{a},{b},{'xy'[i % 2]}\n" for i, (a, b) in enumerate(pairs))
+    (tmp_path / "pairs.csv").write_text("sentence1,sentence2,label\n" + rows, encoding="utf-8")
+    for seed in range(20):
+        options = ConvertOptions(shares=Shares(0.3, 0.3), seed=seed)
+        examples = convert([tmp_path / "pairs.csv"], tmp_path / "data", options, overwrite=True).examples
+        assert examples == {"train": 130, "dev": 30, "test": 30}
+
+
 def test_a_share_of_nothing_makes_no_file(tmp_path):
     convert_items(tmp_path, *labelled("一二三四"), shares=Shares(0.25, 0))
     assert not (tmp_path / "data" / "test.json").exists() and (tmp_path / "data" / "dev.json").exists()
@@ -222,11 +235,43 @@ def test_what_another_task_would_read_is_counted(tmp_path):
     assert len(said) == 2 and said[0].startswith("question left out") and said[1].startswith("text_pair left out")
 
 
+def test_an_empty_question_or_second_text_is_counted(tmp_path):
+    items = [{"text": t, "question": "谁？", "label": [[0, 1, "A"]]} for t in "一二三四"]
+    converted = convert_items(tmp_path, *items, {"text": "五", "question": " ", "label": [[0, 1, "A"]]})
+    assert sum(converted.examples.values()) == 4 and converted.changes.counts[NO_QUESTION][0] == 1
+    (tmp_path / "pairs.csv").write_text(
+        "sentence1,sentence2,label\n" + "".join(f"{t}一,{t}二,{t}\n" for t in "甲乙丙丁") + "戊,,甲\n", encoding="utf-8"
+    )
+    converted = convert([tmp_path / "pairs.csv"], tmp_path / "pairs", ConvertOptions())
+    assert sum(converted.examples.values()) == 4 and converted.changes.counts[NO_TEXT][0] == 1
+
+
+def test_labels_that_labels_txt_cannot_hold_are_made_so_that_it_can(tmp_path):
+    """Half of a surrogate pair, a byte order mark, control characters: the suite reads what is written."""
+    names = ["\ud83d", "\ufeff好", "a\x07b"]
+    items = [{"text": f"第{i}条", "label": [names[i % 3]]} for i in range(12)]
+    (tmp_path / "export.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
+    convert([tmp_path / "export.jsonl"], tmp_path / "data", ConvertOptions())
+    labels = load_labels(find_dataset("tnews"), str(tmp_path / "data"))
+    assert labels == ["\\ud83d", "a b", "好"]
+    assert {e["label"] for split in SPLITS for e in examples_of(tmp_path, "tnews", split)} == set(labels)
+
+
 def test_duplicates_can_be_dropped(tmp_path):
     items = [*labelled("一二三四五六"), *labelled("一二三")[::-1]]
     converted = convert_items(tmp_path, *items, duplicates=DROP)
     assert sum(converted.examples.values()) == 6 and sum(map(len, converted.classes.values())) >= 2
     assert [item["example"]["sentence"] for item in listed(tmp_path)] == ["三", "二", "一"]
+
+
+def test_texts_that_differ_in_a_symbol_are_two(tmp_path):
+    """In one split, as they are almost the same; but none is dropped, and their answers do not contradict."""
+    items = labelled(["涨3%", "涨 3％！", "跌3%", "好😀", "好😞", "C++", "C"], "aabbabab")
+    converted = convert_items(tmp_path, *items, duplicates=DROP, shares=Shares(0.2, 0))
+    assert sum(converted.examples.values()) == 6 and (converted.duplicates, converted.contradictions) == (1, 0)
+    assert [item["example"]["sentence"] for item in listed(tmp_path)] == ["涨 3％！"]
+    split = {e["text"]: split for split in ("train", "dev") for e in examples_of(tmp_path, "tnews", split)}
+    assert split["好😀"] == split["好😞"] and split["C++"] == split["C"]
 
 
 def test_what_the_columns_cannot_hold_becomes_a_space(tmp_path):
@@ -247,6 +292,11 @@ def test_what_the_columns_cannot_hold_becomes_a_space(tmp_path):
     [
         ([{"text": "一"}, {"text": "二"}], {}, "none of 2 texts .* annotated.*--label_column"),
         (labelled("一二"), {}, "2 different texts are too few for 3 splits"),
+        (
+            [{"text": "一", "question": f"{n}？", "label": [[0, 1, "A"]]} for n in range(9)],
+            {},
+            r"1 different texts are too few for 3 splits \(9 examples, but those with a text in common",
+        ),
         (labelled("一二三四", "a"), {}, "all 4 texts have the label 'a'"),
         ([{"text": "一", "cats": ["a"], "entities": [[0, 1, "B"]]}], {}, "two tasks|several tasks"),
         (labelled("一二三四"), {"task_name": "token_cls"}, "labels of the whole text where spans are expected"),
@@ -279,6 +329,23 @@ def test_a_data_set_is_not_replaced_unless_that_is_said(tmp_path):
     assert names == {"train.tsv", "dev.tsv", "test.tsv", "labels.txt", "changes.jsonl", "counts.json"}
 
 
+@pytest.mark.parametrize("name", ["train.json", "labels.txt", "unlabeled.jsonl", "changes.jsonl", "dev.tsv"])
+def test_an_input_is_not_replaced_by_what_is_made_of_it(tmp_path, name):
+    path = tmp_path / name
+    path.write_text(lines(*labelled("一二三四")), encoding="utf-8")
+    with pytest.raises(InputError, match=f"{name} would be replaced by what is made of it"):
+        convert([path], tmp_path / "." / "", ConvertOptions(), overwrite=True)
+    assert path.read_text(encoding="utf-8") == lines(*labelled("一二三四"))
+    convert([path], tmp_path / "other", ConvertOptions())
+
+
+def test_labels_that_look_alike_and_a_missing_dev_set_are_said(tmp_path, capsys):
+    items = labelled("一二三四五六", ["Good", "good", "ｇｏｏｄ", "bad"])
+    print_converted(convert_items(tmp_path, *items, shares=Shares(0, 0.2)), tmp_path)
+    said = capsys.readouterr().err
+    assert "alone: 'Good', 'good', 'ｇｏｏｄ'" in said and "bad'" not in said and "no dev set" in said
+
+
 def test_several_files_are_one_data_set(tmp_path):
     files = [EXPORTS / "doccano_classification.jsonl", EXPORTS / "reviews_excel.csv"]
     converted = convert(files, tmp_path / "data", ConvertOptions())
@@ -293,7 +360,7 @@ def test_the_command_prints_counts_notes_and_what_comes_next(tmp_path):
     assert ["texts", "8", "1", "1"] in [line.split() for line in done.stdout.splitlines()]
     assert done.stdout.splitlines()[-1].endswith(f"--task_name msra_ner --data_dir {tmp_path / 'data'}")
     notes = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
-    assert len(notes) == 4 and "relations are left out" in done.stderr and "changes.jsonl" in notes[-1]
+    assert len(notes) == 5 and "relations are left out" in done.stderr and "changes.jsonl" in notes[-1]
     again = run_here("dataset.py", "convert", *flags, check=False)
     assert again.returncode == 2 and again.stderr.count("\n") == 1 and again.stderr.startswith("error: ")
     shares = run_here("dataset.py", "convert", *flags, "--dev_share", "0.6", "--test_share", "0.5", check=False)

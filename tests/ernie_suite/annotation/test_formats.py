@@ -5,31 +5,16 @@ from pathlib import Path
 
 from ernie_suite.annotation.convert import ConvertOptions, find_form
 from ernie_suite.annotation.formats import FORMATS, find_format
-from ernie_suite.annotation.forms import Classification, PairClassification, Reading, Tagging
-from ernie_suite.annotation.offsets import ELSEWHERE, NOWHERE
-from ernie_suite.annotation.records import Answer, Changes, ReadOptions, Record, Source, Span
+from ernie_suite.annotation.forms import Classification, Reading, Tagging
+from ernie_suite.annotation.offsets import CODE_POINTS, ELSEWHERE, NOWHERE, UNSURE, UTF16
+from ernie_suite.annotation.records import Changes, Span
 
 import pytest
 
 from ernie_inference.errors import InputError
+from tests.support.annotations import read, read_one, written
 
 EXPORTS = Path(__file__).with_name("exports")
-
-
-def read(path, changes=None, **options):
-    source = Source(path, ReadOptions(**options), changes or Changes())
-    return list(find_format(path).read(source))
-
-
-def written(folder, content, name="export.json"):
-    path = folder / name
-    path.write_text(content if isinstance(content, str) else json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    return path
-
-
-def read_one(folder, item, changes=None, **options) -> Record:
-    """The record of one object of JSON lines."""
-    return read(written(folder, item), changes, **options)[0]
 
 
 # ---------------------------------------------------------------- the ten lines of each tool
@@ -192,11 +177,49 @@ def test_spans_stand_where_their_own_text_does(tmp_path, text, start, end, own, 
     assert [remark in what for what in changes.counts] == [True] if remark else not changes.counts
 
 
-def test_positions_of_doccano_can_be_said_to_count_utf16(tmp_path):
+def test_what_positions_of_doccano_count_can_be_said(tmp_path):
     item = {"text": "💩在北京", "label": [[3, 5, "LOC"]]}
     assert read_one(tmp_path, item, offsets="utf16").spans == [Span(2, 4, "LOC")]
-    assert read_one(tmp_path, item).spans == [Span(3, 5, "LOC")]  # which ends beyond the text, and is left out later
+    assert read_one(tmp_path, item, offsets="code_points").spans == [Span(3, 5, "LOC")]  # left out later
     assert read_one(tmp_path, {"text": "💩", "label": [[2, 9, "A"]]}, offsets="utf16").spans == [Span(1, 8, "A")]
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "taken", "unit"),
+    [
+        ("在北京💩", (1, 3), (1, 3), None),
+        ("💩在北京", (3, 5), (2, 4), UTF16),
+        ("💩在北京人", (2, 4), (1, 3), UTF16),
+        ("💩在北京", (1, 3), (1, 3), CODE_POINTS),  # 1 would be half of the first character
+        ("在💩", (1, 3), (1, 2), UTF16),
+        ("💩在", (0, 9), (0, 8), UTF16),  # neither can be
+    ],
+)
+def test_positions_of_doccano_count_as_its_editor_does_as_far_as_that_can_be(tmp_path, text, given, taken, unit):
+    """What could be otherwise is counted, to be looked at."""
+    changes = Changes()
+    record = read_one(tmp_path, {"text": text, "label": [[*given, "A"]]}, changes)
+    assert record.spans == [Span(*taken, "A")] and list(changes.counts) == ([UNSURE[unit]] if unit else [])
+
+
+def test_positions_of_other_formats_count_characters(tmp_path):
+    changes = Changes()
+    record = read_one(tmp_path, [task("💩在北京人", label(2, 4, None))], changes)
+    assert record.spans == [Span(2, 4, "LOC")] and list(changes.counts) == [UNSURE[CODE_POINTS]]
+
+
+def test_what_was_imported_with_a_text_is_not_its_annotation(tmp_path):
+    item = {"text": "文", "annotations": [{"label": 1, "label_name": "一", "user": 1}], "meta": {"label": "旧"}}
+    assert read_one(tmp_path, item).labels == ["一"]
+    assert read_one(tmp_path, item, label_column="label").labels == ["旧"]
+    assert read_one(tmp_path, {"text": "文", "meta": {"label": "旧"}}).labels == ["旧"]
+
+
+def test_a_span_without_a_label_is_counted(tmp_path):
+    changes = Changes()
+    spans = [{"start_offset": 0, "end_offset": 1, "label": name} for name in ("", None, "A")]
+    assert read_one(tmp_path, {"text": "文", "label": spans}, changes).spans == [Span(0, 1, "A")]
+    assert changes.counts["spans left out, as they have no label"][0] == 2
 
 
 def test_one_annotation_of_a_task_counts(tmp_path):
@@ -230,6 +253,19 @@ def test_of_several_controls_one_is_named(tmp_path):
     assert read_one(tmp_path, item, changes, from_name="mood").labels == ["好"] and len(changes.counts) == 1
 
 
+@pytest.mark.parametrize(("given", "labels"), [("好评", ["好评"]), (None, []), (["好", "评"], ["好", "评"])])
+def test_choices_in_a_list_or_by_themselves(tmp_path, given, labels):
+    result = {"from_name": "topic", "type": "choices", "value": {"choices": given}}
+    assert read_one(tmp_path, [task("文", result)]).labels == labels
+
+
+def test_choices_of_a_region_are_labels_of_its_span(tmp_path):
+    result = label(1, 3, "北京")
+    result["value"]["choices"] = result["value"].pop("labels")
+    record = read_one(tmp_path, [task("在北京", {**result, "type": "choices"})])
+    assert (record.labels, record.spans) == ([], [Span(1, 3, "LOC")])
+
+
 def test_json_min_in_its_forms(tmp_path):
     """One choice is a text, several are an object; the control is what stands between the id and the annotator."""
     tail = {"annotator": 1, "annotation_id": 3, "created_at": "", "lead_time": 1.0}
@@ -252,79 +288,6 @@ def test_tasks_a_line_as_cloud_storage_has_them(tmp_path):
     assert [record.labels for record in read(written(tmp_path, lines))] == [["一"], ["二"]]
 
 
-# ---------------------------------------------------------------- tables and columns
-
-
-def test_quoted_cells_hold_anything(tmp_path):
-    text = '\ufefftext,label\n"他说""好""，\n真的",一\n\n不错,\n'
-    records = read(written(tmp_path, text, "t.csv"))
-    assert [(record.text, record.labels) for record in records] == [('他说"好"，\n真的', ["一"]), ("不错", None)]
-    assert records[1].place.endswith("line 5")
-
-
-@pytest.mark.parametrize("separator", [",", "\t", ";"])
-def test_the_separator_is_that_of_the_first_line(tmp_path, separator):
-    path = written(
-        tmp_path, f"文本{separator}类别\n一,二;三\t四\n".replace("一,二;三\t四", f"文{separator}类"), "t.csv"
-    )
-    assert [(record.text, record.labels) for record in read(path)] == [("文", ["类"])]
-
-
-def test_columns_are_named_and_cells_hold_several_labels(tmp_path):
-    path = written(tmp_path, "标题,review,kind\nx,很好,手机#客服\n", "t.csv")
-    options = {"text_column": "review", "label_column": "kind"}
-    assert read(path, **options)[0].labels == ["手机#客服"]
-    assert read(path, **options, label_separator="#")[0].labels == ["手机", "客服"]
-    with pytest.raises(InputError, match="no 'mood' .--label_column.; it has 标题, review, kind"):
-        read(path, text_column="review", label_column="mood")
-
-
-def test_a_table_of_questions_of_pairs_and_of_spans(tmp_path):
-    table = "question,context,answer,answer_start\n谁？,李华和李华,李华,3\n"
-    record = read(written(tmp_path, table, "t.csv"))[0]
-    assert (record.question, record.answers) == ("谁？", [Answer("李华", 3)])
-    record = read(written(tmp_path, "sentence1,sentence2,label\n一,二,neutral\n", "p.csv"))[0]
-    assert (record.text, record.text_pair, record.labels) == ("一", "二", ["neutral"])
-    assert find_form([tmp_path / "p.csv"], ConvertOptions()) is PairClassification
-    spans = [{"start": 0, "end": 2, "text": "北京", "labels": ["LOC"]}]
-    cell = json.dumps(spans, ensure_ascii=False).replace('"', '""')
-    assert read(written(tmp_path, f'text,label\n北京,"{cell}"\n', "s.csv"))[0].spans == [Span(0, 2, "LOC")]
-
-
-@pytest.mark.parametrize(
-    ("tags", "spans", "repaired"),
-    [
-        ("B-A I-A O", [(0, 2, "A")], 0),
-        ("B-A B-A I-B", [(0, 1, "A"), (1, 2, "A"), (2, 3, "B")], 1),
-        ("I-A I-A O", [(0, 2, "A")], 1),
-        ("B-A M-A E-A", [(0, 3, "A")], 0),
-        ("S-A B-A L-A", [(0, 1, "A"), (1, 3, "A")], 0),
-        ("U-A W-A E-A", [(0, 1, "A"), (1, 2, "A"), (2, 3, "A")], 1),
-        ("B-A E-A I-A", [(0, 2, "A"), (2, 3, "A")], 1),
-        ("B_A-B I_A-B O", [(0, 2, "A-B")], 0),
-    ],
-)
-def test_every_scheme_of_tags(tmp_path, tags, spans, repaired):
-    changes = Changes()
-    lines = "".join(f"字\t{tag}\n" for tag in tags.split())
-    (record,) = read(written(tmp_path, lines, "a.conll"), changes)
-    assert record.spans == spans and sum(count for count, _ in changes.counts.values()) == repaired
-
-
-def test_columns_between_and_around_the_tokens(tmp_path):
-    """Label Studio's columns, comments, a document's mark, a token that is a space, and Windows' line ends."""
-    lines = "-DOCSTART- -X- O\r\n# id 1\r\nEU -X- _ B-ORG\r\n  O\r\n# O\r\n\r\n\r\n北京 -X- _ B-LOC"
-    first, second = read(written(tmp_path, lines, "a.conll"))
-    assert (first.tokens, first.spans) == (["EU", " ", "#"], [Span(0, 1, "ORG")])
-    assert (second.tokens, second.spans) == (["北京"], [Span(0, 1, "LOC")])
-
-
-def test_text_that_was_not_split_into_tokens_is_said(tmp_path):
-    changes = Changes()
-    (record,) = read(written(tmp_path, "标的车直行碰撞" * 6 + " -X- _ B-护栏\n", "a.conll"), changes)
-    assert record.spans == [Span(0, 1, "护栏")] and "export JSON" in changes.lines()[0]
-
-
 # ---------------------------------------------------------------- bad files
 
 BAD = {
@@ -341,6 +304,15 @@ BAD = {
     "a label that is none": ('{"text": "一", "label": [1.5]}', r"1\.5 is no label and no span"),
     "a position that is none": ('{"text": "一", "label": [["0", 1, "A"]]}', "'0' is no position"),
     "ids of annotations": ('[{"id": 1, "data": {"text": "一"}, "annotations": [5]}]', "no list of objects"),
+    "no list of results": (
+        '[{"data": {"text": "一"}, "annotations": [{"result": 5}]}]',
+        "'result' .* is 5, and a list",
+    ),
+    "choices that are none": (
+        '[{"data": {"text": "一"}, "annotations": [{"result": [{"type": "choices", "value": {"choices": {}}}]}]}]',
+        "{} is no label",
+    ),
+    "columns of UTF-16": ("text,label\n一\0,a\n", "NUL.*is it UTF-16"),
     "a quote that is open": ('text,label\n一,a\n"二,b\n三,c\n', "line 3: not a row.*quote not closed"),
     "too many cells": ("text,label\n一,二,a\n", "line 2: 3 cells, but 2 names"),
     "a name twice": ("text,text\n一,a\n", "line 1: two columns have one name"),

@@ -126,6 +126,14 @@ def test_bars_are_numbered_where_no_font_has_the_characters(monkeypatch, capsys)
     assert picture_module.chinese_font() == "DejaVu Serif"
 
 
+def test_any_label_can_be_drawn(tmp_path):
+    """Also one that would be a formula, and a wrong one."""
+    labels = ["$\\foo{$", "$a_$", "x\x07"]
+    data = write_set(tmp_path, {"train": [("一", label) for label in labels]}, labels)
+    description = describe(find_dataset("tnews"), data, None)
+    assert draw_description(description, tmp_path / "out") == tmp_path / "out" / "description.png"
+
+
 def test_the_command_writes_table_json_and_picture(tmp_path):
     data = write_set(tmp_path, SPLITS)
     (tmp_path / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
@@ -148,6 +156,7 @@ def test_the_command_writes_table_json_and_picture(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--data_dir", "EMPTY/typo"], "typo is no folder"),
         (["--data_dir", "EMPTY"], "has none of train.json, dev.json, test.json"),
         (["--data_dir", "DATA", "--vocab_file", "DATA/missing.txt"], "missing.txt cannot be used as the vocabulary"),
         (["--data_dir", "DATA", "--model_name_or_path", "./missing"], "the model folder ./missing does not exist"),
@@ -162,7 +171,7 @@ def test_what_cannot_be_described_is_said_in_one_line(tmp_path, flags, message):
     task = [] if "--task_name" in flags or not flags else ["--task_name", "tnews"]
     done = run_here("dataset.py", "describe", *task, *flags, check=False)
     assert done.returncode == 2 and done.stderr.count("error: ") == 1, done.stderr
-    assert re.search(message, done.stderr)
+    assert re.search(message, done.stderr) and not list((tmp_path / "empty").iterdir())
 
 
 def test_a_bad_line_stops_the_description(tmp_path):
