@@ -104,7 +104,7 @@ class MultipleChoice(Task):
         if not FEWEST_CHOICES <= len(choices) <= MOST_CHOICES:
             return f" (it has {len(choices)} choice{'' if len(choices) == 1 else 's'})"
         wrong = next((choice for choice in choices if not isinstance(choice, str)), "")
-        return "" if isinstance(wrong, str) else f" (a choice is no text but a {type(wrong).__name__})"
+        return "" if isinstance(wrong, str) else f" (a choice is no text but of the type {type(wrong).__name__})"
 
     @classmethod
     def describe(cls, answer: Dict) -> List[str]:
