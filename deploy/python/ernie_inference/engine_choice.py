@@ -97,7 +97,7 @@ def load_fastest(model_path: Union[str, Path], use_trt: bool = False, **options:
     for engine, refusal in refusals.items():
         note(f"--engine auto leaves out {engine}: {refusal}")
     first = next(iter(predictors.values()))
-    # One window of each: a question has one for each of its choices, and the time for the probe does not grow with those.
+    # One window of each: a question has one for each of its choices, with which the time would grow.
     windows = [next(first.task.windows_iter(example)) for example in probe_inputs(first.task)]
     for engine, reason in disagreeing(predictors, windows).items():
         note(f"--engine auto leaves out {engine}: {reason}")
