@@ -160,10 +160,15 @@ def test_windows_are_made_when_they_are_asked_for(monkeypatch):
 
 @pytest.mark.parametrize(
     "choices, said",
-    [([], "it has 0 choices"), (["大"], "it has 1 choice"), (["大"] * 1000, "it has 1000 choices"),
-     (["大", 7], "a choice is no text but of the type int"), ([["大"], ["小"]], "a choice is no text but of the type list"),
-     (["大", None], "a choice is no text but of the type NoneType")],
-)  # fmt: skip
+    [
+        ([], "it has 0 choices"),
+        (["大"], "it has 1 choice"),
+        (["大"] * 1000, "it has 1000 choices"),
+        (["大", 7], "a choice is no text but of the type int"),
+        ([["大"], ["小"]], "a choice is no text but of the type list"),
+        (["大", None], "a choice is no text but of the type NoneType"),
+    ],
+)
 def test_what_is_wrong_with_the_choices_is_said(choices, said):
     for given_input in ({"context": "文", "question": "？", "choices": choices}, ("文", "？", choices)):
         with pytest.raises(InputError, match=rf"\({said}\)$"):
