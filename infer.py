@@ -73,6 +73,8 @@ def parse_arguments() -> Namespace:
     add_answer_flags(parser)
     args = parser.parse_args()
     args.answer_options = answer_options_of(args)
+    # All is answered first, and only then shown: what cannot be shown is refused before.
+    find_dataset(args.task_name).family.task_class.answer_options(**args.answer_options.given)
     if (args.top_k, args.threshold) != (None, None) and not args.show:
         raise InputError("--top_k and --threshold are for the answers that --show prints: add it; metrics are without")
     if args.calibrate and not args.analyze:

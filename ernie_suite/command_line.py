@@ -54,6 +54,9 @@ def parse_arguments(family: TaskFamily, *more: Type, argv: Optional[List[str]] =
     if rest:
         raise InputError(f"unknown argument {rest[0]!r}; see --help")
     parsed[1].task_name = parsed[1].dataset = spec.name
+    for own in parsed[3:]:
+        if isinstance(own, CompressionArguments):
+            own.check_effect(typed_flags(argv))
     trains = parsed[2].do_train and CompressionArguments not in more
     follow_the_model(parsed[0], parsed[1], parsed[2], typed_flags(argv), trains)
     return tuple(parsed)
@@ -113,6 +116,13 @@ COMPRESSION_WITHOUT_EFFECT = {
     **dict.fromkeys(
         ("rdrop_alpha", "fgm_epsilon", "num_folds"), "it is for fine-tuning; a teacher is learnt from here"
     ),
+    **dict.fromkeys(("save_total_limit", "save_on_each_node"), "one state is kept, until what it is for is written"),
+    **dict.fromkeys(
+        ("report_to", "logging_dir", "logging_first_step", "log_on_each_node", "run_name", "wandb_api_key"),
+        "the progress is shown on the screen alone",
+    ),
+    **dict.fromkeys(("skip_memory_metrics", "skip_profile_timer"), "nothing is measured of the steps"),
+    "to_static": "layers are trained as they are",
 }
 
 # What only the command line can say.

@@ -73,6 +73,15 @@ def test_the_options_of_answers_are_for_those_that_are_shown(monkeypatch):
     monkeypatch.setattr("sys.argv", [*command[:-1], "1.5", "--show", "1"])
     with pytest.raises(InputError, match="^threshold is 1.5: give a number from 0 to 1$"):
         infer.parse_arguments()
+    flags = ["--task_name", "c3", "--model_path", "nowhere", "--show", "1"]
+    refused = {
+        "top_k 65": "top_k is 65: multiple_choice gives at most 64",
+        "long_texts cut": "long_texts is cut: that is",
+    }
+    for flag, said in refused.items():
+        monkeypatch.setattr("sys.argv", ["infer.py", *flags, *f"--{flag}".split()])
+        with pytest.raises(InputError, match=f"^{said}"):
+            infer.parse_arguments()
 
 
 def test_single_texts_are_drawn_evenly_and_timed_the_second_time(monkeypatch):

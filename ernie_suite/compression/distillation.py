@@ -93,7 +93,7 @@ def train_students(
     progress = _restore(trainer, students.model, work)
     if args.world_size > 1:
         sync_params_buffers(students.model)  # to the first one's; from there on they average their gradients
-    shown = {"desc": f"students {', '.join(students.names)}", "disable": not args.should_save}
+    shown = {"desc": f"students {', '.join(students.names)}", "disable": args.disable_tqdm or not args.should_save}
     with tqdm(total=total, initial=progress.step, **shown) as bar:
         for batches in batches_of_steps(loader, args.gradient_accumulation_steps, progress.step, total):
             if args.early_stopping_patience and progress.without_better >= args.early_stopping_patience:

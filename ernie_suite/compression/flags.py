@@ -1,7 +1,7 @@
 """The flags of the compress scripts."""
 
 from dataclasses import dataclass, field
-from typing import List, Optional
+from typing import Collection, List, Optional
 
 from ernie_suite.compression.config import (
     ALGORITHMS,
@@ -14,9 +14,24 @@ from ernie_suite.compression.config import (
     check_onnx,
     check_steps,
     check_training_options,
+    parse_share,
 )
 
 from ernie_inference.errors import InputError
+
+# Flags that do something only where a step is done. fp16 and bf16 are not among those of training, as models are
+# evaluated in them, too.
+OF_PRUNING = ("width_mult_list", "depth_mult_list", "drop_layers", "target_speedup")
+OF_QUANTIZATION = (
+    *("algo_list", "batch_size_list", "weight_quantize_type", "quantize_activation_matmuls", "quantize_embeddings"),
+    *("smoothing", "mixed_precision", "input_filename_prefix"),
+)
+OF_TRAINING = (
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps", "eval_steps"),
+    *("learning_rate", "lr_scheduler_type", "warmup_ratio", "warmup_steps", "num_cycles", "lr_end", "power"),
+    *("optim", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "recompute"),
+    *("dataloader_drop_last", "early_stopping_patience", "token_dropout", "logging_steps"),
+)
 
 
 @dataclass
@@ -109,6 +124,30 @@ class CompressionArguments:
         check_keep_vocab(config)
         if self.target_speedup and not self.pruning:
             raise InputError("target_speedup is reached by pruning, and --no_pruning is on: leave out one of them")
+
+    def check_effect(self, typed: Collection[str]) -> None:
+        """Raises InputError where a flag of the command line is for a step that is not done.
+
+        Args:
+            typed: their names, as they stand there. What config.yml says is for all commands alike.
+        """
+        trains = self.pruning or self.student is not None
+        drops_layers = any(parse_share(depth, "depth") < 1 for depth in self.depth_mult_list)
+        for names, has_effect, why in (
+            (OF_PRUNING, self.trains_widths, "it is for pruning, and nothing is pruned"),
+            (OF_TRAINING, trains, "it is for training, and nothing is trained"),
+            (OF_QUANTIZATION, self.quantization, "it is for quantization, and --no_quantization is on"),
+            (("max_train_samples",), self.reads_training_set, "nothing reads the training set"),
+            (
+                ("input_filename_prefix",),
+                self.input_dir is not None,
+                "it names a model in --input_dir, which is missing",
+            ),
+            (("drop_layers",), drops_layers, "it is for a --depth_mult_list below 1, and no layer is dropped"),
+        ):
+            idle = [flag for name in names for flag in (name, f"no_{name}") if flag in typed]
+            if idle and not has_effect:
+                raise InputError(f"--{idle[0]} has no effect here: {why}")
 
     @property
     def trains_widths(self) -> bool:

@@ -74,8 +74,11 @@ def read_chid(file: SplitFile) -> Iterator[Example]:
         marks = [blank.mark for blank in blanks_of(content)]
         if not 1 <= len(marks) <= MOST_BLANKS:
             raise InputError(f"{place}: 'content' has {len(marks)} blanks #idiom#: give 1 to {MOST_BLANKS}")
-        given = [item.get("answer")] if "answer" in item else (item.get("answers") or {}).get("candidate_id")
-        given = [known.get(mark) for mark in marks] if given is None else given
+        given = [known.get(mark) for mark in marks]
+        if "answer" in item:
+            given = [item["answer"]]
+        elif item.get("answers") is not None:
+            given = numbers_of(item["answers"], place)
         yield {**example, "answers": right_candidates(given, marks, len(candidates), file, place)}
 
 
@@ -84,6 +87,18 @@ def read_json_file(path: Path) -> Any:
         return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error})") from None
+
+
+def numbers_of(answers: Any, place: str) -> List:
+    """What stands under candidate_id; nothing where there is none.
+
+    Raises:
+        InputError: it is no list.
+    """
+    numbers = answers.get("candidate_id", []) if isinstance(answers, dict) else None
+    if not isinstance(numbers, list):
+        raise InputError(f'{place}: "answers" is not {{"candidate_id": [number, ...]}}')
+    return numbers
 
 
 def is_texts(value: Any) -> bool:
@@ -109,10 +124,10 @@ def right_choice(answer: Any, choices: List[str], file: SplitFile, place: str) -
 
 def right_candidates(given: Any, marks: List[str], candidates: int, file: SplitFile, place: str) -> Optional[List[int]]:
     """The numbers of the right candidates, one a blank; None where a test split gives none."""
-    try:
-        answers = [int(answer) for answer in given if answer not in (None, "", -1)]
-    except (TypeError, ValueError):
-        raise InputError(f"{place}: its answers are no numbers of candidates") from None
+    answers = [answer for answer in given if answer not in (None, "", -1)]
+    answers = [int(answer) if isinstance(answer, str) and answer.isdecimal() else answer for answer in answers]
+    if not all(type(answer) is int for answer in answers):
+        raise InputError(f"{place}: its answers are no numbers of candidates")
     if not answers or len(answers) < len(given):
         file.check_may_lack("answer", place)
         return None

@@ -155,6 +155,19 @@ def test_what_is_there_is_not_overwritten(predictor, files):
     assert target.read_text() == "mine"
 
 
+@pytest.mark.parametrize("ending", [".part", ".part.json"])
+def test_an_input_with_the_name_of_what_is_written_meanwhile_stays(predictor, tmp_path, ending):
+    source, target = tmp_path / f"out.jsonl{ending}", tmp_path / "out.jsonl"
+    write_lines(source, ["好"])
+    (tmp_path / "link.jsonl").symlink_to(source)
+    for path in (source, tmp_path / "link.jsonl"):
+        with pytest.raises(
+            InputError, match="has the name under which answers are kept until all are there: rename it"
+        ):
+            answer_file(ModelAnswerer(predictor), path, target)
+        assert source.read_bytes() == to_json("好") + b"\n" and not target.exists()
+
+
 def test_the_part_of_another_run_is_refused(predictor, files, tiny):
     source, target = files
     write_lines(source, ["好"] * 3)

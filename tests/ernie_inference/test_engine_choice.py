@@ -61,6 +61,14 @@ def test_probe_inputs_go_from_short_to_a_whole_window(tiny, task):
     assert min(lengths) <= MAX_SEQ_LENGTH // 2 and max(lengths) >= MAX_SEQ_LENGTH - 2
 
 
+def test_a_question_of_many_choices_takes_no_longer_to_probe(tiny, monkeypatch):
+    timed = []
+    monkeypatch.setattr(engine_choice, "time_engines", lambda found, windows: timed.append(windows) or {"paddle": 1.0})
+    monkeypatch.setattr(engine_choice, "ENGINES", ("paddle",))
+    load_fastest(tiny["multiple_choice"])
+    assert len(timed[0]) == engine_choice.PROBE_TEXTS
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_auto_takes_the_fastest(tiny, monkeypatch, capsys, precision):
     model = tiny["seq_cls"] if precision == "fp32" else tiny.int8("seq_cls")

@@ -38,6 +38,13 @@ def test_a_task_comes_back_from_its_files(tmp_path):
         (json.dumps({"task": ["seq_cls"]}), None, "task"),
         (json.dumps({"task": "seq_cls", "labels": ["a", "b"], "long_texts": "all"}), None, "long_texts is 'all'"),
         (json.dumps({"task": "qa", "long_texts": "windows"}), None, "long_texts is 'windows'"),
+        (json.dumps({"task": "qa", "lowercase": "false"}), None, "lowercase is 'false', not true or false"),
+        (json.dumps({"task": "qa", "lowercase": 0}), None, "lowercase is 0, not true or false"),
+        (
+            json.dumps({"task": "seq_cls", "labels": ["a", "b"], "thresholds": [0.5, 0.5], "temperature": 2}),
+            None,
+            "temperature and thresholds are both there",
+        ),
         ("[" * 100_000, None, "not what export writes"),
     ],
 )

@@ -105,7 +105,25 @@ def test_a_file_is_not_gone_on_with_at_another_temperature(predictors, calibrate
         answer_file(ModelAnswerer(scaled), source, target)
 
 
-@pytest.mark.parametrize("temperature", [0, -1, True, "1", [1], 1e999])
+@pytest.mark.parametrize("pooling", ["windows", "windows_max"])
+def test_the_label_of_a_text_of_several_windows_stays(predictors, pooling):
+    """One window is sure of the first label, two lean to the second one, and scaled by themselves they would win."""
+    task = predictors["seq_cls"].task
+    options = task.answer_options(top_k=2, long_texts=pooling)
+    windows = task.windows({"text": "好" * 100}, options)
+    outputs = [(np.array(row, dtype=np.float32),) for row in ([5.0, 0.0], [0.0, 1.0], [0.0, 1.0])]
+    plain = task.decode({}, windows, outputs, options)
+    for temperature in (0.05, 0.5, 2.0, 20.0):
+        scaled = task.at(temperature).decode({}, windows, outputs, options)
+        assert scaled["label"] == plain["label"] == scaled["scores"][0]["label"]
+        if pooling == "windows":
+            assert sum(each["confidence"] for each in scaled["scores"]) == pytest.approx(1)
+        else:
+            assert scaled["confidence"] == pytest.approx(softmax(np.array([5.0, 0.0]) / temperature)[0])
+        assert (scaled["confidence"] < plain["confidence"]) == (temperature > 1)
+
+
+@pytest.mark.parametrize("temperature", [0, -1, True, "1", [1], 1e999, 1e-310, 1e-4, 1e4, 10**400])
 def test_what_is_no_temperature_is_refused(tmp_path, temperature):
     config = InferenceConfig("seq_cls", ["a", "b"])
     config.temperature = temperature
@@ -113,5 +131,7 @@ def test_what_is_no_temperature_is_refused(tmp_path, temperature):
         config.save(tmp_path)
     else:
         (tmp_path / "inference.json").write_text('{"task": "qa", "temperature": 1e999}')
-    with pytest.raises(InputError, match=r"temperature is .*, not a number above 0\): export the model again"):
+    with pytest.raises(
+        InputError, match=r"temperature is .*, not a number from 0.001 to 1000\): export the model again"
+    ):
         load_task(tmp_path)

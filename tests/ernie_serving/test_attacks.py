@@ -149,7 +149,7 @@ def test_numbers_that_take_long_to_read(service):
 def test_a_body_of_small_values_is_not_read(service, unit):
     """It would be a quarter of a million, each of which takes the time of an object of Python's or of a call."""
     texts = "[" + ",".join([unit] * (1_000_000 // (len(unit) + 1))) + "]"
-    code, http, message = Code.TOO_LARGE, 413, "lists and objects, the limit is 464"
+    code, http, message = Code.TOO_LARGE, 413, "lists and objects, the limit is 664"
     if unit in ("0", "1.5"):
         code, http, message = Code.INVALID, 400, "64 numbers"
     error, said = ask(service, key=["texts"], value=[texts])

@@ -82,4 +82,7 @@ def _is_number(value: Any, kinds: Union[type, tuple]) -> bool:
 
 def _shown(value: Any) -> str:
     """A value as a part of a message; it may be anything that a client sent."""
-    return f"{value}" if _is_number(value, (int, float)) else f"a {type(value).__name__}"
+    if not _is_number(value, (int, float)):
+        return f"a {type(value).__name__}"
+    # Python writes no number of more than 4,300 digits, and nobody wants to read one.
+    return f"{value}" if isinstance(value, float) or abs(value) < 10**20 else "a number of very many digits"

@@ -55,6 +55,8 @@ def answer_file(
     input_file, output_file = Path(input_file), Path(output_file)
     part, origin_file = (Path(f"{output_file}.part{ending}") for ending in ("", ".json"))
     try:
+        if any(path.exists() and path.samefile(input_file) for path in (part, origin_file)):
+            raise InputError(f"{input_file} has the name under which answers are kept until all are there: rename it")
         with _locked(part, origin_file, output_file) as file:
             origin = {"input": digest_of([input_file]), **answerer.depends_on()}
             total, _ = count_lines(input_file)

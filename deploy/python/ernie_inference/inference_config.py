@@ -1,7 +1,6 @@
 """What export writes beside a model (inference.json, vocab.txt), and the task that it describes."""
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Type, Union
@@ -16,6 +15,7 @@ from ernie_inference.wordpiece import WordPiece
 
 INFERENCE_FILE = "inference.json"
 VOCAB_FILE = "vocab.txt"
+TEMPERATURES = (1e-3, 1e3)  # beyond them a confidence would say nothing, and logits could become infinite
 
 
 @dataclass
@@ -75,13 +75,21 @@ class InferenceConfig:
         for name in ("max_seq_length", "doc_stride"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, not a number of tokens")
-        temperature = self.temperature
-        if temperature is not None and not (type(temperature) in (int, float) and 0 < temperature < math.inf):
-            raise ValueError(f"temperature is {temperature!r}, not a number above 0")
+        if type(self.lowercase) is not bool:
+            raise ValueError(f"lowercase is {self.lowercase!r}, not true or false")
+        if self.temperature is not None:
+            self._check_temperature(self.temperature)
         if self.long_texts is not None and not (TASKS[self.task].cuts_long_texts and self.long_texts in LONG_TEXTS):
             raise ValueError(f"long_texts is {self.long_texts!r}, not one of {', '.join(LONG_TEXTS)} for seq_cls")
         if self.thresholds is not None:
             self._check_thresholds(self.thresholds)
+
+    def _check_temperature(self, temperature: Any) -> None:
+        low, high = TEMPERATURES
+        if not (type(temperature) in (int, float) and low <= temperature <= high):
+            raise ValueError(f"temperature is {temperature!r:.40}, not a number from {low:g} to {high:g}")
+        if self.thresholds is not None:
+            raise ValueError("temperature and thresholds are both there: confidences with thresholds are not scaled")
 
     def _check_thresholds(self, thresholds: Any) -> None:
         if self.task not in WITH_THRESHOLDS:

@@ -13,6 +13,7 @@ import math
 import time
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from itertools import islice
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple, Union
 
 from ernie_inference.answer_options import PLAIN, AnswerOptions
@@ -25,7 +26,7 @@ MODEL, VERSION = "model", "version"  # of an answer: which model computed it
 OPTIONS = tuple(field.name for field in fields(AnswerOptions))  # fields of a request beside its texts
 MOST_DIGITS = 32  # of a number; Python takes quadratic time to read a long one
 MOST_NUMBERS = 64  # of a request; each is read by a call of Python's, and top_k and threshold are the only ones wanted
-LISTS_OF_TEXT = 2  # lists and objects of one text at the most: {"tokens": [...]}
+LISTS_OF_TEXT = 3  # lists and objects of one text at the most: {"context": [...], "choices": [...]}
 MOST_KEYS = 16  # of a pipeline Request, each of which is read as JSON of its own
 RPC_METHOD = "/baidu.paddle_serving.pipeline_serving.PipelineService/inference"
 
@@ -180,10 +181,11 @@ def read_request(task: Task, fields: Dict[str, Any], limits: Limits, deadline: f
     for number, example in enumerate(examples, start=1):
         if time.monotonic() >= deadline:
             raise Refusal(Code.TIMEOUT, f"no time is left at text {number} of {len(examples)}: send fewer at a time")
-        windows.append(task.windows(example, options))
+        # One more than is allowed: a few bytes of blanks and choices can be thousands of windows, which are not made.
+        windows.append(list(islice(task.windows_iter(example, options), limits.windows - count + 1)))
         count += len(windows[-1])
         if count > limits.windows:
-            too_large(f"text {number} brings the request to {count} windows", f"{limits.windows}")
+            too_large(f"text {number} brings the request to at least {count} windows", f"{limits.windows}")
     return Accepted(examples, windows, deadline, options)
 
 

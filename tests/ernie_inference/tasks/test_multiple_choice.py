@@ -130,3 +130,46 @@ def test_answers_as_lines_for_people():
     assert MultipleChoice.describe({"blanks": [blank], "truncated": False})[1:] == [
         "blank: #idiom#   answer: none   confidence: 0.2500"
     ]
+
+
+def test_a_text_is_tokenized_once_however_many_blanks_and_choices_it_has(monkeypatch):
+    asked = []
+    encode = WordPiece.encode
+    monkeypatch.setattr(
+        WordPiece, "encode", lambda self, text, most=None: asked.append(text) or encode(self, text, most)
+    )
+    context = ["前后左右#idiom1#" * 20, "没有空格"]
+    windows = task_of().windows_iter({"context": context, "choices": ["大", "小"]})
+    first, second = next(windows), next(windows)
+    assert read(first).startswith("[CLS]大[SEP]前后左右[MASK]前后左右[MASK][MASK][MASK][MASK]前")
+    assert read(second).startswith("[CLS]小[SEP]")
+    assert len(list(windows)) == 38 and sum(map(len, asked)) == 20 * 4 + 2
+
+
+def test_windows_are_made_when_they_are_asked_for(monkeypatch):
+    made = []
+    window = MultipleChoice._window
+    monkeypatch.setattr(MultipleChoice, "_window", lambda self, *args: made.append(args) or window(self, *args))
+    question = {"context": "文", "question": "？", "choices": ["大"] * 64}
+    cloze = {"context": "#idiom#" * 64, "choices": ["大"] * 64}
+    for example in (question, cloze):
+        made.clear()
+        windows = task_of().windows_iter(example)
+        assert [next(windows) for _ in range(3)] and len(made) == 3
+
+
+@pytest.mark.parametrize(
+    "choices, said",
+    [
+        ([], "it has 0 choices"),
+        (["大"], "it has 1 choice"),
+        (["大"] * 1000, "it has 1000 choices"),
+        (["大", 7], "a choice is no text but of the type int"),
+        ([["大"], ["小"]], "a choice is no text but of the type list"),
+        (["大", None], "a choice is no text but of the type NoneType"),
+    ],
+)
+def test_what_is_wrong_with_the_choices_is_said(choices, said):
+    for given_input in ({"context": "文", "question": "？", "choices": choices}, ("文", "？", choices)):
+        with pytest.raises(InputError, match=rf"\({said}\)$"):
+            MultipleChoice.as_example(given_input, "input 1")

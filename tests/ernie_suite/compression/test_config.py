@@ -1,8 +1,11 @@
 """What compression can be asked for, in the API and on the command line."""
 
-from ernie_suite.command_line import parse_arguments
+from dataclasses import fields
+
+from ernie_suite.arguments import FinetuneArguments
+from ernie_suite.command_line import COMPRESSION_WITHOUT_EFFECT, parse_arguments
 from ernie_suite.compression.config import PTQConfig
-from ernie_suite.compression.flags import CompressionArguments
+from ernie_suite.compression.flags import OF_PRUNING, OF_QUANTIZATION, OF_TRAINING, CompressionArguments
 from ernie_suite.tasks.seq_cls import SEQ_CLS
 
 import pytest
@@ -78,6 +81,21 @@ def test_wrong_quantization_settings_are_refused(options, says):
             (["--" + flag], f"--{flag} has no effect here")
             for flag in ("do_train", "do_eval", "do_predict", "do_export")
         ),
+        *(
+            ([f"--{flag}", "x"], f"--{flag} has no effect here")
+            for flag in ("report_to", "logging_dir", "run_name", "save_total_limit", "rdrop_alpha", "num_folds")
+        ),
+        (["--to_static"], "--to_static has no effect here"),
+        (["--no_pruning", "--width_mult_list", "3/4"], "--width_mult_list has no effect here: it is for pruning"),
+        (["--student", "some", "--width_mult_list", "3/4"], "--width_mult_list has no effect here: it is for pruning"),
+        (["--no_pruning", "--token_dropout", "0.1"], "--token_dropout has no effect here: it is for training"),
+        (["--no_pruning", "--learning_rate=1e-4"], "--learning_rate has no effect here: it is for training"),
+        (["--no_pruning", "--max_train_samples", "9"], "--max_train_samples has no effect here: nothing reads the tr"),
+        (["--no_quantization", "--algo_list", "hist"], "--algo_list has no effect here: it is for quantization"),
+        (["--no_quantization", "--no_smoothing"], "--no_smoothing has no effect here: it is for quantization"),
+        (["--no_quantization", "--mixed_precision", "2"], "--mixed_precision has no effect here: it is for quant"),
+        (["--input_filename_prefix", "model"], "--input_filename_prefix has no effect here: it names a model in --inp"),
+        (["--drop_layers", "importance"], "--drop_layers has no effect here: it is for a --depth_mult_list below 1"),
     ],
 )
 def test_wrong_flags_are_refused_before_anything_is_loaded(tmp_path, flags, says):
@@ -85,6 +103,25 @@ def test_wrong_flags_are_refused_before_anything_is_loaded(tmp_path, flags, says
     with pytest.raises(InputError, match=says) as caught:
         parse_arguments(SEQ_CLS, CompressionArguments, argv=[*argv, *flags])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--student", "some", "--no_pruning", "--token_dropout", "0.1", "--learning_rate=1e-4"],
+        ["--keep_vocab", "5000", "--no_pruning", "--max_train_samples", "9"],
+        ["--no_quantization", "--drop_layers", "importance", "--depth_mult_list", "1", "1/2", "--token_dropout", "0.1"],
+        ["--no_pruning", "--input_dir", "some", "--input_filename_prefix", "model", "--no_smoothing"],
+    ],
+)
+def test_flags_of_the_steps_that_are_done_are_taken(tmp_path, flags):
+    argv = ["--task_name", "sample_reviews", "--model_name_or_path", str(tmp_path / "none"), "--device", "cpu"]
+    parse_arguments(SEQ_CLS, CompressionArguments, argv=[*argv, *flags])
+
+
+def test_every_flag_of_a_step_is_a_flag():
+    known = {each.name for kind in (FinetuneArguments, CompressionArguments) for each in fields(kind)}
+    assert known >= {*OF_PRUNING, *OF_QUANTIZATION, *OF_TRAINING, *COMPRESSION_WITHOUT_EFFECT}
 
 
 @pytest.mark.parametrize(

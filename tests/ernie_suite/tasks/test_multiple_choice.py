@@ -138,6 +138,18 @@ def test_chid_is_had_from_the_hub(tmp_path, monkeypatch):
         ("chid", {"content": "#idiom#", "candidates": ["甲", "乙"], "answer": "x"}, "its answers are no numbers"),
         ("chid", {"content": "#idiom#", "candidates": ["甲", "乙"]}, "line 1 has no answer, which the dev split needs"),
         ("chid", {"content": "#idiom#" * 2, "candidates": ["甲", "乙"], "answer": 1}, "2 blanks but 1 answers"),
+        *(
+            ("chid", {"content": "#idiom#", "candidates": ["甲", "乙"], "answer": answer}, "its answers are no numbers")
+            for answer in (0.5, 1.0, 1e999, True, [1], {"1": 1})
+        ),
+        *(
+            (
+                "chid",
+                {"content": ["#idiom#"], "candidates": ["甲", "乙"], "answers": answers},
+                '"answers" is not {"cand',
+            )
+            for answers in ([1], "1", 1, {"candidate_id": "1"}, {"candidate_id": None})
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_line_with_its_place(tmp_path, name, content, message):

@@ -208,16 +208,19 @@ class Task:
 
     def windows(self, example: Dict, options: AnswerOptions = PLAIN) -> List[Window]:
         """The model inputs of one example: at least one, also for an empty text."""
-        return [window for encoded in self.encodings(example) for window in self._windows_of(encoded)]
+        return list(self.windows_iter(example, options))
 
-    def encodings(self, example: Dict) -> List[Encoded]:
+    def windows_iter(self, example: Dict, options: AnswerOptions = PLAIN) -> Iterator[Window]:
+        """The same one by one, each made when it is asked for: who has a limit stops there."""
+        for encoded in self.encodings(example, options):
+            for part in self.parts(len(encoded.head), len(encoded.tokens.ids)):
+                yield self._window(encoded, part)
+
+    def encodings(self, example: Dict, options: AnswerOptions = PLAIN) -> Iterator[Encoded]:
         """The tokens of one example: once, or once for each of its choices."""
-        return [self.encode(example)]
+        yield self.encode(example, options)
 
-    def _windows_of(self, encoded: Encoded) -> List[Window]:
-        return [self._window(encoded, part) for part in self.parts(len(encoded.head), len(encoded.tokens.ids))]
-
-    def encode(self, example: Dict) -> Encoded:
+    def encode(self, example: Dict, options: AnswerOptions = PLAIN) -> Encoded:
         """The tokens of one example, as many as its windows need."""
         raise NotImplementedError
 

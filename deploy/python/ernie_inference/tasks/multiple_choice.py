@@ -5,7 +5,7 @@ question are compared here. So a question may have any number of choices, whatev
 """
 
 import re
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -21,6 +21,9 @@ OTHER_BLANK = ("[MASK]",) * 4  # an idiom has four characters
 # So one input is 4,096 windows at most, however short it is.
 FEWEST_CHOICES, MOST_CHOICES, MOST_BLANKS = 2, 64, 64
 CLOZE_TEXT = {"type": "string", "pattern": "^[^#]*#idiom[0-9]*#[^#]*$"}  # others may have several blanks, or none
+
+
+Sides = Tuple[List[int], List[int]]  # the tokens before and behind a blank
 
 
 class Blank(NamedTuple):
@@ -93,7 +96,15 @@ class MultipleChoice(Task):
 
     @classmethod
     def hint(cls, given: Any) -> str:
-        return " (a single question is given in a list)" if isinstance(given, str) else ""
+        if isinstance(given, str):
+            return " (a single question is given in a list)"
+        choices = (given if isinstance(given, dict) else cls.example_of(given)).get("choices")
+        if not isinstance(choices, (list, tuple)):
+            return ""
+        if not FEWEST_CHOICES <= len(choices) <= MOST_CHOICES:
+            return f" (it has {len(choices)} choice{'' if len(choices) == 1 else 's'})"
+        wrong = next((choice for choice in choices if not isinstance(choice, str)), "")
+        return "" if isinstance(wrong, str) else f" (a choice is no text but of the type {type(wrong).__name__})"
 
     @classmethod
     def describe(cls, answer: Dict) -> List[str]:
@@ -106,15 +117,13 @@ class MultipleChoice(Task):
             lines += [f"    {each['answer']}   {each['confidence']:.4f}" for each in found.get("scores", [])]
         return ["multiple choice result:", *lines]
 
-    def encodings(self, example: Dict) -> List[Encoded]:
+    def encodings(self, example: Dict, options: AnswerOptions = PLAIN) -> Iterator[Encoded]:
         choices = [self.tokenizer.encode(choice, self.max_seq_length).ids for choice in example["choices"]]
         if example.get("question") is not None:
-            return self._of_question(example["context"], example["question"], choices)
-        return [
-            encoded
-            for number, blank in enumerate(blanks_of(example["context"]))
-            for encoded in self._of_blank(number, blank, choices)
-        ]
+            yield from self._of_question(example["context"], example["question"], choices)
+            return
+        for number, sides in enumerate(self._sides_of_blanks(example["context"])):
+            yield from self._of_blank(number, sides, choices)
 
     def _of_question(self, context: str, question: str, choices: List[List[int]]) -> List[Encoded]:
         """[CLS] question [SEP] choice [SEP] context [SEP] for each choice.
@@ -140,11 +149,11 @@ class MultipleChoice(Task):
             for number, choice in enumerate(choices)
         ]
 
-    def _of_blank(self, number: int, blank: Blank, choices: List[List[int]]) -> List[Encoded]:
+    def _of_blank(self, number: int, sides: Sides, choices: List[List[int]]) -> List[Encoded]:
         """[CLS] choice [SEP] text [SEP] for each choice, with as much of the text around the blank as has room."""
         room = self.max_seq_length - 3
         of_choice = min(max(map(len, choices)), room // 2)
-        text, cut = self._around(blank, room - of_choice)
+        text, cut = self._around(sides, room - of_choice)
         truncated = cut or max(map(len, choices)) > of_choice
         return [
             Encoded(
@@ -153,10 +162,10 @@ class MultipleChoice(Task):
             for i, choice in enumerate(choices)
         ]
 
-    def _around(self, blank: Blank, room: int) -> Tuple[Tokens, bool]:
+    def _around(self, sides: Sides, room: int) -> Tuple[Tokens, bool]:
         """The blank with as many tokens before it as behind it, or more on a side where the other one has fewer; and
         whether some are left out."""
-        before, behind = (self._with_blanks(side) for side in (blank.before, blank.behind))
+        before, behind = sides
         room -= 1
         of_behind = min(len(behind), max(room - room // 2, room - len(before)))
         of_before = min(len(before), room - of_behind)
@@ -169,14 +178,23 @@ class MultipleChoice(Task):
         # Nothing asks where in the text these stand.
         return Tokens(ids, [0] * len(ids), [0] * len(ids)), of_before + of_behind < len(before) + len(behind)
 
-    def _with_blanks(self, text: str) -> List[int]:
-        """The tokens of a text, in which OTHER_BLANK stands for each blank."""
-        vocab, unk = self.tokenizer.vocab, self.tokenizer.unk_id
-        ids: List[int] = []
-        for number, part in enumerate(BLANK.split(text)):
-            ids += [vocab.get(token, unk) for token in OTHER_BLANK] if number else []
-            ids += self.tokenizer.encode(part).ids
-        return ids
+    def _sides_of_blanks(self, context: Union[str, Sequence[str]]) -> Iterator[Sides]:
+        """The tokens before and behind each blank of a text, or of each of several texts, up to a window of them; each
+        other blank there is OTHER_BLANK. A text is tokenized once, however many blanks it has."""
+        vocab, most = self.tokenizer.vocab, self.max_seq_length
+        other = [vocab.get(token, self.tokenizer.unk_id) for token in OTHER_BLANK]
+        for passage in passages_of(context):
+            first, *others = BLANK.split(passage)
+            if not others:
+                continue
+            ids = list(self.tokenizer.encode(first).ids)
+            begins = []
+            for part in others:
+                begins.append(len(ids))
+                ids += [*other, *self.tokenizer.encode(part).ids]
+            for begin in begins:
+                end = begin + len(other)
+                yield ids[max(0, begin - most) : begin], ids[end : end + most]
 
     def answer_schema(self) -> Dict[str, Any]:
         scores = array(record({"answer": TEXT, "choice": NUMBER, "confidence": SHARE}))
@@ -235,10 +253,15 @@ def _choice(choices: Sequence[str], shares: np.ndarray, pick: int, options: Answ
     return found
 
 
+def passages_of(context: Union[str, Sequence[str]]) -> Sequence[str]:
+    """The texts of a cloze, which has one or several."""
+    return [context] if isinstance(context, str) else context
+
+
 def blanks_of(context: Union[str, Sequence[str]]) -> List[Blank]:
     """The blanks of a cloze's text, or of each of its texts, in their order."""
     return [
         Blank(mark.group(), passage[: mark.start()], passage[mark.end() :])
-        for passage in ([context] if isinstance(context, str) else context)
+        for passage in passages_of(context)
         for mark in BLANK.finditer(passage)
     ]

@@ -72,7 +72,7 @@ class QuestionAnswering(Task):
         lines += [f"    {each['answer']}   {each['score']:.4f}   {each['pos']}" for each in answer.get("answers", [])]
         return ["qa result:", *lines]
 
-    def encode(self, example: Dict) -> Encoded:
+    def encode(self, example: Dict, options: AnswerOptions = PLAIN) -> Encoded:
         most = min(MAX_QUESTION_TOKENS, self.max_seq_length // 2)
         question = self.tokenizer.encode(example["question"], most + 1).ids
         head = self._head(question[:most] or [self.tokenizer.unk_id])

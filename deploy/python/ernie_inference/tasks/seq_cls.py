@@ -75,9 +75,6 @@ class SequenceClassification(Task):
         """What becomes of long texts, where anybody has said it: the options, or who trained the model."""
         return options.long_texts or self.long_texts
 
-    def windows(self, example: Dict, options: AnswerOptions = PLAIN) -> List[Window]:
-        return self._windows_of(self.encode(example, options))
-
     def encode(self, example: Dict, options: AnswerOptions = PLAIN) -> Encoded:
         """All of the text, or what has room in one window: of two texts the longer one is cut until both fit
         ("longest_first")."""
@@ -105,8 +102,9 @@ class SequenceClassification(Task):
         the threshold, the label is None; confidence, and scores, are what they are without it. Where it was said what
         becomes of long texts, there is "windows" too: how many were answered.
         """
-        probabilities = self.pooled(lambda logits: softmax(logits / self.temperature), outputs, options)
-        best = int(probabilities.argmax())
+        unscaled = self.pooled(softmax, outputs, options)
+        probabilities = unscaled if self.temperature == 1 else self._scaled(unscaled, outputs, options)
+        best = int(unscaled.argmax())
         confidence = float(probabilities[best])
         answer: Dict[str, Any] = {
             "label": None if options.drops(confidence) else self.labels[best],
@@ -116,7 +114,7 @@ class SequenceClassification(Task):
         if self.long_texts_for(options) is not None:
             answer["windows"] = len(windows)
         if options.top_k is not None:
-            answer["scores"] = self._named(best_first(probabilities, options.top_k), probabilities)
+            answer["scores"] = self._named(best_first(unscaled, options.top_k), probabilities)
         return answer
 
     def pooled(
@@ -133,6 +131,26 @@ class SequenceClassification(Task):
         """
         logits = finite(np.stack([of_window[0] for of_window in outputs]))
         return POOLING[self.long_texts_for(options) or CUT](to_probabilities(logits))
+
+    def _scaled(
+        self, probabilities: np.ndarray, outputs: List[Tuple[np.ndarray, ...]], options: AnswerOptions
+    ) -> np.ndarray:
+        """A text's probabilities [num_labels] at the temperature.
+
+        Of one window that is the softmax of logits / temperature. What several windows give is pooled before it is
+        scaled: if each were scaled by itself, another label could become the likeliest one. The largest ones are
+        divided by the sum of the window that gives the likeliest label its own, which is then what it is there.
+        """
+        of_windows = np.stack([of_window[0] for of_window in outputs])
+        if len(of_windows) == 1:
+            return softmax(of_windows[0] / self.temperature)
+        whole = probabilities
+        if self.long_texts_for(options) == WINDOWS_MAX:
+            of_windows = softmax(of_windows)
+            whole = of_windows[of_windows[:, probabilities.argmax()].argmax()]
+        with np.errstate(divide="ignore"):  # the logarithm of 0 is -inf, which becomes 0 again
+            scaled, of_whole = np.log(probabilities) / self.temperature, np.log(whole) / self.temperature
+        return np.exp(scaled - of_whole.max()) / np.exp(of_whole - of_whole.max()).sum()
 
     def answer_schema(self) -> Dict[str, Any]:
         label = one_of_names(self.labels)

@@ -65,7 +65,7 @@ class TokenClassification(Task):
         ]
         return ["The model detects all entities:", *entities]
 
-    def encode(self, example: Dict) -> Encoded:
+    def encode(self, example: Dict, options: AnswerOptions = PLAIN) -> Encoded:
         return Encoded(self._head(), self.tokenizer.encode(text_of(example)))
 
     def tags(self, windows: List[Window], outputs: List[Tuple[np.ndarray, ...]]) -> List[Tag]:
