@@ -21,8 +21,8 @@ WINDOW = Window([1, 2], [0, 0], 1, 0, [], [])
 
 @pytest.fixture(scope="module")
 def analyzed():
-    """Examples, answers, report, the places (example, label) of flipped labels, and the logits of a model that is mostly
-    right."""
+    """Examples, answers, report, the places (example, label) of flipped labels, and the logits of a model that is
+    mostly right."""
     random = np.random.default_rng(3)
     truth = random.random((TEXTS, len(LABELS))) < 0.3
     logits = (np.where(truth, 3.0, -3.0) + random.normal(size=truth.shape) * 2).astype(np.float32)

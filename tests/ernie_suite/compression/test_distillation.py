@@ -216,7 +216,8 @@ def test_early_stopping_ends_after_evaluations_without_a_better_one(students_of,
 def test_a_loss_that_is_no_number_is_said(students_of):
     trainer, students = students_of()
     students.model.classifier.weight.set_value(students.model.classifier.weight * float("inf"))
-    with pytest.raises(InputError, match="the loss of the distillation is nan after 0 steps: give a smaller --learning_rate"):
+    wanted = "the loss of the distillation is nan after 0 steps: give a smaller --learning_rate"
+    with pytest.raises(InputError, match=wanted):
         train(trainer, students)
 
 
