@@ -11,8 +11,10 @@ from ernie_suite.models import MASK_TOKEN
 from ernie_suite.tasks.family import TaskFamily
 
 import paddle
+from paddle import nn
 from paddlenlp.trainer import Trainer
 
+from ernie_inference.errors import InputError
 from ernie_inference.tasks.base import Task
 
 
@@ -53,6 +55,30 @@ class RegularisedTrainer(Trainer):
         for special in (tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id):
             dropped &= input_ids != special
         return paddle.where(dropped, paddle.full_like(input_ids, tokenizer.vocab[MASK_TOKEN]), input_ids)
+
+
+def check_rdrop(family: TaskFamily, model: nn.Layer, alpha: float, name: str) -> None:
+    """Raises InputError where R-Drop would compare nothing.
+
+    Args:
+        name: the model's, for the message.
+    """
+    if family.divergence is None:
+        raise InputError(f"--rdrop_alpha {alpha}: there is no R-Drop for {family.name}, leave it out")
+    if not has_dropout(model):
+        raise InputError(
+            f"--rdrop_alpha {alpha}: R-Drop compares two passes with different dropout, and {name} has none: set "
+            "hidden_dropout_prob in its config.json, or leave the flag out"
+        )
+
+
+def has_dropout(model: nn.Layer) -> bool:
+    """Whether two passes of a batch in training differ."""
+    layers = model.sublayers(include_self=True)
+    return any(
+        (isinstance(layer, nn.Dropout) and layer.p > 0) or (isinstance(layer, nn.MultiHeadAttention) and layer.dropout)
+        for layer in layers
+    )
 
 
 def adversarial_step(step: Callable[[], paddle.Tensor], weight: paddle.Tensor, epsilon: float) -> paddle.Tensor:

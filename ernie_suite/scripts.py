@@ -20,6 +20,7 @@ from ernie_suite.models import (
     load_tokenizer,
     versions,
 )
+from ernie_suite.regularisation import check_rdrop
 from ernie_suite.tasks.class_weights import weights_of
 from ernie_suite.tasks.family import TaskFamily
 from ernie_suite.trainer import FinetuneTrainer
@@ -99,8 +100,6 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
     tokenizer, wordpiece, lowercase = load_tokenizer(name)
     if args.token_dropout and MASK_TOKEN not in wordpiece.vocab:
         raise InputError(f"--token_dropout {args.token_dropout} needs {MASK_TOKEN}, which {name}'s vocabulary has not")
-    if args.rdrop_alpha and family.divergence is None:
-        raise InputError(f"--rdrop_alpha {args.rdrop_alpha}: there is no R-Drop for {family.name}, leave it out")
     task = family.task_class(wordpiece, labels, data_args.max_seq_length, data_args.doc_stride)
     task.thresholds = thresholds or task.thresholds
     task.read_long_texts(data_args.long_texts)
@@ -119,6 +118,8 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
     model = load_model(family, name, labels)
     if wordpiece.size > model.config.vocab_size:
         raise InputError(f"{name}: {VOCAB_FILE} has {wordpiece.size} tokens, the model {model.config.vocab_size}")
+    if args.rdrop_alpha:
+        check_rdrop(family, model, args.rdrop_alpha, name)
     longest = model.config.max_position_embeddings
     if data_args.max_seq_length > longest:
         raise InputError(f"max_seq_length {data_args.max_seq_length} is more than the model's {longest} positions")

@@ -1,6 +1,6 @@
 """R-Drop and FGM: what they compute, for every task family, and that nothing of them stays behind."""
 
-from ernie_suite.regularisation import adversarial_step, perturbed
+from ernie_suite.regularisation import adversarial_step, check_rdrop, perturbed
 from ernie_suite.tasks import FAMILIES
 from ernie_suite.tasks.family import symmetric_kl
 
@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 import pytest
 
+from ernie_inference.errors import InputError
 from tests.support.trainers import tiny_trainer
 
 pytestmark = pytest.mark.usefixtures("names_of_its_own")
@@ -73,6 +74,18 @@ def test_rdrop_adds_the_divergence_of_two_passes_in_training_alone(tmp_path, fam
     trainer.args.rdrop_alpha = None
     model.eval()
     assert float(trainer.compute_loss(model, dict(batch))) == plain
+
+
+@pytest.mark.parametrize("family", filter(lambda each: each.divergence, FAMILIES.values()), ids=lambda each: each.name)
+def test_rdrop_of_a_model_without_dropout_is_refused(tmp_path, family):
+    """Both passes would give the same, and the flag nothing but twice the time."""
+    check_rdrop(family, tiny_trainer(tmp_path / "with", family, dropout=0.1).model, 4.0, "tiny")
+    model = tiny_trainer(tmp_path / "without", family, dropout=0.0).model
+    with pytest.raises(InputError, match="passes with different dropout, and tiny has none: set hidden_dropout_prob"):
+        check_rdrop(family, model, 4.0, "tiny")
+    attention = next(layer for layer in model.sublayers() if isinstance(layer, paddle.nn.MultiHeadAttention))
+    attention.dropout = 0.1
+    check_rdrop(family, model, 4.0, "tiny")
 
 
 def test_fgm_moves_the_weight_by_epsilon_and_back_to_the_last_bit():
