@@ -57,14 +57,12 @@ class RegularisedTrainer(Trainer):
         return paddle.where(dropped, paddle.full_like(input_ids, tokenizer.vocab[MASK_TOKEN]), input_ids)
 
 
-def check_rdrop(family: TaskFamily, model: nn.Layer, alpha: float, name: str) -> None:
+def check_rdrop(model: nn.Layer, alpha: float, name: str) -> None:
     """Raises InputError where R-Drop would compare nothing.
 
     Args:
         name: the model's, for the message.
     """
-    if family.divergence is None:
-        raise InputError(f"--rdrop_alpha {alpha}: there is no R-Drop for {family.name}, leave it out")
     if not has_dropout(model):
         raise InputError(
             f"--rdrop_alpha {alpha}: R-Drop compares two passes with different dropout, and {name} has none: set "

@@ -100,6 +100,8 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
     tokenizer, wordpiece, lowercase = load_tokenizer(name)
     if args.token_dropout and MASK_TOKEN not in wordpiece.vocab:
         raise InputError(f"--token_dropout {args.token_dropout} needs {MASK_TOKEN}, which {name}'s vocabulary has not")
+    if args.rdrop_alpha and family.divergence is None:
+        raise InputError(f"--rdrop_alpha {args.rdrop_alpha}: there is no R-Drop for {family.name}, leave it out")
     task = family.task_class(wordpiece, labels, data_args.max_seq_length, data_args.doc_stride)
     task.thresholds = thresholds or task.thresholds
     task.read_long_texts(data_args.long_texts)
@@ -119,7 +121,7 @@ def build_trainer(family: TaskFamily, model_args, data_args, args, finetuned: bo
     if wordpiece.size > model.config.vocab_size:
         raise InputError(f"{name}: {VOCAB_FILE} has {wordpiece.size} tokens, the model {model.config.vocab_size}")
     if args.rdrop_alpha:
-        check_rdrop(family, model, args.rdrop_alpha, name)
+        check_rdrop(model, args.rdrop_alpha, name)
     longest = model.config.max_position_embeddings
     if data_args.max_seq_length > longest:
         raise InputError(f"max_seq_length {data_args.max_seq_length} is more than the model's {longest} positions")

@@ -79,13 +79,13 @@ def test_rdrop_adds_the_divergence_of_two_passes_in_training_alone(tmp_path, fam
 @pytest.mark.parametrize("family", filter(lambda each: each.divergence, FAMILIES.values()), ids=lambda each: each.name)
 def test_rdrop_of_a_model_without_dropout_is_refused(tmp_path, family):
     """Both passes would give the same, and the flag nothing but twice the time."""
-    check_rdrop(family, tiny_trainer(tmp_path / "with", family, dropout=0.1).model, 4.0, "tiny")
+    check_rdrop(tiny_trainer(tmp_path / "with", family, dropout=0.1).model, 4.0, "tiny")
     model = tiny_trainer(tmp_path / "without", family, dropout=0.0).model
     with pytest.raises(InputError, match="passes with different dropout, and tiny has none: set hidden_dropout_prob"):
-        check_rdrop(family, model, 4.0, "tiny")
+        check_rdrop(model, 4.0, "tiny")
     attention = next(layer for layer in model.sublayers() if isinstance(layer, paddle.nn.MultiHeadAttention))
     attention.dropout = 0.1
-    check_rdrop(family, model, 4.0, "tiny")
+    check_rdrop(model, 4.0, "tiny")
 
 
 def test_fgm_moves_the_weight_by_epsilon_and_back_to_the_last_bit():
