@@ -11,12 +11,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Dict, Iterator, List, Tuple
 
-from ernie_suite.compression.halves import groups_by_text
 from ernie_suite.features import Features
 from ernie_suite.reading import Example
 from ernie_suite.runs import model_identity, settings_of_run, update_results
+from ernie_suite.same_texts import group_examples
 from ernie_suite.tasks.family import TaskFamily
-from ernie_suite.texts import comparable
 from ernie_suite.trainer import FinetuneTrainer
 
 import numpy as np
@@ -37,7 +36,7 @@ def split_into_folds(examples: List[Example], family: TaskFamily, count: int, se
     Raises:
         InputError: there are fewer different texts than folds.
     """
-    groups = groups_by_text([set(map(comparable, family.texts_of(example))) for example in examples])
+    groups = group_examples(map(family.texts_of, examples))
     if len(groups) < count:
         raise InputError(f"--num_folds {count}: the training set has {len(groups)} different texts: give fewer folds")
     order = np.random.default_rng(seed).permutation(len(groups))

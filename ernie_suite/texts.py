@@ -1,8 +1,6 @@
 """The texts in a file of a user's own, whatever its form: what no label or structure is needed of."""
 
 import json
-import re
-import unicodedata
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -16,19 +14,6 @@ FIELDS = frozenset(
     ("sentence", "sentence1", "sentence2", "abst", "keyword", "text", "text_pair", "tokens", "question", "context")
 )
 TOKEN_MARK = "\x02"  # between the tokens of a line, as MSRA NER has it
-UNREAD = frozenset(("Cc", "Cf", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po"))  # categories of Unicode
-NOT_LETTERS = re.compile(r"[\W_]+")
-
-
-def comparable(text: str) -> str:
-    """A text without what hardly makes another text of it: all but letters and digits; one without any stays."""
-    return NOT_LETTERS.sub("", text.casefold()) or text
-
-
-def without_punctuation(text: str) -> str:
-    """A text without case, white space, punctuation and characters that nobody sees; symbols stay, as emoji and +."""
-    shown = (char for char in text.casefold() if not (char.isspace() or unicodedata.category(char) in UNREAD))
-    return "".join(shown) or text
 
 
 def texts_of(path: Path) -> Iterator[str]:

@@ -15,8 +15,8 @@ from ernie_suite.annotation.formats import find_format
 from ernie_suite.annotation.forms import FORMS, PAIRS, Form
 from ernie_suite.annotation.records import Changes, ReadOptions, Record, Source
 from ernie_suite.annotation.spans import LONGEST
-from ernie_suite.annotation.splits import SPLITS, Digests, Shares, assign, digest, exact_digest, groups_of
-from ernie_suite.texts import without_punctuation
+from ernie_suite.annotation.splits import SPLITS, Shares, assign
+from ernie_suite.same_texts import Digests, digest, groups_of, repeat_digest, tie_digest
 
 import numpy as np
 from tqdm import tqdm
@@ -172,9 +172,9 @@ class _Kept:
         texts = form.texts(record)
         self.columns = len(texts)
         self.count += 1
-        self.asked.extend([exact_digest(without_punctuation(form.asked(record)))])
-        self.answers.extend([exact_digest(form.answer(example))])
-        self.texts.extend(map(digest, texts))
+        self.asked.extend([repeat_digest(form.asked(record))])
+        self.answers.extend([digest(form.answer(example))])
+        self.texts.extend(map(tie_digest, texts))
         for label in labels:
             self.names.setdefault(label, len(self.names))
         self.strata.extend([self.names[labels[0]] if labels else 0])
@@ -201,8 +201,9 @@ def _write(files: Sequence[Path], folder: Path, form_class: Type[Form], options:
         if len(labels) == 1:
             raise InputError(f"all {kept.count:,} texts have the label {labels[0]!r}: two labels are needed")
         again, otherwise = kept.repeats()
-        texts = kept.texts.numpy().reshape(-1, kept.columns)
-        split = assign(groups_of(texts), kept.strata.numpy().astype(np.int64), options.shares, options.seed)
+        owners = np.repeat(np.arange(kept.count), kept.columns)
+        groups = groups_of(kept.texts.numpy(), owners, kept.count)
+        split = assign(groups, kept.strata.numpy().astype(np.int64), options.shares, options.seed)
         if options.duplicates == DROP:
             split = np.where(again, DROPPED, split)
         counts = _distribute(folder, form, split, again, otherwise)

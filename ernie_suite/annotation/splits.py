@@ -1,13 +1,6 @@
-"""Which of train, dev and test a text goes to, by a seed, and never to two of them.
+"""Which of train, dev and test a text goes to, by a seed, and never to two of them."""
 
-Texts are told apart by 8 bytes of a hash, so that half a million of them take a few megabytes.
-"""
-
-from array import array
-from hashlib import blake2b
-from typing import Iterable, NamedTuple
-
-from ernie_suite.texts import comparable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,49 +16,6 @@ class Shares(NamedTuple):
     test: float
 
 
-def digest(text: str) -> int:
-    """8 bytes that tell texts apart; those are one that differ in case, white space and punctuation alone."""
-    return exact_digest(comparable(text))
-
-
-def exact_digest(text: str) -> int:
-    """8 bytes that tell any two texts apart."""
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
-
-
-class Digests:
-    """One number for each of many, in 8 bytes each."""
-
-    def __init__(self) -> None:
-        self._values = array("Q")
-
-    def extend(self, values: Iterable[int]) -> None:
-        self._values.extend(values)
-
-    def numpy(self) -> np.ndarray:
-        """uint64 [numbers]."""
-        return np.array(self._values, dtype=np.uint64)
-
-
-def groups_of(texts: np.ndarray) -> np.ndarray:
-    """The group of each example, so that no text is in two groups, int64 [examples]; as many groups as that allows.
-
-    Args:
-        texts: digests of the texts of each example, uint64 [examples, texts of one].
-    """
-    _, numbers = np.unique(texts, return_inverse=True)
-    numbers = numbers.reshape(texts.shape)
-    group = np.arange(numbers.max(initial=-1) + 1)
-    while True:  # each text takes the least group that an example ties it to
-        least = group[numbers].min(axis=1)
-        before = group.copy()
-        for column in numbers.T:
-            np.minimum.at(group, column, least)
-        group = group[group]
-        if (group == before).all():
-            return group[numbers[:, 0]] if len(numbers) else group
-
-
 def assign(groups: np.ndarray, strata: np.ndarray, shares: Shares, seed: int) -> np.ndarray:
     """The split of each example, as its number in SPLITS, uint8 [examples].
 
@@ -74,7 +24,7 @@ def assign(groups: np.ndarray, strata: np.ndarray, shares: Shares, seed: int) ->
     does not matter.
 
     Args:
-        groups: of each example, as of groups_of.
+        groups: of each example, as of same_texts.groups_of.
         strata: of each example, e.g. its label, int64 [examples]; the first one of a group counts.
 
     Raises:

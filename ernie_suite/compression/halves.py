@@ -6,12 +6,11 @@ among what comes out. The held-out half is for the report alone.
 """
 
 import copy
-from collections import defaultdict
-from typing import Callable, Dict, Iterable, List, NamedTuple
+from typing import Callable, Iterable, List, NamedTuple
 
 from ernie_suite.features import Features
 from ernie_suite.reading import Example
-from ernie_suite.texts import comparable
+from ernie_suite.same_texts import group_examples
 
 import numpy as np
 
@@ -35,7 +34,7 @@ def split(examples: List[Example], texts_of: Callable[[Example], Iterable[str]],
     Args:
         texts_of: TaskFamily.texts_of.
     """
-    groups = groups_by_text([set(map(comparable, texts_of(example))) for example in examples])
+    groups = group_examples(map(texts_of, examples))
     order = np.random.default_rng(seed).permutation(len(groups))
     halves: List[List[int]] = [[], []]
     for number in sorted(order, key=lambda number: -len(groups[number])):  # large ones first: they even out best
@@ -43,25 +42,6 @@ def split(examples: List[Example], texts_of: Callable[[Example], Iterable[str]],
     if min(map(len, halves)) < FEWEST_EXAMPLES // 2:
         halves = [halves[0] + halves[1], []]
     return Halves(*(np.array(sorted(half), dtype=np.int64) for half in halves))
-
-
-def groups_by_text(texts: List[set]) -> List[List[int]]:
-    """The numbers of examples in groups, so that no text is in two groups; as many groups as that allows."""
-    leader = list(range(len(texts)))
-
-    def lead(number: int) -> int:
-        while leader[number] != number:
-            leader[number] = number = leader[leader[number]]
-        return number
-
-    first_with: Dict[str, int] = {}
-    for number, of_example in enumerate(texts):
-        for text in sorted(of_example):
-            leader[lead(number)] = lead(first_with.setdefault(text, number))
-    groups: Dict[int, List[int]] = defaultdict(list)
-    for number in range(len(texts)):
-        groups[lead(number)].append(number)
-    return list(groups.values())
 
 
 def halves_of(trainer) -> Halves:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import combinations, islice
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-from ernie_suite.annotation.splits import Digests, digest, exact_digest
 from ernie_suite.data import DatasetSpec, load_labels, stream_examples
 from ernie_suite.reading import Example
+from ernie_suite.same_texts import Digests, digest, repeat_digest, tie_digest
 from ernie_suite.tasks.family import TaskFamily
 
 import numpy as np
@@ -65,10 +65,10 @@ class SplitCounts:
             self.classes.update((self._family.classes_of or self._family.labels_of)(example))
         texts = list(self._family.texts_of(example))
         asked = asked_of(self._family, example)
-        self.asked.extend([digest(asked)])
-        self.exact.extend([exact_digest(asked)])
-        self.answers.extend([0 if answer is None else exact_digest(json.dumps(answer))])
-        self.texts.extend(map(digest, texts))
+        self.asked.extend([repeat_digest(asked)])
+        self.exact.extend([digest(asked)])
+        self.answers.extend([0 if answer is None else digest(json.dumps(answer))])
+        self.texts.extend(map(tie_digest, texts))
         for text in texts:
             self.characters.update(text)
         length = self.length_of(example, asked)

@@ -3,10 +3,10 @@
 import json
 from collections import Counter
 
-from ernie_suite.compression.halves import comparable
 from ernie_suite.features import Features
 from ernie_suite.folds import FoldedTrainer, mean_weights, split_into_folds
 from ernie_suite.runs import resumable_checkpoints
+from ernie_suite.same_texts import comparable
 from ernie_suite.tasks.multi_label import MULTI_LABEL
 from ernie_suite.tasks.seq_cls import SEQ_CLS
 

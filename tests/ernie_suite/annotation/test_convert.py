@@ -11,8 +11,8 @@ from ernie_suite.annotation.report import print_converted
 from ernie_suite.annotation.spans import BLANK, NESTED, OUT_OF_TEXT, OVERLAPPING, REFUSE, TRIMMED, TWICE
 from ernie_suite.annotation.splits import SPLITS, Shares
 from ernie_suite.data import find_dataset, load_examples, load_labels
+from ernie_suite.same_texts import comparable
 from ernie_suite.tasks.token_cls import spans_of
-from ernie_suite.texts import comparable
 
 import pytest
 

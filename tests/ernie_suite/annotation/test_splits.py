@@ -1,25 +1,11 @@
-"""Groups of examples that share texts, whatever way they are tied together."""
+"""Each split gets its share, by whole groups of examples."""
 
-from ernie_suite.annotation.splits import Shares, assign, groups_of
-from ernie_suite.compression.halves import groups_by_text
+from ernie_suite.annotation.splits import Shares, assign
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ernie_inference.errors import InputError
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 15), st.integers(0, 15)), min_size=1, max_size=40))
-def test_groups_are_those_of_the_halves_of_a_dev_set(pairs):
-    """Found there one after another with the texts in memory, here by arrays of their digests."""
-    groups = groups_of(np.array(pairs, dtype=np.uint64))
-    expected = groups_by_text([set(pair) for pair in pairs])
-    assert sorted(map(sorted, expected)) == sorted(
-        np.flatnonzero(groups == group).tolist() for group in np.unique(groups)
-    )
 
 
 @pytest.mark.parametrize("count", [3, 4, 10, 1000])

@@ -3,9 +3,7 @@
 from ernie_suite.compression.config import CompressConfig, PTQConfig
 from ernie_suite.compression.halves import (
     FEWEST_EXAMPLES,
-    comparable,
     count_calibration_texts,
-    groups_by_text,
     halves_of,
     on_choosing_half,
     split,
@@ -13,6 +11,7 @@ from ernie_suite.compression.halves import (
 from ernie_suite.compression.int8_models import calibration_texts
 from ernie_suite.compression.pipeline import importance_batches
 from ernie_suite.features import Features
+from ernie_suite.same_texts import comparable, group_examples
 from ernie_suite.tasks import FAMILIES, QA, SEQ_CLS
 
 import pytest
@@ -38,7 +37,7 @@ def test_no_text_is_in_both_halves_and_they_are_as_equal_as_that_allows(examples
     assert sorted([*halves.choosing, *halves.held_out]) == list(range(len(examples)))
     texts = [{comparable(text) for number in half for text in examples[number]} for half in halves]
     assert not texts[0] & texts[1]
-    groups = groups_by_text([set(map(comparable, example)) for example in examples])
+    groups = group_examples(examples)
     largest = max(map(len, groups), default=0)
     if len(halves.held_out):
         assert abs(len(halves.choosing) - len(halves.held_out)) <= largest
@@ -66,7 +65,7 @@ def test_the_questions_about_a_context_stay_together():
 def test_a_pair_stays_with_every_other_that_has_one_of_its_texts():
     pairs = [{"text": f"前提{i // 3}", "text_pair": f"假设{i}"} for i in range(60)]
     pairs[-1]["text_pair"] = "假设0！"  # the first pair's but for a mark
-    groups = groups_by_text([set(map(comparable, SEQ_CLS.texts_of(pair))) for pair in pairs])
+    groups = group_examples(map(SEQ_CLS.texts_of, pairs))
     assert sorted(map(len, groups)) == [3] * 18 + [6]
     halves = split(pairs, SEQ_CLS.texts_of, 1)
     assert (0 in halves.choosing) == (59 in halves.choosing)

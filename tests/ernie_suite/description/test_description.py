@@ -70,6 +70,13 @@ def test_doubles_leaks_and_contradictions(described):
     assert [item["text"] for item in shown["dev in train"]] == ["一二三！", "六"]
 
 
+def test_texts_that_differ_in_a_symbol_are_no_doubles(tmp_path):
+    signs = {"train": [("+五 %", "a"), ("-五 %", "b"), ("六😀", "a"), ("六😡", "b")], "dev": [("＋五", "a")]}
+    described = describe(find_dataset("tnews"), write_set(tmp_path, signs), WORDPIECE)
+    assert described.duplicates == {"train": 0, "dev": 0} and described.contradictions == 0
+    assert {pair: examples for pair, (examples, _) in described.shared.items()} == {("train", "dev"): 0}
+
+
 def test_characters_that_the_vocabulary_lacks(described):
     assert described.unknown == {"火": 2, "！": 1, "x": 1}
     assert "characters that the vocabulary lacks: 3" in findings(described)[-1]
