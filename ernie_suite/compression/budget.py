@@ -6,8 +6,8 @@ simply add up, so it is searched on around it, by the answers of whole sub-netwo
 (Kurtic, Frantar and Alistarh, 2023, section 3), which has the search from SPDY (Frantar and Alistarh, "SPDY: Accurate
 Pruning with Speedup Guarantees", 2022); they measure damage within each layer, and here it is that of the answers.
 
-What was chosen is measured, still untrained, for speed does not depend on what the weights are; where it is not as fast
-as was asked for, the time is corrected once by the error, and chosen anew.
+What was chosen is measured as it will be made, smoothed and quantized, but still untrained; where it is not as fast as
+was asked for, the time is corrected by the error, and chosen anew.
 """
 
 import copy
@@ -19,6 +19,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tu
 from ernie_suite.compression.config import PTQConfig, parse_speedup, speedup_name
 from ernie_suite.compression.damage import Answers, Damage, measure_damage
 from ernie_suite.compression.importance import Importance, order_by_importance
+from ernie_suite.compression.int8_models import texts_digest
 from ernie_suite.compression.latency import LatencyTable, SpeedTest, measure_latency, measured_numbers
 from ernie_suite.compression.records import Exported, Records
 from ernie_suite.compression.subnetworks import KeptLayer, SubNetwork, narrow_model
@@ -44,6 +45,7 @@ TRIALS = 40  # sub-networks whose answers are compared
 SPREAD = 0.5  # standard deviation of the logarithm of a factor that is tried
 CHANGED_SHARE = 0.3  # of the factors, in each trial
 CLOSE = 0.03  # how far a speed-up may be from the one that was asked for without a correction
+CORRECTIONS = 3  # at most
 TOLERANCE = 0.1  # how far a speed-up may be from it at all
 
 
@@ -140,7 +142,7 @@ class Choice(NamedTuple):
     Attributes:
         layers: what it keeps.
         predicted, measured: its speed-up by the table, and as it was measured.
-        at_first: the one that was measured before the time was corrected; None where it was not.
+        at_first: the one that was measured before the time was corrected; None where that choice stands.
     """
 
     layers: Layers
@@ -239,6 +241,7 @@ class Budgets:
             **deciding_settings(self.trainer),
             "model": self.fine_tuned,
             "latency": json_digest(table.to_json()),
+            "smoothing": texts_digest(self.test.smoothed_on),
         }
         kept = self._kept(name, {"made_from": json_digest(made_from)}, lambda: self._choose(target, table)._asdict())
         choice = Choice(**{**kept, "layers": tuple(KeptLayer(*layer) for layer in kept["layers"])})
@@ -256,14 +259,16 @@ class Budgets:
         return of_precision[name]["found"]
 
     def _choose(self, target: float, table: LatencyTable) -> Choice:
-        first = self._search(target, table, 1 / target)
-        if abs(first.measured / target - 1) <= CLOSE:
-            return first
+        def error(choice: Choice) -> float:
+            return abs(choice.measured / target - 1)
+
         least = table.network([KeptLayer(0, 1, neuron_numbers(self.neurons)[-1])])
-        second = self._search(target, table, max(least, first.measured / first.predicted / target))
-        return min(
-            first, second._replace(at_first=first.measured), key=lambda choice: abs(choice.measured / target - 1)
-        )
+        found = [self._search(target, table, 1 / target)]
+        while error(found[-1]) > CLOSE and len(found) <= CORRECTIONS:
+            last = found[-1]
+            found.append(self._search(target, table, max(least, last.measured / last.predicted / target)))
+        best = min(found, key=error)
+        return best if best is found[0] else best._replace(at_first=found[0].measured)
 
     def _search(self, target: float, table: LatencyTable, share: float) -> Choice:
         """The choice of those that by the table take no more than a share of the original's time."""
@@ -280,7 +285,7 @@ class Budgets:
             name,
             self.trainer.args.seed,
         )
-        measured = self.test.shares({name: narrow(layers)}, name)[name]
+        measured = self.test.shares({name: narrow(layers)}, name, self.test.smoothed_on)[name]
         return Choice(layers, 1 / table.network(layers), 1 / measured)
 
     @cached_property
@@ -333,4 +338,4 @@ def describe(choice: Choice, layers: int) -> str:
         for name in ("heads", "neurons")
     )
     line = f"heads {heads}, neurons {neurons} of the layers; {choice.measured:.2f} times as fast, untrained"
-    return line if choice.at_first is None else f"{line} (the first choice {choice.at_first:.2f}: chosen once more)"
+    return line if choice.at_first is None else f"{line} (the first choice {choice.at_first:.2f}: chosen anew)"

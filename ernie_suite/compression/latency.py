@@ -14,8 +14,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ernie_suite.compression.config import PTQConfig
+from ernie_suite.compression.int8_models import calibration_texts
 from ernie_suite.compression.quantization import calibrate, write_quantized
 from ernie_suite.compression.report import BATCH_SIZE, compared_sample
+from ernie_suite.compression.smoothing import TEXTS, prepared
 from ernie_suite.compression.subnetworks import KeptLayer, SubNetwork, narrow_model
 from ernie_suite.export import export_static
 
@@ -86,9 +88,13 @@ class SpeedTest:
     """Models of any shapes, timed in turn with the original one.
 
     Args:
-        trainer: a trainer.FinetuneTrainer, for its task and the lengths of its dev set.
+        trainer: a trainer.FinetuneTrainer, for its task and its dev set.
         original: prefix of the exported FP32 model.
         quantization: how models are quantized; None where they run in FP32.
+
+    Attributes:
+        smoothed_on: the texts on which models of the task are smoothed before they are quantized; none where they are
+            not.
     """
 
     def __init__(self, trainer, original: Path, quantization: Optional[PTQConfig]):
@@ -98,6 +104,7 @@ class SpeedTest:
         self.precision = "int8" if quantization else "fp32"
         self.original = load_predictor(original, device="cpu")
         self.batches = self._batches([int(length) for length in trainer.eval_dataset.lengths])
+        self.smoothed_on = calibration_texts(trainer, TEXTS) if quantization and quantization.smoothing else []
 
     @property
     def quantization_speed(self) -> Optional[Dict]:
@@ -112,19 +119,23 @@ class SpeedTest:
         runs = plan(sample[::-1], self.original.shapes(BATCH_SIZE), overhead)
         return [(run.rows, run.length) for run in runs]
 
-    def shares(self, models: Mapping, what: str) -> Dict[Any, float]:
+    def shares(self, models: Mapping, what: str, texts: Sequence[Dict] = ()) -> Dict[Any, float]:
         """What each of some models of paddlenlp.transformers takes, as a share of the original's time.
 
         The median of rounds in each of which all models run the same batches once.
+
+        Args:
+            texts: smoothed_on, of models with weights that have learnt something: what smoothing adds to a model is
+                timed with it. Without them nothing is smoothed.
         """
         with TemporaryDirectory() as folder:
             engines = {
-                name: self._engine(model, Path(folder) / str(number))
+                name: self._engine(model, Path(folder) / str(number), texts)
                 for number, (name, model) in enumerate(tqdm(models.items(), desc=f"{what}: models", leave=False))
             }
         return self._compare(engines, what)
 
-    def _engine(self, model, folder: Path) -> PaddleEngine:
+    def _engine(self, model, folder: Path, texts: Sequence[Dict]) -> PaddleEngine:
         export_static(model, self.tokenizer, self.inference_config, folder, "fp32")
         prefix = folder / "fp32"
         if self.quantization:
@@ -132,8 +143,9 @@ class SpeedTest:
             for name, value in QUICK_CALIBRATION.items():
                 setattr(config, name, value)
             ids, types = _random_batch((1, self.batches[-1][1]), self.tokens)
-            (thresholds,) = calibrate(prefix, [{"input_ids": ids[0], "token_type_ids": types[0]}], config).values()
-            write_quantized(prefix, thresholds, config, folder / "int8")
+            with prepared(prefix, texts, bool(texts)) as source:
+                (thresholds,) = calibrate(source, [{"input_ids": ids[0], "token_type_ids": types[0]}], config).values()
+                write_quantized(source, thresholds, config, folder / "int8")
         return PaddleEngine(folder / self.precision, EngineConfig(device="cpu", precision=self.precision))
 
     def _compare(self, engines: Dict[Any, PaddleEngine], what: str) -> Dict[Any, float]:

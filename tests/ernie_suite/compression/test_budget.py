@@ -85,7 +85,7 @@ def test_time_that_is_there_is_used():
         assert share * 0.95 <= table.network(choose(nothing, table, share, 4, 16)) <= share
 
 
-def by_size(self, models, what):
+def by_size(self, models, what, texts=()):
     """Instead of time: parameters of the layers, which are sure to be the same at every call."""
     return {name: 0.02 + layer_parameters(model) / self.whole / self.faster for name, model in models.items()}
 
@@ -151,10 +151,11 @@ def test_what_is_known_is_not_measured_again(trainer, tmp_path, exact_times, mon
 def test_a_choice_that_is_slower_than_the_table_says_is_chosen_again(
     trainer, tmp_path, exact_times, monkeypatch, capsys
 ):
-    """Once: then it has the speed, if the table's error is one of all times."""
+    """Then it has the speed, here at once, for the table's error is one of all times."""
     shares = SpeedTest.shares
 
-    def slower(self, models, what):
+    def slower(self, models, what, texts=()):
+        assert list(texts) == (self.smoothed_on if what == "speedup4" else []), "what is chosen is timed as it is made"
         return {name: share * (1.25 if what == "speedup4" else 1) for name, share in shares(self, models, what).items()}
 
     monkeypatch.setattr(SpeedTest, "shares", slower)
