@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ernie_inference.console import Parser, number_from, print_table, run_command
 from ernie_inference.processors import describe_processor, usable_processors
 
-SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
+SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "FLAGS_use_stride_kernel")
 STEPS = 8
 
 

@@ -7,12 +7,19 @@ import sys
 
 from ernie_suite import cpu_settings
 
+import numpy as np
+import paddle
 import pytest
+from paddlenlp.transformers import ErnieConfig, ErnieForSequenceClassification
 
 from ernie_inference.engines import config
 from ernie_inference.processors import describe_processor, usable_processors
 from examples import demo
 from tests.support.scripts import ROOT
+
+SHAPE = {
+    "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32
+}  # fmt: skip
 
 
 def test_engines_training_demo_and_benchmarks_ask_the_same_function():
@@ -83,3 +90,40 @@ def test_freed_memory_is_kept_unless_the_user_has_set_malloc():
     assert kept < 10
     for setting in ({"MALLOC_MMAP_THRESHOLD_": "131072"}, {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072"}):
         assert page_faults(**setting) > kept
+
+
+# ---------------------------------------------------------------- transposes
+
+STRIDES = """
+import ernie_suite, paddle
+print(paddle.get_flags("FLAGS_use_stride_kernel")["FLAGS_use_stride_kernel"])
+"""
+
+
+@pytest.mark.parametrize(("given", "used"), [({}, "False"), ({"FLAGS_use_stride_kernel": "1"}, "True")])
+def test_paddle_transposes_at_once_unless_the_user_wants_it_otherwise(given, used):
+    env = {name: value for name, value in os.environ.items() if name != "FLAGS_use_stride_kernel"}
+    command = [sys.executable, "-c", STRIDES]
+    done = subprocess.run(command, cwd=ROOT, env={**env, **given}, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [used]
+
+
+def test_training_is_the_same_with_either_transpose():
+    def trained(by_strides):
+        paddle.set_flags({"FLAGS_use_stride_kernel": by_strides})
+        paddle.seed(1)
+        model = ErnieForSequenceClassification(ErnieConfig(**SHAPE))
+        optimizer = paddle.optimizer.AdamW(1e-3, parameters=model.parameters())
+        for _ in range(3):
+            loss = paddle.nn.functional.cross_entropy(model(paddle.randint(5, 50, [4, 9])), paddle.randint(0, 2, [4]))
+            loss.backward()
+            optimizer.step()
+            optimizer.clear_grad()
+        return [parameter.numpy() for parameter in model.parameters()]
+
+    before = paddle.get_flags("FLAGS_use_stride_kernel")
+    try:
+        for at_once, by_strides in zip(trained(False), trained(True)):
+            np.testing.assert_allclose(at_once, by_strides, rtol=1e-5, atol=1e-7)
+    finally:
+        paddle.set_flags(before)
