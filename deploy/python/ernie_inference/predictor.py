@@ -132,19 +132,26 @@ class ErniePredictor:
             sort: batch windows of like length, the longest first, and only as many as are worth their padding.
                 Without it, batches are filled in order.
         """
+        outputs: List[Tuple] = [()] * len(windows)
+        for numbers, batch in self.batches(windows, batch_size, sort):
+            logits = self.engine.run(*batch)
+            for row, i in enumerate(numbers):
+                outputs[i] = tuple(output[row] for output in logits)
+        return outputs
+
+    def batches(
+        self, windows: Sequence[Window], batch_size: Optional[int] = None, sort: bool = True
+    ) -> Iterator[Tuple[List[int], Tuple[np.ndarray, np.ndarray]]]:
+        """The runs of run_windows: the numbers of the windows in each, and what the engine is given, int64 [rows, length]
+        of input_ids and of token_type_ids; rows beyond the windows are padding."""
         shapes = self.shapes(batch_size)
         order = list(range(len(windows)))
         if sort:
             order.sort(key=lambda i: -len(windows[i].input_ids))
         lengths = [len(windows[i].input_ids) for i in order]
-        outputs: List[Tuple] = [()] * len(windows)
         for run in plan(lengths, shapes, self._engine.config.run_overhead_tokens if sort else math.inf):
             numbers = order[run.begin : run.end]
-            batch = pad([windows[i] for i in numbers], self.task.tokenizer.pad_id, run.length, run.rows)
-            logits = self.engine.run(*batch)
-            for row, i in enumerate(numbers):
-                outputs[i] = tuple(output[row] for output in logits)
-        return outputs
+            yield numbers, pad([windows[i] for i in numbers], self.task.tokenizer.pad_id, run.length, run.rows)
 
     def pad(self, windows: Sequence[Window]) -> Tuple[np.ndarray, np.ndarray]:
         """input_ids and token_type_ids of a batch for the engine, int64 [batch, seq_len]."""
