@@ -142,8 +142,8 @@ class ErniePredictor:
     def batches(
         self, windows: Sequence[Window], batch_size: Optional[int] = None, sort: bool = True
     ) -> Iterator[Tuple[List[int], Tuple[np.ndarray, np.ndarray]]]:
-        """The runs of run_windows: the numbers of the windows in each, and what the engine is given, int64 [rows, length]
-        of input_ids and of token_type_ids; rows beyond the windows are padding."""
+        """The runs of run_windows: the numbers of the windows in each, and input_ids and token_type_ids for the engine,
+        int64 [rows, length] each, where rows beyond the windows are padding."""
         shapes = self.shapes(batch_size)
         order = list(range(len(windows)))
         if sort:
