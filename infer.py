@@ -36,6 +36,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ernie_inference.answer_options import CUT, add_answer_flags, answer_options_of
+from ernie_inference.batches import run_seconds
 from ernie_inference.console import Parser, number_from, print_row, run_command
 from ernie_inference.engine_choice import add_engine_flags, engine_of, load_with, without_scores
 from ernie_inference.engines.availability import gpu_is_usable
@@ -222,10 +223,7 @@ def time_model(predictor: ErniePredictor, examples: List[Example], batch_size: i
     windows = [window for example in examples for window in predictor.task.windows(example)]
     groups = [windows[begin : begin + batch_size] for begin in range(0, len(windows), batch_size)]
     batches = [predictor.pad(group) for group in groups]
-    start = time.perf_counter()
-    for batch in batches:
-        predictor.engine.run(*batch)
-    return time.perf_counter() - start
+    return run_seconds(predictor.engine, batches)
 
 
 def report(args: Namespace, predictor: ErniePredictor, count: int, figures: Dict[str, Any]) -> Path:

@@ -150,6 +150,10 @@ class Choice(NamedTuple):
     measured: float
     at_first: Optional[float] = None
 
+    def error(self, target: float) -> float:
+        """How far the speed-up is from a target, as a share of it."""
+        return abs(self.measured / target - 1)
+
 
 class Budgets:
     """The sub-networks for target speed-ups, measured and chosen once and then kept in BUDGET_FILE.
@@ -246,7 +250,7 @@ class Budgets:
         kept = self._kept(name, {"made_from": json_digest(made_from)}, lambda: self._choose(target, table)._asdict())
         choice = Choice(**{**kept, "layers": tuple(KeptLayer(*layer) for layer in kept["layers"])})
         print(f"{name}: {describe(choice, self.layers)}")
-        if abs(choice.measured / target - 1) > TOLERANCE:
+        if choice.error(target) > TOLERANCE:
             print(f"{name}: no sub-network was found that is closer to {target:g} times")
         return choice
 
@@ -259,15 +263,12 @@ class Budgets:
         return of_precision[name]["found"]
 
     def _choose(self, target: float, table: LatencyTable) -> Choice:
-        def error(choice: Choice) -> float:
-            return abs(choice.measured / target - 1)
-
         least = table.network([KeptLayer(0, 1, neuron_numbers(self.neurons)[-1])])
         found = [self._search(target, table, 1 / target)]
-        while error(found[-1]) > CLOSE and len(found) <= CORRECTIONS:
+        while found[-1].error(target) > CLOSE and len(found) <= CORRECTIONS:
             last = found[-1]
             found.append(self._search(target, table, max(least, last.measured / last.predicted / target)))
-        best = min(found, key=error)
+        best = min(found, key=lambda choice: choice.error(target))
         return best if best is found[0] else best._replace(at_first=found[0].measured)
 
     def _search(self, target: float, table: LatencyTable, share: float) -> Choice:

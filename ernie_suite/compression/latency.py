@@ -24,7 +24,7 @@ from ernie_suite.export import export_static
 import numpy as np
 from tqdm import tqdm
 
-from ernie_inference.batches import plan
+from ernie_inference.batches import plan, run_seconds
 from ernie_inference.engines.config import EngineConfig
 from ernie_inference.engines.paddle_engine import PaddleEngine
 from ernie_inference.predictor import load_predictor
@@ -152,27 +152,20 @@ class SpeedTest:
         batches = [_random_batch(shape, self.tokens) for shape in self.batches]
         shares: Dict[Any, List[float]] = {name: [] for name in engines}
         for engine in (self.original.engine, *engines.values()):
-            _seconds(engine, batches)  # what is made at the first time is not counted
+            run_seconds(engine, batches)  # what is made at the first time is not counted
         started = time.perf_counter()
         for number in tqdm(range(MOST_ROUNDS), desc=f"{what}: rounds", leave=False):
             if number >= LEAST_ROUNDS and time.perf_counter() - started > ROUNDS_SECONDS:
                 break
-            original = _seconds(self.original.engine, batches)
+            original = run_seconds(self.original.engine, batches)
             for name, engine in engines.items():
-                shares[name].append(_seconds(engine, batches) / original)
+                shares[name].append(run_seconds(engine, batches) / original)
         return {name: statistics.median(found) for name, found in shares.items()}
 
 
 def _random_batch(shape: Tuple[int, int], tokens: int) -> Tuple[np.ndarray, np.ndarray]:
     ids = np.random.default_rng(0).integers(0, tokens, shape)
     return ids, np.zeros_like(ids)
-
-
-def _seconds(engine, batches) -> float:
-    started = time.perf_counter()
-    for batch in batches:
-        engine.run(*batch)
-    return time.perf_counter() - started
 
 
 def measure_latency(test: SpeedTest, model) -> LatencyTable:

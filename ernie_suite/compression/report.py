@@ -29,6 +29,7 @@ from ernie_suite.tasks.metric import Metric
 import numpy as np
 from tqdm import tqdm
 
+from ernie_inference.batches import run_seconds
 from ernie_inference.console import note, print_table
 from ernie_inference.engine_choice import disagreeing, load_installed, time_engines
 from ernie_inference.files import write_json
@@ -103,14 +104,9 @@ def compare_speed(predictor: ErniePredictor, original: Path, windows: List[Windo
     batches = [batch for _, batch in reference.batches(sample, BATCH_SIZE)]
     ratios = []
     for compared in range(WARM_UP_ROUNDS + COMPARED_ROUNDS):
-        seconds = []
-        for each in (reference, predictor):
-            started = time.perf_counter()
-            for batch in batches:
-                each.engine.run(*batch)
-            seconds.append(time.perf_counter() - started)
+        ratio = run_seconds(reference.engine, batches) / run_seconds(predictor.engine, batches)
         if compared >= WARM_UP_ROUNDS:
-            ratios.append(seconds[0] / seconds[1])
+            ratios.append(ratio)
     return statistics.median(ratios)
 
 

@@ -1,6 +1,7 @@
 """Windows put together into batches, in the shapes that an engine runs."""
 
-from typing import Iterator, List, NamedTuple, Sequence, Tuple
+import time
+from typing import Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -72,3 +73,11 @@ def pad(windows: Sequence[Window], pad_id: int, length: int, rows: int = 0) -> T
         input_ids[row, : len(window.input_ids)] = window.input_ids
         token_type_ids[row, : len(window.token_type_ids)] = window.token_type_ids
     return input_ids, token_type_ids
+
+
+def run_seconds(engine, batches: Iterable[Tuple[np.ndarray, np.ndarray]]) -> float:
+    """Seconds that an engine takes for batches of input_ids and token_type_ids that are ready, one after another."""
+    started = time.perf_counter()
+    for batch in batches:
+        engine.run(*batch)
+    return time.perf_counter() - started
