@@ -286,7 +286,7 @@ class Budgets:
             name,
             self.trainer.args.seed,
         )
-        measured = self.test.shares({name: narrow(layers)}, name, self.test.smoothed_on)[name]
+        measured = self.test.shares({name: narrow(layers)}, name, smoothed=True)[name]
         return Choice(layers, 1 / table.network(layers), 1 / measured)
 
     @cached_property

@@ -119,18 +119,18 @@ class SpeedTest:
         runs = plan(sample[::-1], self.original.shapes(BATCH_SIZE), overhead)
         return [(run.rows, run.length) for run in runs]
 
-    def shares(self, models: Mapping, what: str, texts: Sequence[Dict] = ()) -> Dict[Any, float]:
+    def shares(self, models: Mapping, what: str, smoothed: bool = False) -> Dict[Any, float]:
         """What each of some models of paddlenlp.transformers takes, as a share of the original's time.
 
         The median of rounds in each of which all models run the same batches once.
 
         Args:
-            texts: smoothed_on, of models with weights that have learnt something: what smoothing adds to a model is
-                timed with it. Without them nothing is smoothed.
+            smoothed: of models with weights that have learnt something: what smoothing adds to a model is timed with
+                it, where models of the task are smoothed.
         """
         with TemporaryDirectory() as folder:
             engines = {
-                name: self._engine(model, Path(folder) / str(number), texts)
+                name: self._engine(model, Path(folder) / str(number), self.smoothed_on if smoothed else [])
                 for number, (name, model) in enumerate(tqdm(models.items(), desc=f"{what}: models", leave=False))
             }
         return self._compare(engines, what)

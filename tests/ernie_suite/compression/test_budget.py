@@ -154,8 +154,8 @@ def test_a_choice_that_is_slower_than_the_table_says_is_chosen_again(
     """Then it has the speed, here at once, for the table's error is one of all times."""
     shares = SpeedTest.shares
 
-    def slower(self, models, what, texts=()):
-        assert list(texts) == (self.smoothed_on if what == "speedup4" else []), "what is chosen is timed as it is made"
+    def slower(self, models, what, smoothed=False):
+        assert smoothed == (what == "speedup4"), "what is chosen is timed as it is made"
         return {name: share * (1.25 if what == "speedup4" else 1) for name, share in shares(self, models, what).items()}
 
     monkeypatch.setattr(SpeedTest, "shares", slower)

@@ -92,6 +92,6 @@ def test_what_smoothing_adds_to_a_model_is_timed_with_it(tmp_path, monkeypatch):
     for quantization in (PTQConfig(), PTQConfig(smoothing=False)):
         test = SpeedTest(trainer, tmp_path / "original" / "model", quantization)
         monkeypatch.setattr(test, "_compare", lambda engines, what: engines)
-        test.shares({"chosen": trainer.model}, "speedup4", test.smoothed_on)
+        test.shares({"chosen": trainer.model}, "speedup4", smoothed=True)
     test.shares({"of the table": trainer.model}, "latency table")
     assert [OUTLIERS.encode() in program for program in programs] == [True, False, False]
