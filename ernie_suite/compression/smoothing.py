@@ -68,21 +68,24 @@ class Fold(NamedTuple):
 
 
 @contextmanager
-def prepared(prefix: Path, texts: Sequence[Dict], smoothing: bool) -> Iterator[Path]:
+def prepared(prefix: Path, texts: Sequence[Dict], smoothing: bool, outliers_everywhere: bool = False) -> Iterator[Path]:
     """The prefix of the model to quantize: that of a smoothed one, which is there within the block, or the same."""
     if not smoothing:
         yield prefix
         return
     with TemporaryDirectory() as folder:
-        smooth(prefix, texts, Path(folder) / "smoothed")
+        smooth(prefix, texts, Path(folder) / "smoothed", outliers_everywhere)
         yield Path(folder) / "smoothed"
 
 
-def smooth(prefix: Path, texts: Sequence[Dict], target: Path) -> Dict[str, np.ndarray]:
+def smooth(
+    prefix: Path, texts: Sequence[Dict], target: Path, outliers_everywhere: bool = False
+) -> Dict[str, np.ndarray]:
     """Write an FP32 model with the same answers whose activations are easier to quantize, as TARGET.pdmodel.
 
     Args:
         texts: features with input_ids and token_type_ids.
+        outliers_everywhere: keep outlier neurons in FP32 in every feed-forward network, worth their time or not.
 
     Returns:
         a sample of each activation of the new model that a product with a weight reads, float32 [tokens, channels].
@@ -100,7 +103,7 @@ def smooth(prefix: Path, texts: Sequence[Dict], target: Path) -> Dict[str, np.nd
             apply(graph, fold, shift, scale)
             rows[fold.activation] = centred / scale
         for first, second, added in feed_forwards(graph):
-            kept = find_outliers(rows[second.activation], graph.values(second.weight))
+            kept = find_outliers(rows[second.activation], graph.values(second.weight), outliers_everywhere)
             if not kept.all():
                 move_outliers(graph, first, second, added, np.flatnonzero(~kept))
                 rows[second.activation] = rows[second.activation] * kept
@@ -260,14 +263,25 @@ def feed_forwards(graph: Graph) -> List[Tuple[Linear, Linear, Any]]:
     return found
 
 
-def find_outliers(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """False for the neurons that should stay in FP32, else True; bool [neurons]."""
+def find_outliers(rows: np.ndarray, weight: np.ndarray, always: bool = False) -> np.ndarray:
+    """False for the neurons that should stay in FP32, else True; bool [neurons].
+
+    Args:
+        always: name some, worth their time or not.
+    """
     activations, weights = np.abs(rows).max(axis=0), np.abs(weight).max(axis=1)
     above = np.maximum(activations / _quadratic_mean(activations), weights / _quadratic_mean(weights))
     kept = np.ones(len(above), dtype=bool)
     kept[np.argsort(-above, kind="stable")[:OUTLIER_NEURONS]] = False
     left = product_error(rows * kept, [weight * kept[:, None]])
-    return kept if left < WORTH_AN_OPERATOR * product_error(rows, [weight]) else np.ones_like(kept)
+    worth_it = always or left < WORTH_AN_OPERATOR * product_error(rows, [weight])
+    return kept if worth_it else np.ones_like(kept)
+
+
+def has_outliers(prefix: Path) -> bool:
+    """Whether a smoothed model keeps outlier neurons of some feed-forward network in FP32."""
+    with loaded_program(prefix) as model:
+        return any(name.endswith(OUTLIERS) for name in model.program.global_block().vars)
 
 
 def _quadratic_mean(values: np.ndarray) -> float:
