@@ -6,8 +6,8 @@ simply add up, so it is searched on around it, by the answers of whole sub-netwo
 (Kurtic, Frantar and Alistarh, 2023, section 3), which has the search from SPDY (Frantar and Alistarh, "SPDY: Accurate
 Pruning with Speedup Guarantees", 2022); they measure damage within each layer, and here it is that of the answers.
 
-What was chosen is measured as it will be made, smoothed and quantized, but still untrained; where it is not as fast as
-was asked for, the time is corrected by the error, and chosen anew.
+What was chosen is measured as it will be made, smoothed and quantized, but still untrained, so with the outlier neurons
+that training will make; where it is not as fast as was asked for, the time is corrected by the error, and chosen anew.
 """
 
 import copy
