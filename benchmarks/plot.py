@@ -125,8 +125,10 @@ def is_a_choice(row: Dict, rows: List[Dict], metric: str) -> bool:
 
 
 def label_of(row: Dict) -> str:
-    """FP32, or width, depth, algorithm and number of calibration texts: "0.75", "hist 16", "0.75 x 0.5 hist 16 emb"."""
-    shape = " x ".join(filter(None, (row["width"], row.get("depth")))) or None
+    """FP32, or width, depth, algorithm and number of calibration texts: "0.75", "hist 16", "0.75 x 0.5 hist 16 emb",
+    "speedup 4 hist 16"."""
+    speedup = f"speedup {row['target_speedup']:g}" if row.get("target_speedup") else None
+    shape = " x ".join(filter(None, (row["width"], row.get("depth")))) or row.get("student") or speedup
     parts = [shape, row["algorithm"], row["calibration_texts"]]
     parts += [f"mixed {row['mixed_precision']}" if row.get("mixed_precision") else None]
     parts += ["emb" if row.get("int8_embeddings") else None]

@@ -9,12 +9,13 @@ from ernie_inference.console import note
 from ernie_inference.files import publish
 
 PICTURE = "pareto.png"
-# Okabe and Ito's colours, which colour-blind readers tell apart; (pruned, INT8) to name, colour and marker.
+# Okabe and Ito's colours, which colour-blind readers tell apart; (smaller than the fine-tuned model, INT8) to name,
+# colour and marker.
 FORMS = {
     (False, False): ("FP32", "#000000", "s"),
-    (True, False): ("pruned", "#0072B2", "o"),
+    (True, False): ("smaller", "#0072B2", "o"),
     (False, True): ("INT8", "#D55E00", "^"),
-    (True, True): ("pruned + INT8", "#009E73", "D"),
+    (True, True): ("smaller + INT8", "#009E73", "D"),
 }
 LABEL_HEIGHT = 10  # points from one label to the next
 LABEL_SIZE, AXIS_SIZE = 7.5, 10
@@ -76,8 +77,8 @@ def draw(report: Dict, panel) -> None:
 
 
 def form_of(row: Row):
-    """The key of FORMS for a model."""
-    return bool(row.get("width")), row["precision"] == "int8"
+    """The key of FORMS for a model: one pruned to a width or to a speed, and a student, are smaller."""
+    return any(row.get(key) for key in ("width", "layers", "student")), row["precision"] == "int8"
 
 
 def name_of(row: Row, original: str) -> str:

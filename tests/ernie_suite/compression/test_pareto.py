@@ -2,7 +2,7 @@
 
 import builtins
 
-from ernie_suite.compression.pareto import LABEL_SIZE, PICTURE, draw, draw_report
+from ernie_suite.compression.pareto import LABEL_SIZE, PICTURE, draw, draw_report, form_of
 from ernie_suite.compression.report import summarize
 
 import numpy as np
@@ -32,7 +32,7 @@ def test_points_intervals_front_and_choice_are_where_the_report_has_them(panel):
     points = {tuple(point) for artist in panel.collections[:3] for point in artist.get_offsets().round(6).tolist()}
     assert points == {(each["speedup"], round(100 * each["held_out"]["change"], 6)) for each in rows}
     labels = [artist.get_label() for artist in panel.collections]
-    assert labels == ["FP32", "pruned", "INT8", "chosen"]
+    assert labels == ["FP32", "smaller", "INT8", "chosen"]
     assert panel.collections[-1].get_offsets().round(6).tolist() == [[2.98, 0.2]]
     (line,) = [line for line in panel.lines if line.get_label() == "Pareto front"]
     assert np.round(line.get_xydata(), 6).tolist() == [[6.0, 1.0], [9.0, -1.0]]
@@ -45,6 +45,12 @@ def test_points_intervals_front_and_choice_are_where_the_report_has_them(panel):
     named = {text.get_text() for text in panel.texts}
     assert named == {"FP32", "fast", "faster", "half_small", "pruned"}, "the front, what is FP32 and the choice"
     assert "1,470 held-out dev examples, 95 % interval" in panel.get_ylabel()
+
+
+@pytest.mark.parametrize("kind", [{"width": "0.75"}, {"layers": [[2, 3, 384]]}, {"student": "nano"}, {}], ids=str)
+def test_pruned_to_a_width_or_a_speed_and_a_student_are_smaller(kind):
+    for precision in ("fp32", "int8"):
+        assert form_of({"precision": precision, "width": None, **kind}) == (bool(kind), precision == "int8")
 
 
 def test_labels_do_not_lie_on_each_other(panel):
