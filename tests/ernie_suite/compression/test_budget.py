@@ -85,7 +85,7 @@ def test_time_that_is_there_is_used():
         assert share * 0.95 <= table.network(choose(nothing, table, share, 4, 16)) <= share
 
 
-def by_size(self, models, what, texts=()):
+def by_size(self, models, what, smoothed=False):
     """Instead of time: parameters of the layers, which are sure to be the same at every call."""
     return {name: 0.02 + layer_parameters(model) / self.whole / self.faster for name, model in models.items()}
 
