@@ -5,8 +5,8 @@
     python benchmarks/plot.py training training.png ernie=best_models/TNEWS/results.json
     python benchmarks/plot.py memory memory.png serving_soak/serving_soak.json
 
-speed: one bar a row and one panel a length. compression: accuracy against speed of every compressed
-model, one panel a report. training: losses and dev metric over the steps, one column a data set and
+speed: one bar a row and one panel a length. compression: what every compressed model gains in speed and
+costs, one panel a report. training: losses and dev metric over the steps, one column a data set and
 one line a file. memory: of every process of a service over the time, one panel a file. A file may be
 NAME=FILE; its name is its folder's otherwise.
 """
@@ -28,7 +28,7 @@ from matplotlib import pyplot
 
 # Okabe and Ito's colours, which colour-blind readers tell apart.
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-PANELS_ABREAST = 3
+REPORTS_ABREAST = 2
 
 pyplot.rcParams.update(
     {
@@ -78,61 +78,17 @@ def draw_speed(sources: List[Source]):
 
 
 def draw_compression(sources: List[Source]):
-    # Here, as importing the suite takes seconds.
-    from ernie_suite.compression.pareto import FORMS, form_of, label_points
+    """The pictures that reports have beside them, one panel a report."""
+    from ernie_suite.compression.pareto import draw, report_axes  # here, as importing the suite takes seconds
 
-    columns = min(len(sources), PANELS_ABREAST)
-    rows_of_panels = -(-len(sources) // columns)
-    size = (6 * columns, 4.8 * rows_of_panels)
-    figure, panels = pyplot.subplots(rows_of_panels, columns, figsize=size, squeeze=False)
-    for panel in panels.flat[len(sources) :]:
-        panel.set_axis_off()
-    for panel, source in zip(panels.flat, sources):
-        report = source.content
-        metric = report["metric"]
-        rows = report["models"]
-        for form, (name, colour, marker) in FORMS.items():
-            here = [row for row in rows if form_of(row) == form]
-            if here:
-                speeds, values = [row["speedup"] for row in here], [100 * row["metrics"][metric] for row in here]
-                panel.scatter(speeds, values, s=36, color=colour, marker=marker, label=name, zorder=3)
-        original = next(row for row in rows if row["model"] == report["original"])
-        panel.axhline(100 * original["metrics"][metric], color="#999999", linewidth=0.8, linestyle="--", zorder=1)
-        panel.set_title(f"{report['task_name']}, {source.name}")
-        panel.set_xlabel("speed, as a multiple of FP32")
-        panel.set_ylabel(f"dev {metric.replace('_', ' ')}, %")
-        panel.margins(x=0.28, y=0.12)
-    handles = {label: handle for panel in panels.flat for handle, label in zip(*panel.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
-    figure.draw_without_rendering()  # the panels get their final size, by which labels are placed
-    for panel, source in zip(panels.flat, sources):
-        rows, metric = source.content["models"], source.content["metric"]
-        named = [row for row in rows if row["precision"] == "fp32" or is_a_choice(row, rows, metric)]
-        points = [(row["speedup"], 100 * row["metrics"][metric]) for row in named]
-        label_points(panel, points, [label_of(row) for row in named])
+    columns = min(len(sources), REPORTS_ABREAST)
+    rows = -(-len(sources) // columns)
+    figure = pyplot.figure(figsize=(9 * columns, 5.8 * rows), layout="none")  # where labels are depends on the size
+    for number, source in enumerate(sources):
+        panel = report_axes(figure, number, columns, rows)
+        draw(source.content, panel)
+        panel.set_title(f"{source.content['task_name']}, {source.name}", pad=28)
     return figure
-
-
-def is_a_choice(row: Dict, rows: List[Dict], metric: str) -> bool:
-    """Whether no other model is at least as accurate and at least as fast, and better in one of the two."""
-    accuracy, speed = row["metrics"][metric], row["speedup"]
-    return not any(
-        (other["metrics"][metric], other["speedup"]) != (accuracy, speed)
-        and other["metrics"][metric] >= accuracy
-        and other["speedup"] >= speed
-        for other in rows
-    )
-
-
-def label_of(row: Dict) -> str:
-    """FP32, or width, depth, algorithm and number of calibration texts: "0.75", "hist 16", "0.75 x 0.5 hist 16 emb",
-    "speedup 4 hist 16"."""
-    speedup = f"speedup {row['target_speedup']:g}" if row.get("target_speedup") else None
-    shape = " x ".join(filter(None, (row["width"], row.get("depth")))) or row.get("student") or speedup
-    parts = [shape, row["algorithm"], row["calibration_texts"]]
-    parts += [f"mixed {row['mixed_precision']}" if row.get("mixed_precision") else None]
-    parts += ["emb" if row.get("int8_embeddings") else None]
-    return " ".join(str(part) for part in parts if part is not None) or "FP32"
 
 
 def draw_training(sources: List[Source]):

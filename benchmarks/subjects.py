@@ -7,6 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ernie_suite.command_line import config_sections, read_config
 from ernie_suite.compression.choice import score
+from ernie_suite.compression.pareto import form_of
 from ernie_suite.data import DATASETS
 from ernie_suite.figures import figures_file
 from ernie_suite.runs import model_identity, read_json
@@ -14,6 +15,14 @@ from ernie_suite.runs import model_identity, read_json
 from benchmarks.steps import Step, parse_flags
 from ernie_inference.engines.backends import PADDLE, TENSORRT
 from ernie_inference.files import digest_of
+
+UNPUBLISHED = (
+    "int8_embeddings",
+    "mixed_precision",
+    "target_speedup",
+    "student",
+    "vocab_size",
+)  # of a row, what is ours
 
 
 class Candidates(NamedTuple):
@@ -25,8 +34,8 @@ class Candidates(NamedTuple):
     depths: List[str] = ["1"]
 
     def __contains__(self, row: Dict) -> bool:
-        """What is published has no INT8 embeddings, all products in INT8, and was made from a model of the report."""
-        if row.get("int8_embeddings") or row.get("mixed_precision") or Path(row.get("source") or "").is_absolute():
+        """What is published has none of UNPUBLISHED, and was made from a model of the report."""
+        if any(row.get(name) for name in UNPUBLISHED) or Path(row.get("source") or "").is_absolute():
             return False
         if row["width"] is not None and not is_one_of(row["width"], self.widths):
             return False
@@ -148,7 +157,7 @@ def best_model(report: Dict, variant: str, candidates: Candidates) -> Optional[D
     """The row of the best model of a variant; FP16 runs the FP32 files."""
     wanted = (variant.startswith("pruned"), variant.endswith("INT8"))
     for row in report.get("models", ()):  # the best first
-        if (row["width"] is not None, row["precision"] == "int8") == wanted and row in candidates:
+        if form_of(row) == wanted and row in candidates:
             return row
     return None
 

@@ -18,6 +18,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tu
 
 from ernie_suite.compression.config import PTQConfig, parse_speedup, speedup_name
 from ernie_suite.compression.damage import Answers, Damage, measure_damage
+from ernie_suite.compression.fresh_process import MEASURED_IN
 from ernie_suite.compression.importance import Importance, order_by_importance
 from ernie_suite.compression.int8_models import texts_digest
 from ernie_suite.compression.latency import LatencyTable, SpeedTest, measure_latency, measured_numbers
@@ -211,6 +212,7 @@ class Budgets:
             "model": self._shape(),
             "quantization": self.test.quantization_speed,
             "batches": [list(batch) for batch in self.test.batches],
+            "measured_in": MEASURED_IN,
         }
 
         def measured() -> Dict:

@@ -1,7 +1,7 @@
 """Which model is named: chosen by one half of the dev set, with its change on the other and the interval of that."""
 
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ernie_suite.compression.halves import Halves
 from ernie_suite.tasks.metric import Metric
@@ -147,7 +147,10 @@ class Wish(NamedTuple):
 
 
 def find_wishes(rows: List[Row], metric: str, max_loss: Optional[float], min_speedup: Optional[float]) -> List[Wish]:
-    """What the options ask for, and what models were made for: those whose row has a target_speedup."""
+    """What the options ask for, and what models were made for, by the target_speedup of their rows.
+
+    Where there are INT8 models for a target, it is their speed that was asked for, not that of what they are made of.
+    """
     speeds = speeds_of(rows)
     accurate, quick = by_score(metric, speeds), by_speed(metric, speeds)
     where = "on the choosing half" if "choosing" in rows[0] else "on the dev set"
@@ -158,8 +161,8 @@ def find_wishes(rows: List[Row], metric: str, max_loss: Optional[float], min_spe
     def speed_below(limit: float, row: Row) -> float:
         return limit - speeds[row["model"]]
 
-    def is_for_another(target: Any, row: Row) -> float:
-        return float(row.get("target_speedup") != target)
+    def is_for_another(target: Any, precisions: Set[str], row: Row) -> float:
+        return float(row.get("target_speedup") != target or row["precision"] not in precisions)
 
     wishes = []
     if max_loss is not None:
@@ -169,7 +172,9 @@ def find_wishes(rows: List[Row], metric: str, max_loss: Optional[float], min_spe
         needs, misses = f"is at least {min_speedup:g} times as fast", partial(speed_below, min_speedup)
         wishes.append(Wish("--min_speedup", min_speedup, needs, f"the most accurate {where}", misses, accurate))
     for target in sorted({row["target_speedup"] for row in rows if row.get("target_speedup")}, key=float):
-        needs, misses = f"was made for {float(target):g} times the speed", partial(is_for_another, target)
+        precisions = {row["precision"] for row in rows if row.get("target_speedup") == target}
+        misses = partial(is_for_another, target, precisions & {"int8"} or precisions)
+        needs = f"was made for {float(target):g} times the speed"
         wishes.append(Wish("--target_speedup", float(target), needs, f"the most accurate {where}", misses, accurate))
     return wishes
 

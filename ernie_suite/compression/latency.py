@@ -8,13 +8,13 @@ All times are shares of what the original model takes, the two in turn: what els
 
 import copy
 import statistics
-import time
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ernie_suite.compression.config import PTQConfig
+from ernie_suite.compression.fresh_process import FreshProcess
 from ernie_suite.compression.int8_models import calibration_texts
 from ernie_suite.compression.quantization import calibrate, write_quantized
 from ernie_suite.compression.report import BATCH_SIZE, compared_sample
@@ -25,9 +25,7 @@ from ernie_suite.export import export_static
 import numpy as np
 from tqdm import tqdm
 
-from ernie_inference.batches import plan, run_seconds
-from ernie_inference.engines.config import EngineConfig
-from ernie_inference.engines.paddle_engine import PaddleEngine
+from ernie_inference.batches import plan
 from ernie_inference.predictor import load_predictor
 
 # Of heads and of neurons, what is measured; between these the time is a straight line to a few hundredths.
@@ -137,13 +135,13 @@ class SpeedTest:
                 where models of the task are smoothed.
         """
         with TemporaryDirectory() as folder:
-            engines = {
-                name: self._engine(model, Path(folder) / str(number), self.smoothed_on if smoothed else [])
-                for number, (name, model) in enumerate(tqdm(models.items(), desc=f"{what}: models", leave=False))
-            }
-        return self._compare(engines, what)
+            prefixes = [
+                self._write(model, Path(folder) / str(number), smoothed)
+                for number, model in enumerate(tqdm(models.values(), desc=f"{what}: models", leave=False))
+            ]
+            return dict(zip(models, self._compare(prefixes, what)))
 
-    def _engine(self, model, folder: Path, texts: Sequence[Dict]) -> PaddleEngine:
+    def _write(self, model, folder: Path, smoothed: bool) -> Path:
         export_static(model, self.tokenizer, self.inference_config, folder, "fp32")
         prefix = folder / "fp32"
         if self.quantization:
@@ -151,24 +149,20 @@ class SpeedTest:
             for name, value in QUICK_CALIBRATION.items():
                 setattr(config, name, value)
             ids, types = _random_batch((1, self.batches[-1][1]), self.tokens)
-            with prepared(prefix, texts, bool(texts), bool(texts) and self.outliers_expected) as source:
+            smoothing = smoothed and self.quantization.smoothing
+            with prepared(prefix, self.smoothed_on, smoothing, smoothing and self.outliers_expected) as source:
                 (thresholds,) = calibrate(source, [{"input_ids": ids[0], "token_type_ids": types[0]}], config).values()
                 write_quantized(source, thresholds, config, folder / "int8")
-        return PaddleEngine(folder / self.precision, EngineConfig(device="cpu", precision=self.precision))
+        return folder / self.precision
 
-    def _compare(self, engines: Dict[Any, PaddleEngine], what: str) -> Dict[Any, float]:
+    def _compare(self, prefixes: List[Path], what: str) -> List[float]:
         batches = [_random_batch(shape, self.tokens) for shape in self.batches]
-        shares: Dict[Any, List[float]] = {name: [] for name in engines}
-        for engine in (self.original.engine, *engines.values()):
-            run_seconds(engine, batches)  # what is made at the first time is not counted
-        started = time.perf_counter()
-        for number in tqdm(range(MOST_ROUNDS), desc=f"{what}: rounds", leave=False):
-            if number >= LEAST_ROUNDS and time.perf_counter() - started > ROUNDS_SECONDS:
-                break
-            original = run_seconds(self.original.engine, batches)
-            for name, engine in engines.items():
-                shares[name].append(run_seconds(engine, batches) / original)
-        return {name: statistics.median(found) for name, found in shares.items()}
+        models = [(self.original.engine.prefix, "fp32"), *((prefix, self.precision) for prefix in prefixes)]
+        with FreshProcess() as process:
+            rounds = process.rounds(models, batches, LEAST_ROUNDS, MOST_ROUNDS, ROUNDS_SECONDS)
+            shown = tqdm(rounds, desc=f"{what}: rounds", total=MOST_ROUNDS, leave=False)
+            shares = [[seconds / original for seconds in of_models] for original, *of_models in shown]
+        return [statistics.median(found) for found in zip(*shares)]
 
 
 def _random_batch(shape: Tuple[int, int], tokens: int) -> Tuple[np.ndarray, np.ndarray]:

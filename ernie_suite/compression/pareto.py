@@ -19,7 +19,7 @@ FORMS = {
 }
 LABEL_HEIGHT = 10  # points from one label to the next
 LABEL_SIZE, AXIS_SIZE = 7.5, 10
-PLACE = (0.1, 0.1, 0.88, 0.83)  # of the axes in the figure: with that fixed, it is drawn once
+PLACE = (0.1, 0.1, 0.88, 0.79)  # of the axes in their part of the figure: with that fixed, it is drawn once
 
 Row = Dict[str, Any]
 
@@ -32,10 +32,19 @@ def draw_report(report: Dict, folder: Path) -> Optional[Path]:
         note(f"no {PICTURE} is drawn: the package matplotlib is not installed")
         return None
     figure = Figure(figsize=(9, 5.5))
-    draw(report, figure.add_axes(PLACE))
+    draw(report, report_axes(figure))
     with publish(folder) as temporary:
         figure.savefig(temporary / PICTURE, dpi=120)
     return folder / PICTURE
+
+
+def report_axes(figure, number: int = 0, columns: int = 1, rows: int = 1):
+    """The axes of the report of a number in a figure for several, from left to right and then down."""
+    row, column = divmod(number, columns)
+    left, bottom, width, height = PLACE
+    return figure.add_axes(
+        ((column + left) / columns, (rows - 1 - row + bottom) / rows, width / columns, height / rows)
+    )
 
 
 def draw(report: Dict, panel) -> None:

@@ -18,10 +18,10 @@ from ernie_suite.compression.config import (
     check_training_options,
     speedup_of,
 )
+from ernie_suite.compression.fresh_process import MEASURED_IN, FreshProcess, measure_memory
 from ernie_suite.compression.halves import count_calibration_texts, on_choosing_half
 from ernie_suite.compression.importance import compute_importance, find_drop_order
 from ernie_suite.compression.int8_models import calibration_texts, quantize
-from ernie_suite.compression.memory import measure_memory
 from ernie_suite.compression.records import (
     Exported,
     Records,
@@ -281,40 +281,42 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
     earlier, left_out = records.earlier(models)
     for reason, names in left_out.items():
         print(f"not in the report: {', '.join(names)} in {records.folder} ({reason})")
-    original = records.folder / ORIGINAL.model
+    original, examples = records.folder / ORIGINAL.model, trainer.eval_examples
     conditions = {
         "dev_examples": examples_digest(trainer.eval_dataset),
         "original": records[ORIGINAL.model]["files"],
         "processor": describe_processor(usable_processors()),
         "figures": FIGURES,
+        "measured_in": MEASURED_IN,
     }
     if config.wants_onnx:
         export_onnx_files(models + earlier, records)
     machine = {"processor": conditions["processor"], "paddle": paddle.__version__}
     versions = {engine: installed_version(BACKENDS[engine].package) for engine in ENGINES}
     rows, outcomes = [], {}
-    for model in models + earlier:
-        prefix, onnx_file = records.folder / model.model, records.onnx_of(model)
-        measure_it = partial(measure, prefix, model.precision, trainer.eval_examples, trainer.metric, original)
-        row = {**as_json(model._asdict()), **records.measured(model, conditions, measure_it)}
-        outcomes[model.model] = row.pop("outcomes")
-        target = speedup_of(model.model)
-        row.update({"target_speedup": target} if target else {})
-        if config.keep_vocab is not None:
-            row.update(records.measured(model, machine, partial(measure_memory, prefix, model.precision), "memory"))
-        else:
-            row.update(records.measured_before(model, machine, "memory") or {})
-        if onnx_file:
-            row["onnx"] = onnx_file
-            with_engines = {**conditions, "engines": versions}
-            compare = partial(compare_engines, prefix, model.precision, trainer.eval_examples, original)
-            speeds = (
-                records.measured(model, with_engines, compare, "engines")
-                if config.compare_engines
-                else records.measured_before(model, with_engines, "engines")
-            )
-            row.update({"engines": speeds} if speeds else {})
-        rows.append(row)
+    with FreshProcess() as process:
+        for model in models + earlier:
+            prefix, onnx_file = records.folder / model.model, records.onnx_of(model)
+            measure_it = partial(measure, prefix, model.precision, examples, trainer.metric, original, process)
+            row = {**as_json(model._asdict()), **records.measured(model, conditions, measure_it)}
+            outcomes[model.model] = row.pop("outcomes")
+            target = speedup_of(model.model)
+            row.update({"target_speedup": target} if target else {})
+            if config.keep_vocab is not None:
+                row.update(records.measured(model, machine, partial(measure_memory, prefix, model.precision), "memory"))
+            else:
+                row.update(records.measured_before(model, machine, "memory") or {})
+            if onnx_file:
+                row["onnx"] = onnx_file
+                with_engines = {**conditions, "engines": versions}
+                compare = partial(compare_engines, prefix, model.precision, examples, original, process)
+                speeds = (
+                    records.measured(model, with_engines, compare, "engines")
+                    if config.compare_engines
+                    else records.measured_before(model, with_engines, "engines")
+                )
+                row.update({"engines": speeds} if speeds else {})
+            rows.append(row)
     report = {"task_name": task_name, **make_report(trainer, rows, outcomes, config)}
     report.update(of_report(records.folder, {folder for row in rows for folder in Path(row["model"]).parts}))
     path = write_report(report, records.folder)

@@ -5,7 +5,6 @@ choice.py says by which part of the dev set it is chosen, and on which its chang
 
 import shlex
 import statistics
-import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
@@ -22,6 +21,7 @@ from ernie_suite.compression.choice import (
     speeds_of,
 )
 from ernie_suite.compression.config import CompressConfig
+from ernie_suite.compression.fresh_process import FreshProcess
 from ernie_suite.compression.halves import FEWEST_EXAMPLES, halves_of
 from ernie_suite.compression.pareto import draw_report
 from ernie_suite.tasks.metric import Metric
@@ -29,9 +29,7 @@ from ernie_suite.tasks.metric import Metric
 import numpy as np
 from tqdm import tqdm
 
-from ernie_inference.batches import run_seconds
 from ernie_inference.console import note, print_table
-from ernie_inference.engine_choice import disagreeing, load_installed, time_engines
 from ernie_inference.files import write_json
 from ernie_inference.inference_config import load_task
 from ernie_inference.predictor import ErniePredictor, load_predictor
@@ -39,36 +37,32 @@ from ernie_inference.tasks.base import Window
 
 REPORT_FILE = "report.json"
 BATCH_SIZE = 32
-WARM_UP_WINDOWS = 2 * BATCH_SIZE
 COMPARED_WINDOWS = 2 * BATCH_SIZE
-WARM_UP_ROUNDS, COMPARED_ROUNDS = 1, 15
+COMPARED_ROUNDS = 15
 
 Row = Dict[str, Any]
 
 FIGURES = ("metrics", "bytes", "texts_per_second", "speedup", "outcomes")
 
 
-def measure(prefix: Path, precision: str, examples: List[Dict], metric: Callable, original: Path) -> Row:
+def measure(
+    prefix: Path, precision: str, examples: List[Dict], metric: Callable, original: Path, process: FreshProcess
+) -> Row:
     """Accuracy and speed of an exported model on the CPU at its real precision.
 
     Args:
         original: the FP32 model that the speed is compared with.
+        process: times them.
 
     Returns, under the names of FIGURES (records.py keeps them with the model, and measures anew where others are kept):
-        {"metrics", "bytes" of program and parameters, "texts_per_second" of the engine, tokenization
-        and decoding left out: texts / seconds at batch size 32 after a warm-up, "speedup" against the
-        original, the two in turn, "outcomes" that the metrics are sums of, for unpack; None of a metric that is a
-        mere function}.
+        {"metrics", "bytes" of program and parameters, what compare_speed returns, "outcomes" that the metrics are sums
+        of, for unpack; None of a metric that is a mere function}.
     """
     predictor = load_predictor(prefix, device="cpu", precision=precision)
     task = predictor.task
     windows = [task.windows(example) for example in tqdm(examples, desc="tokenizing", leave=False)]
     flat = [window for of_example in windows for window in of_example]
-    predictor.run_windows(flat[:WARM_UP_WINDOWS], BATCH_SIZE)
-    started = time.perf_counter()
-    outputs = predictor.run_windows(flat, BATCH_SIZE)
-    seconds = time.perf_counter() - started
-    results = list(task.answers(examples, windows, outputs))
+    results = list(task.answers(examples, windows, predictor.run_windows(flat, BATCH_SIZE)))
     if isinstance(metric, Metric):
         outcomes = metric.outcomes(examples, results)
         figures, packed = metric.of_outcomes(outcomes), pack(outcomes)
@@ -77,8 +71,7 @@ def measure(prefix: Path, precision: str, examples: List[Dict], metric: Callable
     return {
         "metrics": {name: float(value) for name, value in figures.items()},
         "bytes": sum(file.stat().st_size for file in predictor.engine.files),
-        "texts_per_second": len(examples) / seconds,
-        "speedup": 1.0 if prefix == original else compare_speed(predictor, original, flat),
+        **compare_speed(predictor, original, flat, len(examples), process),
         "outcomes": packed,
     }
 
@@ -93,21 +86,29 @@ def unpack(columns: List[str]) -> np.ndarray:
     return np.array([column.split() for column in columns], dtype=np.float64).T
 
 
-def compare_speed(predictor: ErniePredictor, original: Path, windows: List[Window]) -> float:
-    """How many times as fast as the original: the median of rounds in which both run the same batches, in turn.
+def compare_speed(
+    predictor: ErniePredictor, original: Path, windows: List[Window], texts: int, process: FreshProcess
+) -> Dict[str, float]:
+    """How fast a model is: the median of rounds in which the original and it run the same batches, in turn.
 
-    What else the machine does at the time slows both alike. It is the engine alone that is timed, as where models are
-    chosen by their speed (latency.py).
+    It is the engine alone that is timed, as where models are chosen by their speed (latency.py).
+
+    Args:
+        windows: of so many texts.
+
+    Returns:
+        {"texts_per_second" at batch size 32, tokenization and decoding left out, "speedup" against the original}.
     """
-    reference = load_predictor(original, device="cpu")
     sample = compared_sample(sorted(windows, key=lambda window: len(window.input_ids)))
-    batches = [batch for _, batch in reference.batches(sample, BATCH_SIZE)]
-    ratios = []
-    for compared in range(WARM_UP_ROUNDS + COMPARED_ROUNDS):
-        ratio = run_seconds(reference.engine, batches) / run_seconds(predictor.engine, batches)
-        if compared >= WARM_UP_ROUNDS:
-            ratios.append(ratio)
-    return statistics.median(ratios)
+    batches = [batch for _, batch in predictor.batches(sample, BATCH_SIZE)]
+    prefix, precision = predictor.engine.prefix, predictor.engine.config.precision
+    models = [(original, "fp32")] + ([(prefix, precision)] if prefix != original else [])
+    rounds = list(process.rounds(models, batches, COMPARED_ROUNDS, COMPARED_ROUNDS))
+    seconds = statistics.median(of_models[-1] for of_models in rounds)
+    return {
+        "texts_per_second": len(sample) / seconds * texts / len(windows),
+        "speedup": statistics.median(of_models[0] / of_models[-1] for of_models in rounds),
+    }
 
 
 def compared_sample(by_length: Sequence) -> List:
@@ -115,21 +116,20 @@ def compared_sample(by_length: Sequence) -> List:
     return list(by_length)[:: max(1, len(by_length) // COMPARED_WINDOWS)][:COMPARED_WINDOWS]
 
 
-def compare_engines(prefix: Path, precision: str, examples: List[Dict], original: Path) -> Dict[str, float]:
+def compare_engines(
+    prefix: Path, precision: str, examples: List[Dict], original: Path, process: FreshProcess
+) -> Dict[str, float]:
     """How many times as fast as the original on Paddle a model is with each installed engine, all of them in turn.
 
     An engine that cannot run it, or whose answers are too often others than Paddle's, is left out, as by --engine auto.
     """
-    reference = load_predictor(original, device="cpu")
-    predictors, problems = load_installed(prefix, device="cpu", precision=precision)
     task = load_task(prefix.parent)  # the model's own, for it may have fewer tokens than the original
     windows = [window for example in examples for window in task.windows(example)]
     sample = compared_sample(sorted(windows, key=lambda window: len(window.input_ids)))
-    for engine, reason in {**problems, **disagreeing(predictors, sample)}.items():
+    found = process.engines((prefix, precision), (original, "fp32"), sample)
+    for engine, reason in found["left_out"].items():
         note(f"{prefix} is not timed with {engine}: {reason}")
-        predictors.pop(engine, None)
-    speeds = time_engines({"original": reference, **predictors}, sample)
-    return {engine: speeds[engine] / speeds["original"] for engine in predictors}
+    return found["ratios"]
 
 
 def make_report(trainer, rows: List[Row], outcomes: Dict[str, Optional[List[str]]], config: CompressConfig) -> Dict:

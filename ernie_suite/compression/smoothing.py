@@ -263,18 +263,18 @@ def feed_forwards(graph: Graph) -> List[Tuple[Linear, Linear, Any]]:
     return found
 
 
-def find_outliers(rows: np.ndarray, weight: np.ndarray, always: bool = False) -> np.ndarray:
+def find_outliers(rows: np.ndarray, weight: np.ndarray, outliers_everywhere: bool = False) -> np.ndarray:
     """False for the neurons that should stay in FP32, else True; bool [neurons].
 
     Args:
-        always: name some, worth their time or not.
+        outliers_everywhere: name some, worth their time or not.
     """
     activations, weights = np.abs(rows).max(axis=0), np.abs(weight).max(axis=1)
     above = np.maximum(activations / _quadratic_mean(activations), weights / _quadratic_mean(weights))
     kept = np.ones(len(above), dtype=bool)
     kept[np.argsort(-above, kind="stable")[:OUTLIER_NEURONS]] = False
     left = product_error(rows * kept, [weight * kept[:, None]])
-    worth_it = always or left < WORTH_AN_OPERATOR * product_error(rows, [weight])
+    worth_it = outliers_everywhere or left < WORTH_AN_OPERATOR * product_error(rows, [weight])
     return kept if worth_it else np.ones_like(kept)
 
 

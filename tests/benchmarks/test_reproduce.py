@@ -161,7 +161,8 @@ def test_the_best_model_is_one_of_those_that_were_asked_for():
     row = {"model": "a", "width": "0.75", "precision": "int8", "algorithm": "hist", "calibration_texts": 4}
     others = [{"width": "0.5"}, {"algorithm": "KL"}, {"calibration_texts": 8}, {"int8_embeddings": True}]
     others += [{"mixed_precision": 2}, {"depth": "0.5"}, {"source": "/another/model"}, {"precision": "fp32"}]
-    others += [{"width": None}]
+    others += [{"width": None}, {"width": None, "target_speedup": 4.0, "layers": [[0, 2, 64]]}]
+    others += [{"width": None, "student": "nano"}, {"vocab_size": 5000}]
     report = {"models": [*({**row, **other, "model": "b"} for other in others), row]}  # the best first
     assert subjects.best_model(report, "pruned + INT8", Candidates(["3/4"], ["hist"], [4])) == row
     assert subjects.best_model({}, "pruned + INT8", Candidates(["3/4"], ["hist"], [4])) is None

@@ -138,12 +138,15 @@ def test_without_halves_models_are_chosen_by_the_whole_dev_set():
 
 def test_each_target_that_models_were_made_for_gets_the_most_accurate_of_them():
     rows = [*ROWS, report_row("4a", -2, 0, 4.0, target_speedup=4), report_row("4b", -1, 0, 4.1, target_speedup=4)]
+    rows.append(report_row("4b", -0.6, 0, 3.2, precision="fp32", target_speedup=4))  # what the INT8 model was made of
     rows.append(report_row("8", -4, 0, 7.9, target_speedup=8))
+    rows.append(report_row("9", -5, 0, 9, precision="fp32", target_speedup=9))  # with --no_quantization
     chosen = summarize([dict(row) for row in rows], "accuracy", max_loss=0.5)["chosen"]
     assert [(choice["flag"], choice["limit"], choice["model"]) for choice in chosen] == [
         ("--max_loss", 0.5, "half_small/int8"),
         ("--target_speedup", 4, "4b/int8"),
         ("--target_speedup", 8, "8/int8"),
+        ("--target_speedup", 9, "9/fp32"),
     ]
 
 

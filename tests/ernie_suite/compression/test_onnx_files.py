@@ -5,16 +5,17 @@ import shutil
 from pathlib import Path
 
 from ernie_suite.compression import config as compression_config
-from ernie_suite.compression import report as compression_report
 from ernie_suite.compression.config import CompressConfig, DynabertConfig, PTQConfig
 from ernie_suite.compression.flags import CompressionArguments
-from ernie_suite.compression.report import print_best_engine, print_report, summarize
+from ernie_suite.compression.fresh_process import FreshProcess
+from ernie_suite.compression.report import compare_engines, print_best_engine, print_report, summarize
 
 import numpy as np
 import pytest
 
+from ernie_inference import measuring
 from ernie_inference.derived import origin_of
-from ernie_inference.engine_choice import ENGINES, time_engines
+from ernie_inference.engine_choice import ENGINES
 from ernie_inference.engines import onnx_files
 from ernie_inference.engines.onnx_graph import QUANTIZE, read_graph
 from ernie_inference.errors import InputError
@@ -113,15 +114,15 @@ def test_every_engine_is_timed_on_every_model_and_once(again, monkeypatch, capsy
     trainer, output = again
     timed = []
 
-    def pretend(predictors, windows):
-        assert time_engines(predictors, windows[:4], seconds=0.01).keys() == predictors.keys()  # they do run
-        timed.append(set(predictors))
-        return {name: 10.0 * number for number, name in enumerate(predictors, start=1)}
+    def pretend(process, model, original, windows):
+        found = ask(process, model, original, windows[:4])  # they do run
+        timed.append({*found["ratios"], *found["left_out"]})
+        return {"ratios": {"paddle": 2, "onnxruntime": 3, "openvino": 4}, "left_out": {}}
 
-    monkeypatch.setattr(compression_report, "time_engines", pretend)
-    monkeypatch.setattr(compression_report, "disagreeing", lambda predictors, windows: {})
+    ask = FreshProcess.engines
+    monkeypatch.setattr(FreshProcess, "engines", pretend)
     rows, report = compress(trainer, output, compare_engines=True)
-    assert timed == [{"original", *ENGINES}] * len(ALL)
+    assert timed == [set(ENGINES)] * len(ALL)
     for model in ALL:
         assert rows[model]["engines"] == {"paddle": 2, "onnxruntime": 3, "openvino": 4} and is_own(output / model)
     printed = capsys.readouterr().out
@@ -138,10 +139,15 @@ def test_every_engine_is_timed_on_every_model_and_once(again, monkeypatch, capsy
 def test_an_engine_with_other_answers_is_not_in_the_report(made, monkeypatch, capsys):
     trainer, output = made
     monkeypatch.setattr(
-        compression_report, "disagreeing", lambda predictors, windows: {"onnxruntime": "only 3% of its answers are so"}
+        measuring, "disagreeing", lambda predictors, windows: {"onnxruntime": "only 3% of its answers are so"}
     )
     original = output / "inference" / "infer"
-    speeds = compression_report.compare_engines(original, "fp32", trainer.eval_examples[:8], original)
+
+    class Here(FreshProcess):
+        def _ask(self, what, **arguments):
+            return measuring.MEASUREMENTS[what](**json.loads(json.dumps(arguments)))
+
+    speeds = compare_engines(original, "fp32", trainer.eval_examples[:8], original, Here())
     assert set(speeds) == {"paddle", "openvino"} and all(speed > 0 for speed in speeds.values())
     assert f"note: {original} is not timed with onnxruntime: only 3%" in capsys.readouterr().err
     original.with_suffix(".onnx").unlink()

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from ernie_suite.compression import pipeline
+from ernie_suite.compression.fresh_process import FreshProcess, measure_memory
 from ernie_suite.compression.halves import on_choosing_half
-from ernie_suite.compression.memory import measure_memory
 from ernie_suite.compression.report import compare_engines
 
 import numpy as np
@@ -117,9 +117,9 @@ def test_engines_are_compared_on_the_models_own_tokens(made):
     """Those of the original's vocabulary are more than it has rows for."""
     trainer, folder, _, _ = made
     prefix = folder / place_of(made) / "float32"
-    assert {"paddle", "onnxruntime"} <= compare_engines(
-        prefix, "fp32", trainer.eval_examples[:4], folder / "inference/infer"
-    ).keys()
+    with FreshProcess() as process:
+        found = compare_engines(prefix, "fp32", trainer.eval_examples[:4], folder / "inference/infer", process)
+    assert {"paddle", "onnxruntime"} <= found.keys()
 
 
 def test_the_report_says_how_much_smaller(made, capsys):
@@ -141,7 +141,7 @@ def test_memory_is_that_of_a_process(made, tmp_path):
         measure_memory(folder / name, "fp32")["memory"] for name in ("inference/infer", f"{place_of(made)}/float32")
     ]
     assert all(100 << 20 < real < 4 << 30 for real in reals)
-    with pytest.raises(InputError, match="nothing cannot be measured .*holds no .pdmodel file") as refusal:
+    with pytest.raises(InputError, match="holds no .pdmodel file") as refusal:
         measure_memory(tmp_path / "nothing", "fp32")
     assert "\n" not in str(refusal.value)
 

@@ -148,7 +148,7 @@ def test_neurons_are_moved_only_where_there_are_outliers():
     random = np.random.default_rng(0)
     rows, weight = random.normal(size=(200, 64)).astype(np.float32), random.normal(size=(64, 8)).astype(np.float32)
     assert find_outliers(rows, weight).all()
-    assert (~find_outliers(rows, weight, always=True)).sum() == 4
+    assert (~find_outliers(rows, weight, outliers_everywhere=True)).sum() == 4
     rows[7, 11] = 200
     assert not find_outliers(rows, weight)[11] and (~find_outliers(rows, weight)).sum() == 4
 

@@ -1,0 +1,110 @@
+"""What is measured in a process that has done nothing else: ernie_inference.measuring says why, and what it can."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from ernie_inference.errors import InputError
+
+DEPLOYMENT = Path(__file__).resolve().parents[2] / "deploy" / "python"
+# Of what is kept of earlier calls, for what was measured otherwise is no figure to compare with.
+MEASURED_IN = "a process of its own"
+SHOWN = 200  # characters of what a process says that has failed
+
+Model = Tuple[Path, str]  # the prefix of its files, and its precision
+
+
+class FreshProcess:
+    """A process that measures models, started when it is first asked; a context manager, which ends it."""
+
+    def __init__(self) -> None:
+        self._process: Optional[subprocess.Popen] = None
+        self._errors: IO[bytes] = TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+
+    def __enter__(self) -> "FreshProcess":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.communicate()
+        self._errors.close()
+
+    def rounds(
+        self, models: Sequence[Model], batches: Sequence, least: int, most: int, seconds: float = 0.0
+    ) -> Iterator[List[float]]:
+        """ernie_inference.measuring.rounds, one after another, as they are measured."""
+        as_lists = [[array.tolist() for array in batch] for batch in batches]
+        limits = {"least": least, "most": most, "seconds": seconds}
+        return self._ask("rounds", models=[_plain(each) for each in models], batches=as_lists, **limits)
+
+    def engines(self, model: Model, original: Model, windows: Sequence) -> Dict[str, Dict]:
+        """ernie_inference.measuring.engines."""
+        (found,) = self._ask("engines", model=_plain(model), original=_plain(original), windows=windows)
+        return found
+
+    def memory(self, model: Model) -> int:
+        """ernie_inference.measuring.memory."""
+        (found,) = self._ask("memory", model=_plain(model))
+        return found
+
+    def _ask(self, what: str, **arguments: Any) -> Iterator[Any]:
+        """The answers to a request.
+
+        Raises:
+            InputError: what is asked for cannot be measured, or the process has ended.
+        """
+        if self._process is None:
+            self._process = self._start()
+        requests, answers = self._process.stdin, self._process.stdout
+        assert requests and answers
+        try:
+            print(json.dumps([what, arguments]), file=requests, flush=True)
+        except BrokenPipeError:
+            raise self._ended() from None
+        for line in answers:
+            content = json.loads(line)
+            if "error" in content:
+                raise InputError(content["error"])
+            if "done" in content:
+                return
+            yield content["answer"]
+        raise self._ended()
+
+    def _start(self) -> subprocess.Popen:
+        path = os.pathsep.join(filter(None, (str(DEPLOYMENT), os.environ.get("PYTHONPATH"))))
+        return subprocess.Popen(
+            [sys.executable, "-m", "ernie_inference.measuring"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**os.environ, "PYTHONPATH": path},
+            encoding="utf-8",
+        )
+
+    def _ended(self) -> InputError:
+        assert self._process
+        status = self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines() or [f"exit status {status}"]
+        return InputError(f"the process that measures models has ended ({lines[-1][:SHOWN]}): is there enough memory?")
+
+
+def _plain(model: Model) -> List[str]:
+    return [str(model[0]), model[1]]
+
+
+def measure_memory(prefix: Path, precision: str) -> Dict[str, int]:
+    """{"memory": bytes that a process holds (its resident set) which has answered with a model by Paddle on the CPU}.
+
+    Python and Paddle themselves are in it.
+
+    Raises:
+        InputError: that process has failed.
+    """
+    with FreshProcess() as process:
+        return {"memory": process.memory((prefix, precision))}
