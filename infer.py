@@ -14,8 +14,9 @@ how long a single text takes), and writes them beside the model.
 
 import time
 from argparse import Namespace
+from itertools import tee
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple, Union
 
 from ernie_suite.analysis.base import Report
 from ernie_suite.analysis.run import (
@@ -27,7 +28,7 @@ from ernie_suite.analysis.run import (
     temperature_of,
     write_report,
 )
-from ernie_suite.data import find_dataset, load_answered_examples
+from ernie_suite.data import AnsweredSplit, find_dataset
 from ernie_suite.figures import figures_file
 from ernie_suite.reading import Example
 from ernie_suite.tasks import TaskFamily
@@ -49,6 +50,8 @@ WARM_UP_BATCHES = 5
 PUBLISHED_METHOD = "published method: model only, in order"
 SINGLE_TEXTS = 200  # that are timed one by one: enough for p99
 PERF_SLICE = 2048  # examples that every way of running does before the next ones: a slower minute hits all alike
+
+Examples = Union[AnsweredSplit, List[Example]]
 
 
 def parse_arguments() -> Namespace:
@@ -104,7 +107,7 @@ def make_predictor(args: Namespace) -> ErniePredictor:
     return load_with(args.engine, args.model_path, args.use_trt, **options)
 
 
-def check_labels(predictor: ErniePredictor, examples: List[Example], family: TaskFamily, args: Namespace) -> None:
+def check_labels(predictor: ErniePredictor, examples: AnsweredSplit, family: TaskFamily, args: Namespace) -> None:
     """Raises InputError where the model is not for the form of the examples, or does not know one of their labels."""
     if type(predictor.task) is not family.task_class:
         one, several = "one label a text", "several labels a text"
@@ -112,9 +115,7 @@ def check_labels(predictor: ErniePredictor, examples: List[Example], family: Tas
         raise InputError(f"{args.model_path} was trained for {has}, {args.task_name} has {needs}: give another model")
     if not family.task_class.has_labels:
         return
-    unknown = sorted(
-        {label for example in examples for label in family.labels_of(example)} - set(predictor.task.labels)
-    )
+    unknown = sorted(examples.labels - set(predictor.task.labels))
     if unknown:
         raise InputError(
             f"{args.model_path} does not know the label {unknown[0]!r} of {args.task_name}: "
@@ -122,26 +123,47 @@ def check_labels(predictor: ErniePredictor, examples: List[Example], family: Tas
         )
 
 
-def answer_all(predictor: ErniePredictor, examples: List[Example], batch_size: int) -> Tuple[List[Dict], float]:
-    """The answers to all examples, and how many texts a second that was, from text to answer."""
-    started = time.perf_counter()
-    results = list(tqdm(predictor.predict_iter(examples, batch_size), total=len(examples), unit="text"))
-    return results, len(examples) / (time.perf_counter() - started)
+class Shown:
+    """args.show examples, evenly drawn, with their results."""
+
+    def __init__(self, count: int, most: int):
+        self._every, self._most = max(1, count // max(1, most)), most
+        self.pairs: List[Tuple[Example, Dict]] = []
+
+    def among(self, pairs: Iterable[Tuple[Example, Dict]]) -> Iterator[Tuple[Example, Dict]]:
+        """All these pairs, of which the drawn ones are kept."""
+        for number, pair in enumerate(pairs):
+            if number % self._every == 0 and len(self.pairs) < self._most:
+                self.pairs.append(pair)
+            yield pair
+
+
+def answer_all(predictor: ErniePredictor, examples: Examples, shown: Shown, args: Namespace) -> Dict[str, Any]:
+    """The metrics of the answers to all examples, and how many texts a second that was, from text to answer.
+
+    Only a few batches of the answers are held, and of the examples where these are a split.
+    """
+    started, metric = time.perf_counter(), find_dataset(args.task_name).family.metric
+    asked, compared = tee(examples)
+    results = tqdm(predictor.predict_iter(asked, args.batch_size), total=len(examples), unit="text")
+    pairs = ((example, result) for result, example in zip(results, compared))
+    outcomes = metric.outcomes_of(shown.among(pairs), examples)
+    speed = len(examples) / (time.perf_counter() - started)
+    return {"metrics": metric.of_outcomes(outcomes), "texts_per_second": speed}
 
 
 def analyze_all(predictor: ErniePredictor, examples: List[Example], args: Namespace) -> Tuple[Analyzed, float]:
-    """The same with the report of an analysis; what that takes counts in the speed."""
+    """The answers with the report of an analysis, and the speed, in which what that takes counts."""
     started, family = time.perf_counter(), find_dataset(args.task_name).family
     computed = tqdm(predictor.outputs_iter(examples, args.batch_size), total=len(examples), unit="text")
     analyzed = analyze(family, predictor.task, examples, computed)
     return analyzed, len(examples) / (time.perf_counter() - started)
 
 
-def show(predictor: ErniePredictor, examples: List[Example], results: List[Dict], args: Namespace) -> None:
-    """Print args.show texts, evenly drawn, with the model's answer, its confidence and the right answer."""
+def show(predictor: ErniePredictor, pairs: List[Tuple[Example, Dict]], args: Namespace) -> None:
+    """Print some texts with the model's answer, its confidence and the right answer."""
     family, options = find_dataset(args.task_name).family, args.answer_options.given
-    step = max(1, len(examples) // args.show)
-    examples, results = (items[::step][: args.show] for items in (examples, results))
+    examples, results = (list(items) for items in zip(*pairs))
     if options:  # all were answered without, for the metrics
         results = predictor.predict(examples, args.batch_size, **options)
     for example, result in zip(examples, results):
@@ -298,22 +320,25 @@ def main() -> None:
     predictor = make_predictor(args)
     print(predictor.engine.describe(), flush=True)
     dataset = find_dataset(args.task_name)
-    examples = load_answered_examples(dataset, args.split, args.data_dir)[: args.max_samples]
-    check_labels(predictor, examples, dataset.family, args)
+    split = AnsweredSplit(dataset, args.split, args.data_dir, args.max_samples)
+    check_labels(predictor, split, dataset.family, args)
+    held = list(split) if args.analyze or args.perf else []
+    shown = Shown(len(split), args.show)
     found: Report = {}
     if args.analyze:
-        (results, found), speed = analyze_all(predictor, examples, args)
+        (results, found), speed = analyze_all(predictor, held, args)
+        outcomes = dataset.family.metric.outcomes_of(shown.among(zip(held, results)), held)
+        figures: Dict[str, Any] = {"metrics": dataset.family.metric.of_outcomes(outcomes), "texts_per_second": speed}
     else:
-        results, speed = answer_all(predictor, examples, args.batch_size)
+        figures = answer_all(predictor, held or split, shown, args)
     if args.show:
-        show(predictor, examples, results, args)
+        show(predictor, shown.pairs, args)
         print()
-    figures: Dict[str, Any] = {"metrics": dataset.family.metric(examples, results), "texts_per_second": speed}
     if args.perf:
-        figures["speed"] = measure(predictor, examples, args.batch_size)
-    path = report(args, predictor, len(examples), figures)
+        figures["speed"] = measure(predictor, held, args.batch_size)
+    path = report(args, predictor, len(split), figures)
     if args.analyze:
-        write_analysis(args, predictor, len(examples), figures["metrics"], found, path)
+        write_analysis(args, predictor, len(split), figures["metrics"], found, path)
 
 
 if __name__ == "__main__":

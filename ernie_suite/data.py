@@ -17,8 +17,10 @@ counted and said in one line a file.
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Set, Tuple
 
 from ernie_suite.reading import Example, Reader, SplitFile, json_lines
 from ernie_suite.sample_data import WRITERS, make_sample_data
@@ -254,23 +256,28 @@ def load_examples(name: str, split: str, data_dir: Optional[str] = None) -> List
     Raises:
         InputError: the data set is unknown or cannot be had, or a file of it is missing, empty or malformed.
     """
-    spec = find_dataset(name)
-    examples: List[Example] = []
+    return list(check_examples(find_dataset(name), split, data_dir))
+
+
+def check_examples(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> Iterator[Example]:
+    """load_examples, one by one, without holding them all."""
+    count = 0
+    ids: Set[str] = set()
     for file in split_files(spec, split, data_dir):
-        file.first_number = len(examples)
+        before = file.first_number = count
         try:
-            found = list(spec.read(file))
+            for example in spec.read(file):
+                if split == "test":
+                    check_id(spec.family, file, example, ids)
+                count += 1
+                yield example
         except FileNotFoundError:
             raise InputError(f"{file.path} is missing: {spec.name} needs {spec.needs()} there") from None
-        examples += found
-        if split == "test":
-            check_ids(spec.family, file, examples)
         remarks = file.summary()
-        if not found:
+        if count == before:
             raise InputError(f"{file.path} holds no examples" + (f" that can be used: {remarks}" if remarks else ""))
         if remarks:
             note(f"{file.path}: {remarks}")
-    return examples
 
 
 def split_files(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> List[SplitFile]:
@@ -289,28 +296,60 @@ def load_answered_examples(spec: DatasetSpec, split: str, data_dir: Optional[str
     Raises:
         InputError: as load_examples, or the split gives no answers.
     """
-    examples = load_examples(spec.name, split, data_dir)
-    if any(example[spec.family.answer_field] is None for example in examples):
-        raise InputError(f"the {split} split of {spec.name} has no answers to compare with: use --split dev")
-    return examples
+    return list(check_answered_examples(spec, split, data_dir))
 
 
-def check_ids(family: TaskFamily, file: SplitFile, examples: List[Example]) -> None:
+def check_answered_examples(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> Iterator[Example]:
+    """load_answered_examples, one by one, without holding them all."""
+    for example in check_examples(spec, split, data_dir):
+        if example[spec.family.answer_field] is None:
+            raise InputError(f"the {split} split of {spec.name} has no answers to compare with: use --split dev")
+        yield example
+
+
+class AnsweredSplit:
+    """The first examples of a split, with their answers, read anew each time they are iterated over, not held.
+
+    Attributes:
+        labels: those that its answers name.
+
+    Raises:
+        InputError: as load_answered_examples, when it is made.
+    """
+
+    def __init__(self, spec: DatasetSpec, split: str, data_dir: Optional[str] = None, most: Optional[int] = None):
+        self._read = partial(stream_examples, spec, split, data_dir)
+        self._count = 0
+        self.labels: Set[str] = set()
+        for example in check_answered_examples(spec, split, data_dir):  # all of them: a later line may be malformed
+            if most is None or self._count < most:
+                self._count += 1
+                self.labels.update(spec.family.labels_of(example))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Example]:
+        return islice(self._read(), self._count)
+
+
+def check_id(family: TaskFamily, file: SplitFile, example: Example, seen: Set[str]) -> None:
     """Predictions are told apart by the id: say where it does not.
+
+    Args:
+        seen: the ids before, to which this one is added.
 
     Raises:
         InputError: a file of answers to questions would have one place for two of them.
     """
     if family.ids == "unused":
         return
-    seen = set()
-    for example in examples:
-        key = str(example["id"])
-        if key in seen and family.ids == "unique":
-            raise InputError(f"{file.path}: two questions have the id {key!r}: give each its own")
-        if key in seen:
-            file.remark("examples with the id of an earlier one", f"{file.path}, id {key!r}")
-        seen.add(key)
+    key = str(example["id"])
+    if key in seen and family.ids == "unique":
+        raise InputError(f"{file.path}: two questions have the id {key!r}: give each its own")
+    if key in seen:
+        file.remark("examples with the id of an earlier one", f"{file.path}, id {key!r}")
+    seen.add(key)
 
 
 def _files_of(spec: DatasetSpec, split: str, data_dir: Optional[str]) -> List[Path]:

@@ -1,7 +1,7 @@
 """Metrics that are known of any part of a data set, as they follow from sums over its examples."""
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from ernie_suite.reading import Example
 
@@ -22,15 +22,19 @@ class Metric:
 
     outcome: Callable[..., Tuple[float, ...]]
     figures: Callable[..., Dict[str, Any]]
-    columns: Optional[Callable[[List[Example]], Any]] = None
+    columns: Optional[Callable[[Iterable[Example]], Any]] = None
 
     def __call__(self, examples: List[Example], results: List[Dict]) -> Dict[str, float]:
         return self.of_outcomes(self.outcomes(examples, results))
 
     def outcomes(self, examples: List[Example], results: List[Dict]) -> np.ndarray:
         """The numbers of each example, float64 [examples, numbers]."""
+        return self.outcomes_of(zip(examples, results), examples)
+
+    def outcomes_of(self, pairs: Iterable[Tuple[Example, Dict]], examples: Iterable[Example]) -> np.ndarray:
+        """The same of examples with their results, each taken once; `examples` are those of the pairs."""
         columns = () if self.columns is None else (self.columns(examples),)
-        return np.array([self.outcome(*pair, *columns) for pair in zip(examples, results)], dtype=np.float64)
+        return np.array([self.outcome(*pair, *columns) for pair in pairs], dtype=np.float64)
 
     def of_outcomes(self, outcomes: np.ndarray) -> Dict[str, float]:
         """The figures of the examples that have these outcomes [examples, numbers]."""

@@ -165,7 +165,7 @@ def best_threshold(wanted: np.ndarray, probabilities: np.ndarray) -> float:
 # ---------------------------------------------------------------- how good it is
 
 
-def labels_of_all(examples: List[Example]) -> List[str]:
+def labels_of_all(examples: Iterable[Example]) -> List[str]:
     return sorted({label for example in examples for label in example["labels"]})
 
 

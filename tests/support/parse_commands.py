@@ -17,7 +17,9 @@ from typing import Iterator, List, Optional
 
 ROOT = Path(__file__).resolve().parents[2]
 # Scripts that give flags they do not know to the run scripts.
-PASS_ON = tuple(f"benchmarks/{name}.py" for name in ("reproduce", "pruning_quality", "suspect_labels", "few_labels"))
+PASS_ON = tuple(
+    f"benchmarks/{name}.py" for name in ("reproduce", "pruning_quality", "suspect_labels", "few_labels", "vocabulary")
+)
 original = argparse.ArgumentParser.parse_known_args
 start_process = subprocess.Popen.__init__
 
