@@ -28,7 +28,8 @@ from ernie_suite.analysis.run import (
     temperature_of,
     write_report,
 )
-from ernie_suite.data import AnsweredSplit, find_dataset
+from ernie_suite.answered_split import AnsweredSplit
+from ernie_suite.data import find_dataset
 from ernie_suite.figures import figures_file
 from ernie_suite.reading import Example
 from ernie_suite.tasks import TaskFamily

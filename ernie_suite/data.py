@@ -17,8 +17,6 @@ counted and said in one line a file.
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, List, Optional, Set, Tuple
 
@@ -305,32 +303,6 @@ def check_answered_examples(spec: DatasetSpec, split: str, data_dir: Optional[st
         if example[spec.family.answer_field] is None:
             raise InputError(f"the {split} split of {spec.name} has no answers to compare with: use --split dev")
         yield example
-
-
-class AnsweredSplit:
-    """The first examples of a split, with their answers, read anew each time they are iterated over, not held.
-
-    Attributes:
-        labels: those that its answers name.
-
-    Raises:
-        InputError: as load_answered_examples, when it is made.
-    """
-
-    def __init__(self, spec: DatasetSpec, split: str, data_dir: Optional[str] = None, most: Optional[int] = None):
-        self._read = partial(stream_examples, spec, split, data_dir)
-        self._count = 0
-        self.labels: Set[str] = set()
-        for example in check_answered_examples(spec, split, data_dir):  # all of them: a later line may be malformed
-            if most is None or self._count < most:
-                self._count += 1
-                self.labels.update(spec.family.labels_of(example))
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[Example]:
-        return islice(self._read(), self._count)
 
 
 def check_id(family: TaskFamily, file: SplitFile, example: Example, seen: Set[str]) -> None:

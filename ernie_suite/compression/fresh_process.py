@@ -1,7 +1,6 @@
 """What is measured in a process that has done nothing else: ernie_inference.measuring says why, and what it can."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import IO, Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from ernie_inference.errors import InputError
 
 DEPLOYMENT = Path(__file__).resolve().parents[2] / "deploy" / "python"
+# The first place where modules are looked for is else the current folder, whatever lies there.
+PROGRAM = "import sys; sys.path[0] = sys.argv[1]; from ernie_inference.measuring import main; main()"
 # Of what is kept of earlier calls, for what was measured otherwise is no figure to compare with.
 MEASURED_IN = "a process of its own"
 SHOWN = 200  # characters of what a process says that has failed
@@ -67,6 +68,8 @@ class FreshProcess:
         except BrokenPipeError:
             raise self._ended() from None
         for line in answers:
+            if not line.endswith("\n"):
+                break
             content = json.loads(line)
             if "error" in content:
                 raise InputError(content["error"])
@@ -76,13 +79,11 @@ class FreshProcess:
         raise self._ended()
 
     def _start(self) -> subprocess.Popen:
-        path = os.pathsep.join(filter(None, (str(DEPLOYMENT), os.environ.get("PYTHONPATH"))))
         return subprocess.Popen(
-            [sys.executable, "-m", "ernie_inference.measuring"],
+            [sys.executable, "-c", PROGRAM, str(DEPLOYMENT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, "PYTHONPATH": path},
             encoding="utf-8",
         )
 

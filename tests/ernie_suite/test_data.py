@@ -4,7 +4,7 @@ import json
 import tracemalloc
 
 from ernie_suite.command_line import read_config
-from ernie_suite.data import DATASETS, AnsweredSplit, find_dataset, load_examples, load_labels
+from ernie_suite.data import DATASETS, find_dataset, load_examples, load_labels
 from ernie_suite.tasks.multiple_choice import MULTIPLE_CHOICE
 
 import pytest
@@ -368,34 +368,6 @@ def test_files_in_another_encoding_are_named(tmp_path, name, encoding, said):
         read_any(tmp_path, name)
     message = str(error.value)
     assert message.startswith(str(tmp_path)) and message.count(str(tmp_path)) == 1 and "\n" not in message
-
-
-def test_a_split_is_read_each_time_and_held_never(tmp_path):
-    """As often as is wished, also twice at the same time, in the memory that one example takes."""
-    lines = [{"sentence": f"第{number}条新闻" + "长" * 500, "label": str(100 + number % 2)} for number in range(4000)]
-    write_lines(tmp_path, "dev.json", *lines)
-    examples = load_examples("tnews", "dev", str(tmp_path))
-    split = AnsweredSplit(find_dataset("tnews"), "dev", str(tmp_path), most=3000)
-    assert len(split) == 3000 and split.labels == {"100", "101"}
-    assert list(split) == examples[:3000]
-    assert all(one == other for one, other in zip(split, split))
-    assert len(AnsweredSplit(find_dataset("tnews"), "dev", str(tmp_path))) == 4000
-    del examples
-    tracemalloc.start()
-    try:
-        assert sum(1 for _ in AnsweredSplit(find_dataset("tnews"), "dev", str(tmp_path))) == 4000
-        assert tracemalloc.get_traced_memory()[1] < 1 << 20  # the texts alone are four
-    finally:
-        tracemalloc.stop()
-
-
-def test_a_split_is_checked_whole_before_anything_is_answered(tmp_path):
-    write_lines(tmp_path, "dev.json", {"sentence": "好", "label": "100"}, {"sentence": "坏"})
-    with pytest.raises(InputError, match="line 2 has no label"):
-        AnsweredSplit(find_dataset("tnews"), "dev", str(tmp_path), most=1)
-    write_lines(tmp_path, "test.json", {"sentence": "好"})
-    with pytest.raises(InputError, match="the test split of tnews has no answers to compare with"):
-        AnsweredSplit(find_dataset("tnews"), "test", str(tmp_path))
 
 
 def test_loading_takes_little_more_memory_than_the_examples(tmp_path):

@@ -1,9 +1,7 @@
-"""Measures models, and does nothing else.
+"""A process that measures models, and does nothing else.
 
-    python -m ernie_inference.measuring
-
-reads requests from stdin, each a line of JSON: [name, arguments], with a name of MEASUREMENTS. It answers each by lines
-of JSON on stdout: {"answer": ...} any number of times, then {"done": true}; {"error": ...} where there is none.
+It reads requests from stdin, each a line of JSON: [name, arguments], with a name of MEASUREMENTS, and answers each by
+lines of JSON on stdout: {"answer": ...} any number of times, then {"done": true}; {"error": ...} where there is none.
 
 A process that has trained a model runs others slower than one that has not, and small ones above all: a model that was
 4.7 times as fast as the original in processes of their own was 3.7 times as fast there (Paddle 2.6.2).
@@ -98,7 +96,3 @@ def main() -> None:
                 write({"done": True})
             except InputError as error:
                 write({"error": str(error)})
-
-
-if __name__ == "__main__":
-    main()

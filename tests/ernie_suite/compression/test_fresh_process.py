@@ -42,6 +42,15 @@ def test_it_is_another_process_and_ends_with_the_block(model):
         os.kill(number, 0)
 
 
+def test_nothing_of_the_current_folder_is_run(model, tmp_path, monkeypatch):
+    """There may lie what somebody else made: data, a downloaded model."""
+    for name in ("json.py", "numpy.py", "ernie_inference.py"):
+        (tmp_path / name).write_text("raise SystemExit('run')", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with FreshProcess() as process:
+        assert process.memory(model) > 0
+
+
 def test_what_cannot_be_measured_has_its_reason_and_the_process_goes_on(model, tmp_path):
     with FreshProcess() as process:
         with pytest.raises(InputError, match=r"is not quantized, so it cannot run as INT8"):
