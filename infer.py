@@ -14,9 +14,8 @@ how long a single text takes), and writes them beside the model.
 
 import time
 from argparse import Namespace
-from itertools import tee
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple, Union
+from typing import Any, Callable, Dict, Generic, Iterable, Iterator, List, Tuple, TypeVar, Union
 
 from ernie_suite.analysis.base import Report
 from ernie_suite.analysis.run import (
@@ -53,6 +52,7 @@ SINGLE_TEXTS = 200  # that are timed one by one: enough for p99
 PERF_SLICE = 2048  # examples that every way of running does before the next ones: a slower minute hits all alike
 
 Examples = Union[AnsweredSplit, List[Example]]
+Item = TypeVar("Item")
 
 
 def parse_arguments() -> Namespace:
@@ -124,6 +124,23 @@ def check_labels(predictor: ErniePredictor, examples: AnsweredSplit, family: Tas
         )
 
 
+class Timed(Generic[Item]):
+    """An iterator, with the seconds that its items took; what is done with them between is not counted."""
+
+    def __init__(self, items: Iterable[Item]):
+        self._items, self.seconds = iter(items), 0.0
+
+    def __iter__(self) -> "Timed[Item]":
+        return self
+
+    def __next__(self) -> Item:
+        started = time.perf_counter()
+        try:
+            return next(self._items)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
 class Shown:
     """args.show examples, evenly drawn, with their results."""
 
@@ -144,13 +161,11 @@ def answer_all(predictor: ErniePredictor, examples: Examples, shown: Shown, args
 
     Only a few batches of the answers are held, and of the examples where these are a split.
     """
-    started, metric = time.perf_counter(), find_dataset(args.task_name).family.metric
-    asked, compared = tee(examples)
-    results = tqdm(predictor.predict_iter(asked, args.batch_size), total=len(examples), unit="text")
-    pairs = ((example, result) for result, example in zip(results, compared))
-    outcomes = metric.outcomes_of(shown.among(pairs), examples)
-    speed = len(examples) / (time.perf_counter() - started)
-    return {"metrics": metric.of_outcomes(outcomes), "texts_per_second": speed}
+    computed = predictor.outputs_iter(examples, args.batch_size)
+    answered = Timed((each[0], predictor.task.decode(*each)) for each in computed)
+    pairs = tqdm(answered, total=len(examples), unit="text")
+    metrics = find_dataset(args.task_name).family.metric.of_pairs(shown.among(pairs), examples)
+    return {"metrics": metrics, "texts_per_second": len(examples) / answered.seconds}
 
 
 def analyze_all(predictor: ErniePredictor, examples: List[Example], args: Namespace) -> Tuple[Analyzed, float]:
@@ -328,8 +343,8 @@ def main() -> None:
     found: Report = {}
     if args.analyze:
         (results, found), speed = analyze_all(predictor, held, args)
-        outcomes = dataset.family.metric.outcomes_of(shown.among(zip(held, results)), held)
-        figures: Dict[str, Any] = {"metrics": dataset.family.metric.of_outcomes(outcomes), "texts_per_second": speed}
+        metrics = dataset.family.metric.of_pairs(shown.among(zip(held, results)), held)
+        figures: Dict[str, Any] = {"metrics": metrics, "texts_per_second": speed}
     else:
         figures = answer_all(predictor, held or split, shown, args)
     if args.show:

@@ -7,6 +7,7 @@ called, as what that needs is slow to import):
     analysis/               what --analyze says of their answers; its trained.py needs the trainer
     texts                   the texts in any other file
     sample_data, data       the sample data sets; all data sets, by name
+    answered_split          a split of any size, for infer.py
     annotation/             exports of annotation tools as data sets, and answers as what those tools import
     description/            a data set before training, in numbers and as a picture
     features, sampler       examples as batches

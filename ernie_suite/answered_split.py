@@ -8,6 +8,8 @@ from typing import Optional, Set
 from ernie_suite.data import DatasetSpec, check_answered_examples, stream_examples
 from ernie_suite.reading import Example
 
+from ernie_inference.errors import InputError
+
 
 class AnsweredSplit:
     """The first examples of a split, with their answers, read anew each time they are iterated over, not held.
@@ -16,7 +18,7 @@ class AnsweredSplit:
         labels: those that its answers name.
 
     Raises:
-        InputError: as load_answered_examples, when it is made.
+        InputError: as load_answered_examples, when it is made; its files hold fewer examples, when they are read again.
     """
 
     def __init__(self, spec: DatasetSpec, split: str, data_dir: Optional[str] = None, most: Optional[int] = None):
@@ -32,4 +34,9 @@ class AnsweredSplit:
         return self._count
 
     def __iter__(self) -> Iterator[Example]:
-        return islice(self._read(), self._count)
+        count = 0
+        for example in islice(self._read(), self._count):
+            count += 1
+            yield example
+        if count < self._count:
+            raise InputError(f"the files of the split have changed: {self._count:,} examples before, now {count:,}")

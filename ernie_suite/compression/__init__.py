@@ -5,8 +5,8 @@ does, step by step), vocabulary.py (fewer tokens), subnetworks.py (what a smalle
 supernet.py (how it is pruned), latency.py, damage.py and budget.py (how it is chosen by speed), student.py (a model of
 its own as the student), training.py and distillation.py (how all of them are trained), sources.py, int8_models.py,
 smoothing.py, thresholds.py, quantization.py and sensitivity.py (how a model gets INT8; graph.py is what they read
-programs with), records.py (what was made of what), halves.py (by which part
-of the dev set), report.py, choice.py, pareto.py and memory.py (which model is the best), and work.py (how an
+programs with), records.py (what was made of what), halves.py (by which part of the dev set), fresh_process.py (where
+speed and memory are measured), report.py, choice.py and pareto.py (which model is the best), and work.py (how an
 interrupted run goes on).
 
 Another step is a function of pipeline.py's compress(), with a config of its own in config.py, its flags in flags.py, a

@@ -1,6 +1,8 @@
 """What is measured in a process that has done nothing else: ernie_inference.measuring says why, and what it can."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -30,9 +32,7 @@ class FreshProcess:
         return self
 
     def __exit__(self, *_) -> None:
-        if self._process:
-            self._process.kill()
-            self._process.communicate()
+        self._end()
         self._errors.close()
 
     def rounds(
@@ -63,20 +63,31 @@ class FreshProcess:
             self._process = self._start()
         requests, answers = self._process.stdin, self._process.stdout
         assert requests and answers
+        said_before = self._errors.seek(0, os.SEEK_END)
+        is_whole = False
         try:
             print(json.dumps([what, arguments]), file=requests, flush=True)
+            for line in answers:
+                content = json.loads(line) if line.endswith("\n") else {}
+                is_whole = "error" in content or "done" in content
+                if "error" in content:
+                    raise InputError(content["error"])
+                if is_whole or not content:
+                    break
+                yield content["answer"]
+            if not is_whole:
+                raise self._ended(said_before)
         except BrokenPipeError:
-            raise self._ended() from None
-        for line in answers:
-            if not line.endswith("\n"):
-                break
-            content = json.loads(line)
-            if "error" in content:
-                raise InputError(content["error"])
-            if "done" in content:
-                return
-            yield content["answer"]
-        raise self._ended()
+            raise self._ended(said_before) from None
+        finally:
+            if not is_whole:  # what else it answers would be taken for the answers to the next request
+                self._end()
+
+    def _end(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.communicate()
+        self._process = None
 
     def _start(self) -> subprocess.Popen:
         return subprocess.Popen(
@@ -87,12 +98,14 @@ class FreshProcess:
             encoding="utf-8",
         )
 
-    def _ended(self) -> InputError:
+    def _ended(self, said_before: int) -> InputError:
         assert self._process
         status = self._process.wait()
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines() or [f"exit status {status}"]
-        return InputError(f"the process that measures models has ended ({lines[-1][:SHOWN]}): is there enough memory?")
+        self._errors.seek(said_before)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        reason = f"signal {-status}" if status < 0 else (lines or [f"exit status {status}"])[-1][:SHOWN]
+        advice = ": is there enough memory?" if -status == signal.SIGKILL else ""
+        return InputError(f"the process that measures models has ended ({reason}){advice}")
 
 
 def _plain(model: Model) -> List[str]:

@@ -82,6 +82,7 @@ def draw(report: Dict, panel) -> None:
     panel.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(FORMS) + 2)
     labelled = [row for row in rows if row["front"] or row["precision"] == "fp32" or row in chosen]
     places = [(speeds[row["model"]], 100 * shown_change(row)) for row in labelled]
+    panel.autoscale_view()  # by which labels are placed, and which else waits until the figure is drawn
     label_points(panel, places, [name_of(row, report["original"]) for row in labelled])
 
 

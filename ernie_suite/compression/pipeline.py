@@ -105,9 +105,10 @@ def compress(
     Returns:
         the report: {"task_name", "metric", "original", "best_int8", "models": [{the fields of records.Exported,
         "metrics", "change", "bytes", "texts_per_second", "speedup"; "onnx", its .onnx file, where there is one;
-        "memory", see memory.py, where it was measured; "engines", {engine: how many times as fast as the original on
-        Paddle}, where they were timed}], where they were timed "best_engine": {"model", "engine", "speedup"}, where
-        there are models by speed-up "budgets", see budget.of_report, and what report.make_report adds}.
+        "memory", see measuring.memory, where it was measured; "engines", {engine: how many times as fast as the
+        original on Paddle}, where they were timed}], where they were timed "best_engine": {"model", "engine",
+        "speedup"}, where there are models by speed-up "budgets", see budget.of_report, and what report.make_report
+        adds}.
 
     Raises:
         InputError: something cannot work; nothing has been written by then but, to measure speed-ups, inference/infer.
@@ -294,7 +295,8 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
     machine = {"processor": conditions["processor"], "paddle": paddle.__version__}
     versions = {engine: installed_version(BACKENDS[engine].package) for engine in ENGINES}
     rows, outcomes = [], {}
-    with FreshProcess() as process:
+    # Two: what other engines leave in theirs has no part in the speed with Paddle.
+    with FreshProcess() as process, FreshProcess() as engines_process:
         for model in models + earlier:
             prefix, onnx_file = records.folder / model.model, records.onnx_of(model)
             measure_it = partial(measure, prefix, model.precision, examples, trainer.metric, original, process)
@@ -309,7 +311,7 @@ def write_the_report(trainer, task_name: str, models: List[Exported], records: R
             if onnx_file:
                 row["onnx"] = onnx_file
                 with_engines = {**conditions, "engines": versions}
-                compare = partial(compare_engines, prefix, model.precision, examples, original, process)
+                compare = partial(compare_engines, prefix, model.precision, examples, original, engines_process)
                 speeds = (
                     records.measured(model, with_engines, compare, "engines")
                     if config.compare_engines

@@ -1,11 +1,14 @@
 """Metrics that are known of any part of a data set, as they follow from sums over its examples."""
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+from itertools import islice
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from ernie_suite.reading import Example
 
 import numpy as np
+
+BLOCK = 1024  # examples whose numbers are held at a time where all that is wanted are sums
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,27 @@ class Metric:
 
     def outcomes(self, examples: List[Example], results: List[Dict]) -> np.ndarray:
         """The numbers of each example, float64 [examples, numbers]."""
-        return self.outcomes_of(zip(examples, results), examples)
-
-    def outcomes_of(self, pairs: Iterable[Tuple[Example, Dict]], examples: Iterable[Example]) -> np.ndarray:
-        """The same of examples with their results, each taken once; `examples` are those of the pairs."""
-        columns = () if self.columns is None else (self.columns(examples),)
-        return np.array([self.outcome(*pair, *columns) for pair in pairs], dtype=np.float64)
+        return np.array(list(self._outcomes(zip(examples, results), examples)), dtype=np.float64)
 
     def of_outcomes(self, outcomes: np.ndarray) -> Dict[str, float]:
         """The figures of the examples that have these outcomes [examples, numbers]."""
         return {name: float(value) for name, value in self.figures(*outcomes.sum(axis=0)).items()}
+
+    def of_pairs(self, pairs: Iterable[Tuple[Example, Dict]], examples: Iterable[Example]) -> Dict[str, float]:
+        """The figures of examples with their results, each taken once and not held.
+
+        Args:
+            examples: those of the pairs, on their own.
+        """
+        outcomes = self._outcomes(pairs, examples)
+        blocks = iter(lambda: list(islice(outcomes, BLOCK)), [])
+        return self.of_outcomes(np.array([np.sum(block, axis=0, dtype=np.float64) for block in blocks]))
+
+    def _outcomes(
+        self, pairs: Iterable[Tuple[Example, Dict]], examples: Iterable[Example]
+    ) -> Iterator[Tuple[float, ...]]:
+        columns = () if self.columns is None else (self.columns(examples),)
+        return (self.outcome(*pair, *columns) for pair in pairs)
 
 
 def micro_f1(right, found, wanted) -> Dict:

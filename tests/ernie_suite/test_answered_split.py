@@ -41,3 +41,21 @@ def test_a_split_is_checked_whole_before_anything_is_answered(tmp_path):
     write_lines(tmp_path / "test.json", {"sentence": "好"})
     with pytest.raises(InputError, match="the test split of tnews has no answers to compare with"):
         AnsweredSplit(find_dataset("tnews"), "test", str(tmp_path))
+
+
+def test_a_file_that_loses_examples_meanwhile_is_named(tmp_path):
+    write_lines(tmp_path / "dev.json", *[{"sentence": "好", "label": "100"}] * 3)
+    split = AnsweredSplit(find_dataset("tnews"), "dev", str(tmp_path))
+    write_lines(tmp_path / "dev.json", {"sentence": "好", "label": "100"})
+    with pytest.raises(InputError, match="have changed: 3 examples before, now 1"):
+        list(split)
+
+
+def test_a_split_may_have_several_files(tmp_path):
+    question = {"question": "谁？", "choice": ["甲", "乙"], "answer": "甲"}
+    for part, count in (("d", 2), ("m", 3)):
+        content = [[["一段话。"], [question], f"{part}{number}"] for number in range(count)]
+        (tmp_path / f"c3-{part}-dev.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    (tmp_path / "dev.json").unlink(missing_ok=True)
+    whole = load_examples("c3", "dev", str(tmp_path))
+    assert list(AnsweredSplit(find_dataset("c3"), "dev", str(tmp_path), most=4)) == whole[:4] and len(whole) == 5

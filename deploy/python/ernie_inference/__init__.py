@@ -17,6 +17,7 @@ It needs numpy, tqdm and a runtime (paddlepaddle, onnxruntime), nothing of the t
     wordpiece                       text as tokens with character positions
     inference_config, model_files   the files beside a model; the model's own
     derived                         files that are made from a model and kept beside it
+    measuring                       a process that times models, for the reports of ernie_suite/compression
     console, commands               what all commands share, and those that answer texts
     errors, files, text_files, text_output, processors, quiet_imports   what all of these need
 """

@@ -94,5 +94,6 @@ def main() -> None:
                 for answer in MEASUREMENTS[name](**arguments):
                     write({"answer": answer})
                 write({"done": True})
-            except InputError as error:
-                write({"error": str(error)})
+            except (InputError, OSError) as error:
+                models = " and ".join(str(value[0]) for key, value in arguments.items() if key in ("model", "original"))
+                write({"error": f"{models or arguments['models'][-1][0]} cannot be measured: {error}"})

@@ -41,3 +41,11 @@ def test_resampled_sums_give_the_metric_of_the_resample(task, wrong, drawn):
         alone = metric([examples[i] for i in numbers], [results[i] for i in numbers])
         assert {name: values[number] for name, values in at_once.items()} == pytest.approx(alone)
         assert all(0 <= value <= 1 for value in alone.values())
+
+
+@pytest.mark.parametrize("task", FAMILIES)
+def test_pairs_one_after_another_give_the_metric_of_all(task, monkeypatch):
+    monkeypatch.setattr("ernie_suite.tasks.metric.BLOCK", 7)
+    metric, examples = FAMILIES[task].metric, sample_examples(DATASETS[task], "dev")[:EXAMPLES]
+    results = [answer(task, each, examples[i // 2]) for i, each in enumerate(examples)]
+    assert metric.of_pairs(zip(examples, results), iter(examples)) == pytest.approx(metric(examples, results))
