@@ -16,13 +16,8 @@ from benchmarks.steps import Step, parse_flags
 from ernie_inference.engines.backends import PADDLE, TENSORRT
 from ernie_inference.files import digest_of
 
-UNPUBLISHED = (
-    "int8_embeddings",
-    "mixed_precision",
-    "target_speedup",
-    "student",
-    "vocab_size",
-)  # of a row, what is ours
+# What rows of a report say of models that the publication has not.
+UNPUBLISHED = ("int8_embeddings", "mixed_precision", "target_speedup", "student", "vocab_size")
 
 
 class Candidates(NamedTuple):
