@@ -25,8 +25,8 @@ from ernie_suite.export import export_static
 import numpy as np
 from tqdm import tqdm
 
-from ernie_inference.batches import plan
 from ernie_inference.predictor import load_predictor
+from ernie_inference.tasks.base import Window
 
 # Of heads and of neurons, what is measured; between these the time is a straight line to a few hundredths.
 MEASURED_SHARES = (1 / 16, 1 / 4, 1 / 2, 3 / 4, 1)
@@ -87,22 +87,26 @@ class SpeedTest:
     """Models of any shapes, timed in turn with the original one.
 
     Args:
-        trainer: a trainer.FinetuneTrainer, for its task and its dev set.
+        trainer: a trainer.FinetuneTrainer, for its task.
+        lengths: tokens of the windows of which the report compares the speed: those of the whole dev set.
         original: prefix of the exported FP32 model.
         quantization: how models are quantized; None where they run in FP32.
 
     Attributes:
+        batches: [rows, tokens] of those in which the report compares the speed.
         smoothed_on: the texts on which models of the task are smoothed before they are quantized; none where they are
             not.
     """
 
-    def __init__(self, trainer, original: Path, quantization: Optional[PTQConfig]):
+    def __init__(self, trainer, lengths: Sequence[int], original: Path, quantization: Optional[PTQConfig]):
         self.tokenizer, self.inference_config = trainer.task.tokenizer, trainer.inference_config
         self.quantization = quantization
         self.tokens = min(trainer.model.config.vocab_size, MEASURED_TOKENS)
         self.precision = "int8" if quantization else "fp32"
         self.original = load_predictor(original, device="cpu")
-        self.batches = self._batches([int(length) for length in trainer.eval_dataset.lengths])
+        windows = compared_sample([_window(int(length)) for length in lengths])
+        planned = self.original.batches(windows, BATCH_SIZE)
+        self.batches = [(len(ids), ids.shape[1]) for _, (ids, _) in planned]
         self.smoothed_on = calibration_texts(trainer, TEXTS) if quantization and quantization.smoothing else []
 
     @property
@@ -117,13 +121,6 @@ class SpeedTest:
         some: the training makes more of them, in smaller layers above all, than the sub-network began with."""
         with prepared(self.original.engine.prefix, self.smoothed_on, bool(self.smoothed_on)) as smoothed:
             return has_outliers(smoothed)
-
-    def _batches(self, lengths: List[int]) -> List[Tuple[int, int]]:
-        """The batches, [rows, tokens], in which the report times windows of the dev set."""
-        sample = compared_sample(sorted(lengths))
-        overhead = self.original.engine.config.run_overhead_tokens
-        runs = plan(sample[::-1], self.original.shapes(BATCH_SIZE), overhead)
-        return [(run.rows, run.length) for run in runs]
 
     def shares(self, models: Mapping, what: str, smoothed: bool = False) -> Dict[Any, float]:
         """What each of some models of paddlenlp.transformers takes, as a share of the original's time.
@@ -163,6 +160,11 @@ class SpeedTest:
             shown = tqdm(rounds, desc=f"{what}: rounds", total=MOST_ROUNDS, leave=False)
             shares = [[seconds / original for seconds in of_models] for original, *of_models in shown]
         return [statistics.median(found) for found in zip(*shares)]
+
+
+def _window(length: int) -> Window:
+    """One with so many tokens, whichever these are."""
+    return Window([0] * length, [0] * length, offset=0, begin=0, starts=[], ends=[])
 
 
 def _random_batch(shape: Tuple[int, int], tokens: int) -> Tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ import math
 import random
 from functools import cache, partial
 from pathlib import Path
-from typing import Dict, List, Optional, Union
+from typing import Dict, List, Optional, Sequence, Union
 
 from ernie_suite.compression.budget import Budgets, of_report
 from ernie_suite.compression.config import (
@@ -141,7 +141,8 @@ def compress(
     if first and base != ORIGINAL:
         export_as_it_is(subject, base, records)
     if pruning:
-        models += prune(subject, base, subnetworks, config, quantization, records, unlabeled)
+        lengths = trainer.eval_dataset.lengths
+        models += prune(subject, base, subnetworks, config, quantization, records, lengths, unlabeled)
     if student:
         models += teach(subject, student, file_name, records, unlabeled)
     if not first:
@@ -211,6 +212,7 @@ def prune(
     config: CompressConfig,
     quantization: bool,
     records: Records,
+    report_lengths: Sequence[int],
     unlabeled: Optional[Unlabeled] = None,
 ) -> List[Exported]:
     """Train and export some sub-networks, all of them together: those of a grid and those by speed; see supernet.py.
@@ -219,10 +221,12 @@ def prune(
 
     Args:
         base: the trainer's model itself, as it is exported.
+        report_lengths: tokens of the windows that the report is about; the dev set of the trainer is one half of them.
     """
     first = trainer.args.should_save
+    ptq = config.quantization_config if quantization else None
     importance = cache(lambda: compute_importance(trainer, importance_batches(trainer)))
-    budgets = Budgets(trainer, records, ORIGINAL, config.quantization_config if quantization else None, importance)
+    budgets = Budgets(trainer, report_lengths, records, ORIGINAL, ptq, importance)
     by_speed = trainer.agreed(budgets.networks(config.prune_config.target_speedup_list or []) if first else [])
     drop_layers = config.prune_config.drop_layers if any(each.depth for each in grid) else None
     made_from = {

@@ -99,7 +99,7 @@ def compare_speed(
     Returns:
         {"texts_per_second" at batch size 32, tokenization and decoding left out, "speedup" against the original}.
     """
-    sample = compared_sample(sorted(windows, key=lambda window: len(window.input_ids)))
+    sample = compared_sample(windows)
     batches = [batch for _, batch in predictor.batches(sample, BATCH_SIZE)]
     prefix, precision = predictor.engine.prefix, predictor.engine.config.precision
     models = [(original, "fp32")] + ([(prefix, precision)] if prefix != original else [])
@@ -111,9 +111,11 @@ def compare_speed(
     }
 
 
-def compared_sample(by_length: Sequence) -> List:
-    """Of windows sorted by length those whose speed is compared: of every length, as often as there are such."""
-    return list(by_length)[:: max(1, len(by_length) // COMPARED_WINDOWS)][:COMPARED_WINDOWS]
+def compared_sample(windows: Sequence[Window]) -> List[Window]:
+    """Of windows those whose speed is compared, by length: of every length, as often as there are such."""
+    by_length = sorted(windows, key=lambda window: len(window.input_ids))
+    kept = np.linspace(0, len(windows) - 1, min(len(windows), COMPARED_WINDOWS)).round().astype(int)
+    return [by_length[number] for number in kept]
 
 
 def compare_engines(
@@ -125,7 +127,7 @@ def compare_engines(
     """
     task = load_task(prefix.parent)  # the model's own, for it may have fewer tokens than the original
     windows = [window for example in examples for window in task.windows(example)]
-    sample = compared_sample(sorted(windows, key=lambda window: len(window.input_ids)))
+    sample = compared_sample(windows)
     found = process.engines((prefix, precision), (original, "fp32"), sample)
     for engine, reason in found["left_out"].items():
         note(f"{prefix} is not timed with {engine}: {reason}")

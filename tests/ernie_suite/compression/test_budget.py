@@ -7,6 +7,7 @@ from ernie_suite.compression import budget
 from ernie_suite.compression.budget import BUCKETS, BUDGET_FILE, SPARE, Budgets, choose, neuron_numbers
 from ernie_suite.compression.config import CompressConfig, DynabertConfig, PTQConfig
 from ernie_suite.compression.damage import Damage
+from ernie_suite.compression.fresh_process import FreshProcess
 from ernie_suite.compression.importance import compute_importance
 from ernie_suite.compression.latency import LatencyTable, SpeedTest, measured_numbers
 from ernie_suite.compression.pipeline import export, importance_batches
@@ -115,7 +116,9 @@ def budgets(trainer, folder, quantization=PTQ, importance=None, fine_tuned="its 
     def computed():
         return compute_importance(trainer, importance_batches(trainer))
 
-    return Budgets(trainer, Records(folder, fine_tuned, anew), trainer.original, quantization, importance or computed)
+    records = Records(folder, fine_tuned, anew)
+    lengths = trainer.eval_dataset.lengths
+    return Budgets(trainer, lengths, records, trainer.original, quantization, importance or computed)
 
 
 def never(*_, **__):
@@ -193,5 +196,23 @@ def test_budgets_and_widths_are_trained_together_and_reported(tmp_path, exact_ti
     kept = json.loads((tmp_path / "out" / BUDGET_FILE).read_text())["int8"]["speedup4"]["found"]["layers"]
     assert rows["speedup4/hist4/int8"]["layers"] == rows["speedup4/float32"]["layers"] == kept
     assert report["budgets"]["int8"]["speedup4"]["measured"] == pytest.approx(4, rel=0.1)
-    assert all(len(batch) == 2 for batch in report["budgets"]["int8"]["batches"])
     assert rows["0.5/float32"]["layers"] == [[number, HEADS // 2, NEURONS // 2] for number in range(LAYERS)]
+
+
+def test_choices_and_report_are_timed_in_the_same_batches(tmp_path, exact_times, monkeypatch):
+    """In those of the whole dev set, though what a choice is made from is one half of it."""
+    shapes = []
+
+    def spy(self, models, batches, *limits):
+        shapes.append([list(ids.shape) for ids, _ in batches])
+        return rounds(self, models, batches, *limits)
+
+    rounds = FreshProcess.rounds
+    monkeypatch.setattr(FreshProcess, "rounds", spy)
+    trainer = tiny_trainer(tmp_path / "state", examples=150)
+    config = CompressConfig(prune_config=DynabertConfig(target_speedup_list=[4]))
+    trainer.compress("x", str(tmp_path / "out"), compress_config=config)
+    report = json.loads((tmp_path / "out" / REPORT_FILE).read_text())
+    assert report["dev_halves"]["held_out"] > 0
+    assert shapes == [report["budgets"]["int8"]["batches"]] * len(report["models"])
+    assert len(shapes[0]) > 1

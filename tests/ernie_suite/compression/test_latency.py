@@ -8,7 +8,6 @@ from ernie_suite.compression.config import PTQConfig
 from ernie_suite.compression.latency import LatencyTable, SpeedTest, measure_latency, measured_numbers
 from ernie_suite.compression.pipeline import export
 from ernie_suite.compression.quantization import write_quantized
-from ernie_suite.compression.report import BATCH_SIZE, compared_sample
 from ernie_suite.compression.smoothing import OUTLIERS
 from ernie_suite.compression.subnetworks import KeptLayer
 
@@ -47,25 +46,11 @@ def exported(tmp_path_factory):
     return trainer, folder / "original" / "model"
 
 
-def test_the_batches_are_those_in_which_the_report_compares_speed(exported, monkeypatch):
-    trainer, original = exported
-    test = SpeedTest(trainer, original, None)
-    windows = [window for example in trainer.eval_examples for window in test.original.task.windows(example)]
-    shapes = []
-    run = type(test.original.engine).run
-    monkeypatch.setattr(
-        type(test.original.engine), "run", lambda self, ids, types: shapes.append(ids.shape) or run(self, ids, types)
-    )
-    test.original.run_windows(compared_sample(sorted(windows, key=lambda window: len(window.input_ids))), BATCH_SIZE)
-    assert test.batches == shapes
-    assert len(shapes) > 1
-
-
 @pytest.mark.parametrize("quantization", [None, PTQConfig()], ids=["fp32", "int8"])
 def test_every_number_of_heads_and_neurons_has_its_time(exported, monkeypatch, quantization):
     """In models of the precision that is asked for."""
     trainer, original = exported
-    test = SpeedTest(trainer, original, quantization)
+    test = SpeedTest(trainer, trainer.eval_dataset.lengths, original, quantization)
     quantized = []
     compare = test._compare
 
@@ -101,7 +86,7 @@ def test_what_smoothing_adds_to_a_model_is_timed_with_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr(latency, "write_quantized", write)
     for quantization in (PTQConfig(), PTQConfig(smoothing=False)):
-        test = SpeedTest(trainer, tmp_path / "original" / "model", quantization)
+        test = SpeedTest(trainer, [64], tmp_path / "original" / "model", quantization)
         monkeypatch.setattr(test, "_compare", lambda prefixes, what: prefixes)
         test.shares({"chosen": trainer.model}, "speedup4", smoothed=True)
     test.shares({"of the table": trainer.model}, "latency table")
@@ -110,5 +95,5 @@ def test_what_smoothing_adds_to_a_model_is_timed_with_it(tmp_path, monkeypatch):
 
 def test_where_the_whole_model_has_no_outliers_none_are_timed(exported):
     trainer, original = exported
-    test = SpeedTest(trainer, original, PTQConfig())
+    test = SpeedTest(trainer, trainer.eval_dataset.lengths, original, PTQConfig())
     assert not test.outliers_expected
