@@ -196,19 +196,42 @@ def find_dataset(name: str) -> DatasetSpec:
     return DATASETS[key]
 
 
-def stream_examples(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> Iterator[Example]:
+def stream_examples(
+    spec: DatasetSpec, split: str, data_dir: Optional[str] = None, check: bool = False
+) -> Iterator[Example]:
     """The examples of a split one by one, without holding them all; none where data_dir has no such file.
 
+    Args:
+        check: no file may be missing or hold none, nor ids be the same where they tell predictions apart; and a line
+            says what of a file was left out.
+
     Raises:
-        InputError: it cannot be had, or a line of it is malformed.
+        InputError: it cannot be had, a line of it is malformed, or what is checked does not hold.
     """
     count = 0
+    ids: Set[str] = set()
     for file in split_files(spec, split, data_dir):
-        if file.path.exists():
-            file.first_number = count
-            for example in spec.read(file):
-                count += 1
-                yield example
+        if not file.path.exists():
+            if check:
+                raise InputError(f"{file.path} is missing: {spec.name} needs {spec.needs()} there")
+            continue
+        before = file.first_number = count
+        for example in spec.read(file):
+            if check and split == "test":
+                check_id(spec.family, file, example, ids)
+            count += 1
+            yield example
+        if check:
+            say_what_is_left_out(file, holds_any=count > before)
+
+
+def say_what_is_left_out(file: SplitFile, holds_any: bool) -> None:
+    """Of a file that has been read; InputError where that is all of it, or there was nothing."""
+    remarks = file.summary()
+    if not holds_any:
+        raise InputError(f"{file.path} holds no examples" + (f" that can be used: {remarks}" if remarks else ""))
+    if remarks:
+        note(f"{file.path}: {remarks}")
 
 
 LABEL_FILES = ("labels.txt", "labels.json")
@@ -254,28 +277,7 @@ def load_examples(name: str, split: str, data_dir: Optional[str] = None) -> List
     Raises:
         InputError: the data set is unknown or cannot be had, or a file of it is missing, empty or malformed.
     """
-    return list(check_examples(find_dataset(name), split, data_dir))
-
-
-def check_examples(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> Iterator[Example]:
-    """load_examples, one by one, without holding them all."""
-    count = 0
-    ids: Set[str] = set()
-    for file in split_files(spec, split, data_dir):
-        before = file.first_number = count
-        try:
-            for example in spec.read(file):
-                if split == "test":
-                    check_id(spec.family, file, example, ids)
-                count += 1
-                yield example
-        except FileNotFoundError:
-            raise InputError(f"{file.path} is missing: {spec.name} needs {spec.needs()} there") from None
-        remarks = file.summary()
-        if count == before:
-            raise InputError(f"{file.path} holds no examples" + (f" that can be used: {remarks}" if remarks else ""))
-        if remarks:
-            note(f"{file.path}: {remarks}")
+    return list(stream_examples(find_dataset(name), split, data_dir, check=True))
 
 
 def split_files(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> List[SplitFile]:
@@ -299,7 +301,7 @@ def load_answered_examples(spec: DatasetSpec, split: str, data_dir: Optional[str
 
 def check_answered_examples(spec: DatasetSpec, split: str, data_dir: Optional[str] = None) -> Iterator[Example]:
     """load_answered_examples, one by one, without holding them all."""
-    for example in check_examples(spec, split, data_dir):
+    for example in stream_examples(spec, split, data_dir, check=True):
         if example[spec.family.answer_field] is None:
             raise InputError(f"the {split} split of {spec.name} has no answers to compare with: use --split dev")
         yield example

@@ -3,11 +3,10 @@
 A sub-network's time is that of its embeddings and head and of its layers, and a layer's that of its heads and of its
 neurons. So few small models tell what any sub-network takes, as in ZipLM (Kurtic, Frantar and Alistarh, "ZipLM:
 Inference-Aware Structured Pruning of Language Models", 2023), whose table is measured on the target device, too.
-All times are shares of what the original model takes, the two in turn: what else the machine does slows both alike.
+All times are shares of what the original model takes in the same rounds.
 """
 
 import copy
-import statistics
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,9 +33,6 @@ OTHERS_SHARE = 1 / 4  # of neurons while heads are varied, and the other way rou
 MEASURED_LAYERS = 2
 MEASURED_TOKENS = 1000  # in the vocabulary of a measured model: a lookup takes no longer in a larger one
 QUICK_CALIBRATION = {"algo_list": ["abs_max"], "batch_size_list": [1]}  # speed does not depend on thresholds
-
-LEAST_ROUNDS, MOST_ROUNDS = 5, 40
-ROUNDS_SECONDS = 40.0  # after which no further round begins
 
 
 def measured_numbers(total: int) -> List[int]:
@@ -125,8 +121,6 @@ class SpeedTest:
     def shares(self, models: Mapping, what: str, smoothed: bool = False) -> Dict[Any, float]:
         """What each of some models of paddlenlp.transformers takes, as a share of the original's time.
 
-        The median of rounds in each of which all models run the same batches once.
-
         Args:
             smoothed: of models that are going to be trained: what smoothing will add to them is timed with them,
                 where models of the task are smoothed.
@@ -156,10 +150,8 @@ class SpeedTest:
         batches = [_random_batch(shape, self.tokens) for shape in self.batches]
         models = [(self.original.engine.prefix, "fp32"), *((prefix, self.precision) for prefix in prefixes)]
         with FreshProcess() as process:
-            rounds = process.rounds(models, batches, LEAST_ROUNDS, MOST_ROUNDS, ROUNDS_SECONDS)
-            shown = tqdm(rounds, desc=f"{what}: rounds", total=MOST_ROUNDS, leave=False)
-            shares = [[seconds / original for seconds in of_models] for original, *of_models in shown]
-        return [statistics.median(found) for found in zip(*shares)]
+            original, *seconds = process.least_seconds(models, batches, what)
+        return [of_model / original for of_model in seconds]
 
 
 def _window(length: int) -> Window:

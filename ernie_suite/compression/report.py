@@ -4,7 +4,6 @@ choice.py says by which part of the dev set it is chosen, and on which its chang
 """
 
 import shlex
-import statistics
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
@@ -38,7 +37,6 @@ from ernie_inference.tasks.base import Window
 REPORT_FILE = "report.json"
 BATCH_SIZE = 32
 COMPARED_WINDOWS = 2 * BATCH_SIZE
-COMPARED_ROUNDS = 15
 
 Row = Dict[str, Any]
 
@@ -89,7 +87,7 @@ def unpack(columns: List[str]) -> np.ndarray:
 def compare_speed(
     predictor: ErniePredictor, original: Path, windows: List[Window], texts: int, process: FreshProcess
 ) -> Dict[str, float]:
-    """How fast a model is: the median of rounds in which the original and it run the same batches, in turn.
+    """How fast a model is, by FreshProcess.least_seconds of the original and it.
 
     It is the engine alone that is timed, as where models are chosen by their speed (latency.py).
 
@@ -103,11 +101,10 @@ def compare_speed(
     batches = [batch for _, batch in predictor.batches(sample, BATCH_SIZE)]
     prefix, precision = predictor.engine.prefix, predictor.engine.config.precision
     models = [(original, "fp32")] + ([(prefix, precision)] if prefix != original else [])
-    rounds = list(process.rounds(models, batches, COMPARED_ROUNDS, COMPARED_ROUNDS))
-    seconds = statistics.median(of_models[-1] for of_models in rounds)
+    seconds = process.least_seconds(models, batches, "speed")
     return {
-        "texts_per_second": len(sample) / seconds * texts / len(windows),
-        "speedup": statistics.median(of_models[0] / of_models[-1] for of_models in rounds),
+        "texts_per_second": len(sample) / seconds[-1] * texts / len(windows),
+        "speedup": seconds[0] / seconds[-1],
     }
 
 

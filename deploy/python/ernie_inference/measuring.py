@@ -30,10 +30,8 @@ Model = Tuple[str, str]  # the prefix of its files, and its precision
 
 def rounds(
     models: Sequence[Model], batches: Sequence, least: int, most: int, seconds: float = 0.0
-) -> Iterator[List[float]]:
-    """Seconds that each model takes by Paddle on the CPU for the same batches, all models in turn, a list a round.
-
-    What else the machine does at the time slows all alike.
+) -> Iterator[List[List[float]]]:
+    """Seconds that each model takes by Paddle on the CPU for each of the same batches, all models in turn, by rounds.
 
     Args:
         batches: (input_ids, token_type_ids), integers [rows, tokens] each.
@@ -43,12 +41,16 @@ def rounds(
     arrays = [(np.asarray(ids, dtype=np.int64), np.asarray(types, dtype=np.int64)) for ids, types in batches]
     engines = [PaddleEngine(prefix, EngineConfig(device="cpu", precision=precision)) for prefix, precision in models]
     for engine in engines:
-        run_seconds(engine, arrays)  # what is made at the first time is not counted
+        _seconds(engine, arrays)  # what is made at the first time is not counted
     started = time.perf_counter()
     for number in range(most):
         if number >= least and time.perf_counter() - started > seconds:
             return
-        yield [run_seconds(engine, arrays) for engine in engines]
+        yield [_seconds(engine, arrays) for engine in engines]
+
+
+def _seconds(engine: PaddleEngine, batches: Sequence[Tuple[np.ndarray, np.ndarray]]) -> List[float]:
+    return [run_seconds(engine, [batch]) for batch in batches]
 
 
 def engines(model: Model, original: Model, windows: Sequence[Sequence]) -> Iterator[Dict[str, Dict]]:

@@ -1,6 +1,6 @@
 """What the tests of compression share."""
 
-from ernie_suite.compression import report
+from ernie_suite.compression import fresh_process
 from ernie_suite.compression.importance import compute_importance
 
 import pytest
@@ -12,7 +12,7 @@ from tests.support.trainers import tiny_trainer
 def few_rounds():
     """Each compression compares the speed of its models; how often they run for that proves nothing here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "COMPARED_ROUNDS", 1)
+        patch.setattr(fresh_process, "MOST_ROUNDS", 1)
         yield
 
 

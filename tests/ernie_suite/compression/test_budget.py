@@ -203,12 +203,12 @@ def test_choices_and_report_are_timed_in_the_same_batches(tmp_path, exact_times,
     """In those of the whole dev set, though what a choice is made from is one half of it."""
     shapes = []
 
-    def spy(self, models, batches, *limits):
+    def spy(self, models, batches, what):
         shapes.append([list(ids.shape) for ids, _ in batches])
-        return rounds(self, models, batches, *limits)
+        return least_seconds(self, models, batches, what)
 
-    rounds = FreshProcess.rounds
-    monkeypatch.setattr(FreshProcess, "rounds", spy)
+    least_seconds = FreshProcess.least_seconds
+    monkeypatch.setattr(FreshProcess, "least_seconds", spy)
     trainer = tiny_trainer(tmp_path / "state", examples=150)
     config = CompressConfig(prune_config=DynabertConfig(target_speedup_list=[4]))
     trainer.compress("x", str(tmp_path / "out"), compress_config=config)

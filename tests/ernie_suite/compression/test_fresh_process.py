@@ -25,11 +25,19 @@ def batch(rows, tokens):
     return np.ones((rows, tokens), dtype=np.int64), np.zeros((rows, tokens), dtype=np.int64)
 
 
-def test_a_round_has_the_seconds_of_each_model(model):
+def test_a_round_has_the_seconds_of_each_model_for_each_batch(model):
     with FreshProcess() as process:
-        found = list(process.rounds([model, model], [batch(2, 15), batch(1, 31)], least=2, most=9))
-        assert len(found) == 2 and all(len(seconds) == 2 and min(seconds) > 0 for seconds in found)
+        found = np.array(list(process.rounds([model, model, model], [batch(2, 15), batch(1, 31)], least=4, most=9)))
+        assert found.shape == (4, 3, 2) and found.min() > 0
         assert len(list(process.rounds([model], [batch(2, 15)], least=1, most=3, seconds=1000))) == 3
+
+
+def test_only_the_least_time_of_each_batch_counts(model, monkeypatch):
+    """Whatever a round lost to other programs, in one batch or in all."""
+    of_rounds = [[[1.0, 9.0], [0.5, 2.0]], [[5.0, 3.0], [0.75, 1.0]], [[7.0, 7.0], [7.0, 7.0]]]
+    with FreshProcess() as process:
+        monkeypatch.setattr(process, "rounds", lambda *_: iter(of_rounds))
+        assert process.least_seconds([model, model], [], "speed") == [4.0, 1.5]
 
 
 def test_it_is_another_process_and_ends_with_the_block(model):
