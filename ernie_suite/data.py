@@ -211,16 +211,17 @@ def stream_examples(
     count = 0
     ids: Set[str] = set()
     for file in split_files(spec, split, data_dir):
-        if not file.path.exists():
-            if check:
-                raise InputError(f"{file.path} is missing: {spec.name} needs {spec.needs()} there")
+        if not check and not file.path.exists():
             continue
         before = file.first_number = count
-        for example in spec.read(file):
-            if check and split == "test":
-                check_id(spec.family, file, example, ids)
-            count += 1
-            yield example
+        try:
+            for example in spec.read(file):
+                if check and split == "test":
+                    check_id(spec.family, file, example, ids)
+                count += 1
+                yield example
+        except FileNotFoundError:
+            raise InputError(f"{file.path} is missing: {spec.name} needs {spec.needs()} there") from None
         if check:
             say_what_is_left_out(file, holds_any=count > before)
 

@@ -161,7 +161,7 @@ class Budgets:
 
     Args:
         trainer: a trainer.FinetuneTrainer with the fine-tuned model.
-        lengths: tokens of the windows of which the report compares the speed.
+        report_lengths: tokens of the windows of which the report compares the speed.
         records: of the folder of the compressed models.
         original: the exported FP32 model there.
         quantization: how the sub-networks will be quantized; None where FP32 models are to have the speed-up.
@@ -171,13 +171,13 @@ class Budgets:
     def __init__(
         self,
         trainer,
-        lengths: Sequence[int],
+        report_lengths: Sequence[int],
         records: Records,
         original: Exported,
         quantization: Optional[PTQConfig],
         importance: Callable[[], Importance],
     ):
-        self.trainer, self.lengths = trainer, lengths
+        self.trainer, self.report_lengths = trainer, report_lengths
         self.importance, self.fine_tuned = importance, records.fine_tuned
         self.file = records.folder / BUDGET_FILE
         self.original, self.quantization = records.folder / original.model, quantization
@@ -193,7 +193,7 @@ class Budgets:
 
     @cached_property
     def test(self) -> SpeedTest:
-        return SpeedTest(self.trainer, self.lengths, self.original, self.quantization)
+        return SpeedTest(self.trainer, self.report_lengths, self.original, self.quantization)
 
     def networks(self, targets: Sequence[Union[float, str]]) -> List[SubNetwork]:
         """The sub-network of each target, in their order.

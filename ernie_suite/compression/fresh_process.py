@@ -19,7 +19,7 @@ DEPLOYMENT = Path(__file__).resolve().parents[2] / "deploy" / "python"
 PROGRAM = "import sys; sys.path[0] = sys.argv[1]; from ernie_inference.measuring import main; main()"
 # Of what is kept of earlier calls, for what was measured otherwise is no figure to compare with.
 MEASURED_IN = "a process of its own, the least time of each batch"
-LEAST_ROUNDS, MOST_ROUNDS = 10, 40
+LEAST_ROUNDS, MOST_ROUNDS = 5, 40
 ROUNDS_SECONDS = 40.0  # after which no further round begins
 SHOWN = 200  # characters of what a process says that has failed
 
@@ -45,8 +45,7 @@ class FreshProcess:
 
         It is the sum of the least that each batch took in rounds in which all models run them, in turn. What other
         programs do, on a virtual machine those of other machines too, comes and goes within a minute, and slows some
-        models more than others: of 30 rounds the median of a ratio differed by 15 % from one time to the next where
-        that of the least times differed by 3 %.
+        models more than others: then the median of a ratio changes from one measurement to the next.
 
         Args:
             what: is measured, for the progress bar.

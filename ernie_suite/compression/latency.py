@@ -84,7 +84,7 @@ class SpeedTest:
 
     Args:
         trainer: a trainer.FinetuneTrainer, for its task.
-        lengths: tokens of the windows of which the report compares the speed: those of the whole dev set.
+        report_lengths: tokens of the windows of which the report compares the speed: those of the whole dev set.
         original: prefix of the exported FP32 model.
         quantization: how models are quantized; None where they run in FP32.
 
@@ -94,13 +94,13 @@ class SpeedTest:
             not.
     """
 
-    def __init__(self, trainer, lengths: Sequence[int], original: Path, quantization: Optional[PTQConfig]):
+    def __init__(self, trainer, report_lengths: Sequence[int], original: Path, quantization: Optional[PTQConfig]):
         self.tokenizer, self.inference_config = trainer.task.tokenizer, trainer.inference_config
         self.quantization = quantization
         self.tokens = min(trainer.model.config.vocab_size, MEASURED_TOKENS)
         self.precision = "int8" if quantization else "fp32"
         self.original = load_predictor(original, device="cpu")
-        windows = compared_sample([_window(int(length)) for length in lengths])
+        windows = compared_sample([_window(int(length)) for length in report_lengths])
         planned = self.original.batches(windows, BATCH_SIZE)
         self.batches = [(len(ids), ids.shape[1]) for _, (ids, _) in planned]
         self.smoothed_on = calibration_texts(trainer, TEXTS) if quantization and quantization.smoothing else []

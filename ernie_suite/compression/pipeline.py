@@ -53,6 +53,7 @@ from ernie_suite.compression.subnetworks import SubNetwork, make_grid, shape_of
 from ernie_suite.compression.supernet import SubNetworkStudents, Supernet
 from ernie_suite.compression.training import export, train_and_export
 from ernie_suite.compression.vocabulary import with_kept_tokens, with_vocabulary_of
+from ernie_suite.features import Features
 from ernie_suite.runs import deciding_settings, examples_digest
 from ernie_suite.sampler import WholeQuestions
 from ernie_suite.tasks import FAMILIES
@@ -141,7 +142,7 @@ def compress(
     if first and base != ORIGINAL:
         export_as_it_is(subject, base, records)
     if pruning:
-        lengths = trainer.eval_dataset.lengths
+        lengths = find_report_lengths(trainer, subject) if config.prune_config.target_speedup_list else []
         models += prune(subject, base, subnetworks, config, quantization, records, lengths, unlabeled)
     if student:
         models += teach(subject, student, file_name, records, unlabeled)
@@ -221,7 +222,7 @@ def prune(
 
     Args:
         base: the trainer's model itself, as it is exported.
-        report_lengths: tokens of the windows that the report is about; the dev set of the trainer is one half of them.
+        report_lengths: by find_report_lengths; needed for sub-networks by speed.
     """
     first = trainer.args.should_save
     ptq = config.quantization_config if quantization else None
@@ -256,6 +257,14 @@ def prune(
 
     train_and_export(trainer, models, made_from, make_students, records, unlabeled, described=with_layers)
     return [records.exported(model.model) for model in models] if first else models
+
+
+def find_report_lengths(trainer, subject) -> List[int]:
+    """Tokens of the windows of a trainer's dev set, all of it, as models made by `subject` read them, which may have
+    fewer tokens."""
+    is_read_alike = subject.task is trainer.task
+    dev_set = trainer.eval_dataset if is_read_alike else Features(subject.family, subject.task, trainer.eval_examples)
+    return dev_set.lengths.tolist()
 
 
 def importance_batches(trainer) -> paddle.io.DataLoader:

@@ -109,7 +109,7 @@ def compare_speed(
 
 
 def compared_sample(windows: Sequence[Window]) -> List[Window]:
-    """Of windows those whose speed is compared, by length: of every length, as often as there are such."""
+    """Of windows those whose speed is compared: COMPARED_WINDOWS at even distances among all, ordered by length."""
     by_length = sorted(windows, key=lambda window: len(window.input_ids))
     kept = np.linspace(0, len(windows) - 1, min(len(windows), COMPARED_WINDOWS)).round().astype(int)
     return [by_length[number] for number in kept]

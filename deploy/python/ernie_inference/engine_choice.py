@@ -1,6 +1,5 @@
 """Which engine runs a model: the one that flags name, or, with --engine auto, the fastest that is installed."""
 
-import statistics
 import time
 from argparse import ArgumentParser, Namespace
 from operator import eq
@@ -147,7 +146,7 @@ def disagreeing(predictors: Dict[str, ErniePredictor], windows: Sequence[Window]
 def time_engines(
     predictors: Dict[str, ErniePredictor], windows: Sequence[Window], seconds: float = PROBE_SECONDS
 ) -> Dict[str, float]:
-    """Windows a second of each predictor, the median of rounds in which all compute the same windows, in turn.
+    """Windows a second of each predictor, by the least time of rounds in which all compute the same windows, in turn.
 
     Args:
         seconds: after which no further round begins; they are counted for the slowest predictor, without its rests.
@@ -163,7 +162,7 @@ def time_engines(
             started = time.perf_counter()
             predictor.run_windows(windows)
             took[name].append(time.perf_counter() - started)
-    return {name: len(windows) / statistics.median(times) for name, times in took.items()}
+    return {name: len(windows) / min(times) for name, times in took.items()}
 
 
 def choices_of(predictor: ErniePredictor, windows: Sequence[Window]) -> List[int]:

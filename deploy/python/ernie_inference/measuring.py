@@ -31,7 +31,8 @@ Model = Tuple[str, str]  # the prefix of its files, and its precision
 def rounds(
     models: Sequence[Model], batches: Sequence, least: int, most: int, seconds: float = 0.0
 ) -> Iterator[List[List[float]]]:
-    """Seconds that each model takes by Paddle on the CPU for each of the same batches, all models in turn, by rounds.
+    """Seconds that each model takes by Paddle on the CPU for each of the same batches, all models in turn, by rounds:
+    what else the machine does at the time slows all of them.
 
     Args:
         batches: (input_ids, token_type_ids), integers [rows, tokens] each.

@@ -10,7 +10,7 @@ from ernie_suite.compression.damage import Damage
 from ernie_suite.compression.fresh_process import FreshProcess
 from ernie_suite.compression.importance import compute_importance
 from ernie_suite.compression.latency import LatencyTable, SpeedTest, measured_numbers
-from ernie_suite.compression.pipeline import export, importance_batches
+from ernie_suite.compression.pipeline import export, find_report_lengths, importance_batches
 from ernie_suite.compression.records import Exported, Records
 from ernie_suite.compression.report import REPORT_FILE
 from ernie_suite.compression.subnetworks import KeptLayer
@@ -197,6 +197,15 @@ def test_budgets_and_widths_are_trained_together_and_reported(tmp_path, exact_ti
     assert rows["speedup4/hist4/int8"]["layers"] == rows["speedup4/float32"]["layers"] == kept
     assert report["budgets"]["int8"]["speedup4"]["measured"] == pytest.approx(4, rel=0.1)
     assert rows["0.5/float32"]["layers"] == [[number, HEADS // 2, NEURONS // 2] for number in range(LAYERS)]
+
+
+def test_lengths_are_those_that_the_models_read(tmp_path):
+    """With fewer tokens a word is read as more; here the texts are cut off earlier."""
+    trainer, subject = (tiny_trainer(tmp_path / str(length), max_seq_length=length) for length in (64, 16))
+    windows = [window for example in trainer.eval_examples for window in subject.task.windows(example)]
+    found = find_report_lengths(trainer, subject)
+    assert sorted(found) == sorted(len(window.input_ids) for window in windows)
+    assert list(found) != list(find_report_lengths(trainer, trainer)) == list(trainer.eval_dataset.lengths)
 
 
 def test_choices_and_report_are_timed_in_the_same_batches(tmp_path, exact_times, monkeypatch):

@@ -5,15 +5,19 @@ import re
 
 from ernie_suite.compression import latency
 from ernie_suite.compression.config import PTQConfig
+from ernie_suite.compression.fresh_process import FreshProcess
 from ernie_suite.compression.latency import LatencyTable, SpeedTest, measure_latency, measured_numbers
 from ernie_suite.compression.pipeline import export
 from ernie_suite.compression.quantization import write_quantized
+from ernie_suite.compression.report import COMPARED_WINDOWS, compared_sample
 from ernie_suite.compression.smoothing import OUTLIERS
 from ernie_suite.compression.subnetworks import KeptLayer
 
+import numpy as np
 import pytest
 
 from ernie_inference.model_files import inspect_model
+from ernie_inference.tasks.base import Window
 from tests.support.trainers import HEADS, NEURONS, tiny_trainer
 
 TABLE = LatencyTable(rest=0.1, by_heads={1: 0.02, 2: 0.03, 4: 0.05}, by_neurons={16: 0.02, 64: 0.08}, both=0.02)
@@ -46,24 +50,40 @@ def exported(tmp_path_factory):
     return trainer, folder / "original" / "model"
 
 
+@pytest.mark.parametrize("count", [1, 63, 64, 100, 127, 1000])
+def test_compared_are_windows_of_every_length(count):
+    windows = [Window([0] * length, [0] * length, 0, 0, [], []) for length in range(count, 0, -1)]
+    lengths = [len(window.input_ids) for window in compared_sample(windows)]
+    assert lengths == sorted(set(lengths)) and len(lengths) == min(count, COMPARED_WINDOWS)
+    assert {1, count} <= set(lengths), "the shortest and the longest"
+    steps = np.diff(lengths)
+    assert not len(steps) or steps.max() - steps.min() <= 1, "at even distances"
+
+
 @pytest.mark.parametrize("quantization", [None, PTQConfig()], ids=["fp32", "int8"])
 def test_every_number_of_heads_and_neurons_has_its_time(exported, monkeypatch, quantization):
     """In models of the precision that is asked for."""
     trainer, original = exported
     test = SpeedTest(trainer, trainer.eval_dataset.lengths, original, quantization)
-    quantized = []
-    compare = test._compare
+    quantized, shapes = [], []
+    compare, least_seconds = test._compare, FreshProcess.least_seconds
 
     def look(prefixes, what):
         quantized.extend(inspect_model(prefix).quantized for prefix in prefixes)
         return compare(prefixes, what)
 
+    def look_at_batches(self, models, batches, what):
+        shapes.extend(ids.shape for ids, _ in batches)
+        return least_seconds(self, models, batches, what)
+
     monkeypatch.setattr(test, "_compare", look)
+    monkeypatch.setattr(FreshProcess, "least_seconds", look_at_batches)
     table = measure_latency(test, trainer.model)
     assert list(table.by_heads) == measured_numbers(HEADS)
     assert list(table.by_neurons) == measured_numbers(NEURONS)
     assert table.rest > 0
     assert quantized and set(quantized) == {quantization is not None}
+    assert shapes == test.batches, "it is timed in the batches that it names"
 
 
 def test_what_smoothing_adds_to_a_model_is_timed_with_it(tmp_path, monkeypatch):
