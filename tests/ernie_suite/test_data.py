@@ -286,6 +286,8 @@ def test_an_answer_without_text_is_none(tmp_path):
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match="train.json is missing"):
         load_examples("tnews", "train", str(tmp_path))
+    with pytest.raises(InputError, match=r"train\.json cannot be read \(Not a directory\)"):
+        load_examples("tnews", "train", __file__)
 
 
 def test_unknown_data_set():
@@ -396,9 +398,3 @@ def test_without_a_network(name, tmp_path, monkeypatch):
     message = str(error.value)
     assert find_dataset(name).name in message and "paddlenlp.datasets" in message and "--data_dir" in message
     assert "\n" not in message
-
-
-def test_a_file_in_place_of_the_data_folder_is_not_called_missing(tmp_path):
-    (tmp_path / "data").write_text("", encoding="utf-8")
-    with pytest.raises(InputError, match=r"dev\.json cannot be read \(Not a directory\)"):
-        load_examples("tnews", "dev", str(tmp_path / "data"))
